@@ -43,6 +43,14 @@ class WordProblems(Strict):
     longer_steps: int = Field(6, ge=1, description="Most operations in the out-of-distribution set.")
     seed: int = 0
 
+    @model_validator(mode="after")
+    def _steps_grow(self) -> "WordProblems":
+        if self.min_steps > self.max_steps:
+            raise ValueError("min_steps must not be above max_steps")
+        if self.longer and self.longer_steps <= self.max_steps:
+            raise ValueError("longer_steps must be above max_steps, or longer 0")
+        return self
+
 
 class QuestionFile(Strict):
     """A user's questions: JSONL (optionally .gz) or Parquet with id, question, answer and optionally choices."""
