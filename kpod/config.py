@@ -109,6 +109,9 @@ class ReplayEndpoint(Strict):
 
     kind: Literal["replay"] = "replay"
     rationales: Path = Field(description="JSONL (optionally .gz): id, sample, rationale, answer.")
+    questions: list[Path] = Field(
+        min_length=1, description="Their questions, JSONL (optionally .gz) or Parquet: id, question, choices."
+    )
 
 
 Endpoint = Annotated[OpenAIEndpoint | ScriptedEndpoint | ReplayEndpoint, Field(discriminator="kind")]
@@ -159,18 +162,36 @@ class ModelStage(Strict):
 class Weights(ModelStage):
     """Stage `weights`: the token weighter of Eq. 2-7."""
 
+    source: Literal["learned", "rule"] = Field(
+        "learned", description="rule: digits, operators and names high, the rest low; nothing is trained."
+    )
+    predictor: Path | None = Field(
+        None, description="Model folder of the answer predictor (a projection is learned); null: the student."
+    )
     epochs: int = Field(3, ge=0)
-    prefixes: int = Field(
-        4, ge=1, description="Prefixes of the masked rationale in Eq. 5; the whole one is among them."
+    prefixes: Annotated[int, Field(ge=1)] | Literal["steps", "tokens"] = Field(
+        4, description="Prefixes of the masked rationale in Eq. 5, drawn anew each time; steps, tokens: every end of one."
     )
     alpha: float = Field(0.5, ge=0, description="Weight of the mask-length loss in Eq. 7.")
+    mask: Literal["hard", "soft"] = Field("hard", description="hard: zeros and ones, straight-through gradient (Eq. 4).")
     temperature: float = Field(1.0, gt=0, description="Temperature of the binary concrete masks (Eq. 4).")
-    per_length: bool = Field(True, description="Divide L_m by the rationale's length, so alpha keeps its meaning.")
+    final_temperature: float | None = Field(None, gt=0, description="Anneal the temperature to this by the last epoch.")
+    per_length: bool = Field(True, description="Divide both losses by the rationale's length, so alpha keeps its meaning.")
+    keep: float = Field(0.5, gt=0, lt=1, description="Weight of every token before training.")
     hidden: int = Field(64, ge=1, description="Width of the two-layer MLP in Eq. 3.")
     heads: int = Field(4, ge=1, description="Heads of the self-attention in Eq. 2.")
     lr: float = Field(1e-3, gt=0, description="Learning rate of the weighter.")
-    predictor_lr: float = Field(5e-5, ge=0, description="Learning rate of the answer predictor.")
+    predictor_lr: float = Field(5e-5, ge=0, description="Learning rate of the answer predictor; 0 freezes it.")
+    predictor_layers: int | None = Field(
+        None, ge=0, description="Train only so many of the predictor's top layers; null: all of them."
+    )
+    train_embedding: bool = Field(False, description="Let the student's embedding of the rationale be trained too.")
     batch_size: int = Field(8, ge=1, description="Rationales an optimizer step.")
+    batch_tokens: int = operational(8192, "Padded tokens a forward pass; larger batches are accumulated.", ge=1)
+    train_on: int | None = Field(None, ge=1, description="Train on a sample of so many rationales; all get weights.")
+    validation: float = Field(0.1, ge=0, lt=1, description="Share of questions held out to watch the answer loss.")
+    patience: int = Field(2, ge=1, description="Stop after so many epochs without a better validation loss.")
+    checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
     seed: int = 0
 
 
@@ -273,6 +294,8 @@ class Distill(ModelStage):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     adapter: Annotated[Full | Lora, Field(discriminator="kind")] = Full()
+    dropout: Fraction = Field(0.0, description="Dropout of the student itself while it trains.")
+    gradient_checkpointing: bool = operational(False, "Recompute activations: less memory, about a third slower.")
     checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
     seed: int = 0
 

@@ -1,0 +1,47 @@
+"""Planned faults of a local server: which request fails, and how, follows from a seed."""
+
+import random
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+KINDS = (
+    "rate_limited",
+    "rate_limited_silently",
+    "server_error",
+    "stall",
+    "truncated",
+    "invalid_json",
+    "dropped",
+    "length",
+)
+
+
+class Faults(BaseModel):
+    """The share of requests that meet each fault, and how long the server takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rate_limited: Share = Field(0.0, description="429 with Retry-After.")
+    rate_limited_silently: Share = Field(0.0, description="429 without Retry-After.")
+    server_error: Share = Field(0.0, description="500.")
+    stall: Share = Field(0.0, description="No answer for `stall_s`, then the connection is closed.")
+    truncated: Share = Field(0.0, description="The body breaks off in the middle.")
+    invalid_json: Share = Field(0.0, description="200 with a body that is no JSON.")
+    dropped: Share = Field(0.0, description="The connection is closed without an answer.")
+    length: Share = Field(0.0, description="Half the text, with finish_reason `length`.")
+    retry_after_s: float = Field(1.0, ge=0, description="Sent with `rate_limited`.")
+    stall_s: float = Field(600.0, ge=0)
+    latency_s: float = Field(0.0, ge=0, description="Service time of every request.")
+    seed: int = 0
+
+    def draw(self, content: str, attempt: int) -> str | None:
+        """The fault that the `attempt`-th sending of `content` meets, whatever else the server is doing."""
+        point = random.Random(f"{self.seed}/{content}/{attempt}").random()
+        for kind in KINDS:
+            point -= getattr(self, kind)
+            if point < 0:
+                return kind
+        return None

@@ -1,0 +1,103 @@
+"""The scripted teacher: works a generated word problem out from its text and words it as a chatty model would."""
+
+import random
+import re
+
+from kpod.config import ScriptedEndpoint
+from kpod.questions.wordproblems import work_out
+
+FILLER = (
+    "Let us take this one part at a time.",
+    "It helps to read the story slowly and carefully.",
+    "Here the words tell us what to do next.",
+    "This is a common kind of problem in school.",
+    "We should keep an eye on what is being asked.",
+    "Many people would draw a little picture at this point.",
+    "So far everything is going well.",
+    "That sounds like a nice thing to have.",
+    "Now we can go on to what happens next in the story.",
+    "It is always good to check the work twice.",
+    "Note that the names do not matter for the result.",
+    "This part of the story is easy to miss.",
+    "With that in mind we can continue.",
+    "One could also count on the fingers here.",
+    "The weather is not mentioned, so we leave it aside.",
+    "As we can see, the problem is getting simpler.",
+    "Great, that part is done.",
+    "We do not need any special formula for this.",
+    "Remember that only the amounts are important.",
+    "Let me think about this for a moment.",
+)
+UNKNOWN = "I cannot work this out."
+OFFSETS = (-10, -6, -4, -3, -2, -1, 1, 2, 3, 4, 6, 10)
+EQUATION = re.compile(r"(\d+) ([-+x/]) (\d+) = (\d+)")
+
+
+class Scripted:
+    """Answers by script; the text depends on nothing but the endpoint's settings, the question and the sample."""
+
+    def __init__(self, endpoint: ScriptedEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def answer(self, prompt: str, sample: int) -> str:
+        """The reply to the last question in `prompt`: a rationale and "The answer is <answer>."."""
+        question = last_question(prompt)
+        worked = work_out(question)
+        if worked is None:
+            return UNKNOWN
+        rng = random.Random(f"{self._endpoint.seed}/{question}/{sample}")
+        steps, answer = worked.steps, worked.answer
+        if rng.random() < self._endpoint.wrong:
+            steps, answer = _mistaken(rng, steps, answer)
+        told = []
+        for step in steps:
+            if rng.random() < self._endpoint.filler:
+                told.append(rng.choice(FILLER))
+            told.append(step)
+        return f"{' '.join(told)} The answer is {answer}."
+
+
+def last_question(prompt: str) -> str:
+    """The text between the last `Q:` and the `A:` behind it; the whole prompt where there is none."""
+    return prompt.rpartition("Q:")[2].partition("A:")[0].strip()
+
+
+def _mistaken(rng: random.Random, steps: list[str], answer: str) -> tuple[list[str], str]:
+    """One result is off, and every later step follows from it without a further mistake.
+
+    Slips after which a division would not come out even are passed over.
+    """
+    slips = [(place, off) for place in range(len(steps)) for off in OFFSETS]
+    rng.shuffle(slips)
+    for place, off in slips:
+        result = _carry_on(steps, place, off)
+        if result is not None and (wrong := result[1].get(answer, answer)) != answer:
+            return result[0], wrong
+    return steps, str(int(answer) + 1)
+
+
+def _carry_on(steps: list[str], place: int, off: int) -> tuple[list[str], dict[str, str]] | None:
+    """The steps with result `place` off by `off`, and which result became which; None where that does not work."""
+    changed: dict[str, str] = {}
+    told = list(steps)
+    for i in range(place, len(steps)):
+        found = EQUATION.search(steps[i])
+        if found is None:
+            return None
+        left, op, right, value = found.groups()
+        a = int(changed.get(left, left))
+        # Only a sum over two people has a result on its right; elsewhere a number of the question stands there.
+        b = int(changed.get(right, right)) if " and " in steps[i][: found.start()] else int(right)
+        new = int(value) + off if i == place else _apply(a, op, b)
+        if new is None or new < 1:
+            return None
+        if str(new) != value:
+            changed[value] = str(new)
+        told[i] = f"{steps[i][: found.start()]}{a} {op} {b} = {new}{steps[i][found.end() :]}"
+    return told, changed
+
+
+def _apply(a: int, op: str, b: int) -> int | None:
+    if op == "/":
+        return a // b if b and a % b == 0 else None
+    return {"+": a + b, "-": a - b, "x": a * b}[op]

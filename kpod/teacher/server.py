@@ -1,0 +1,205 @@
+"""A local server that speaks the chat-completions protocol: scripted or replayed answers, planned faults, counts.
+
+Routes: POST /v1/chat/completions, POST /v1/completions, GET /v1/models, the files and batches routes, GET /stats.
+The `seed` of a request is its sample number. The server keeps nothing but counts and uploaded batches.
+"""
+
+import asyncio
+import hashlib
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from kpod.config import ReplayEndpoint, ScriptedEndpoint
+from kpod.errors import TeacherError
+from kpod.teacher.batches import Batches
+from kpod.teacher.faults import Faults
+from kpod.teacher.http import HttpRequest, HttpResponse, HttpServer, refusal, reply
+from kpod.teacher.replay import Replay
+from kpod.teacher.scripted import Scripted
+
+LOOPBACK = "127.0.0.1"
+GENERATES = {"/v1/chat/completions": "chat", "/v1/completions": "text"}
+
+
+class Brain(Protocol):
+    """Who knows the answers."""
+
+    def answer(self, prompt: str, sample: int) -> str: ...
+
+
+def brain(endpoint: ScriptedEndpoint | ReplayEndpoint) -> Brain:
+    """The brain of an endpoint. Raises DataError if its files are unusable."""
+    return Scripted(endpoint) if isinstance(endpoint, ScriptedEndpoint) else Replay(endpoint)
+
+
+class TeacherServer:
+    """Answers requests and counts what a provider would bill."""
+
+    def __init__(self, mind: Brain, faults: Faults, model: str, api_key: str | None = None) -> None:
+        self._mind, self._faults, self._model, self._api_key = mind, faults, model, api_key
+        self._attempts: Counter[str] = Counter()
+        self._billed: set[str] = set()
+        self._in_flight = 0
+        self._counts: Counter[str] = Counter()
+        self._faulted: Counter[str] = Counter()
+        self._batches = Batches(self._work_off)
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        """Route one request."""
+        if request.path == "/stats":
+            return reply({**self._counts, "faults": dict(self._faulted)})
+        if self._api_key and request.headers.get("authorization") != f"Bearer {self._api_key}":
+            return refusal(401, "Incorrect API key provided.", "invalid_api_key")
+        if request.path == "/v1/models":
+            return reply({"object": "list", "data": [{"id": self._model, "object": "model", "owned_by": "kpod"}]})
+        if request.method == "POST" and (kind := GENERATES.get(request.path)):
+            return await self._generate(request, kind)
+        return self._batches.handle(request) or refusal(404, f"unknown path {request.path}")
+
+    async def _generate(self, request: HttpRequest, kind: str) -> HttpResponse:
+        self._counts["received"] += 1
+        self._in_flight += 1
+        self._counts["most_in_flight"] = max(self._counts["most_in_flight"], self._in_flight)
+        try:
+            if self._faults.latency_s:
+                await asyncio.sleep(self._faults.latency_s)
+            try:
+                body = json.loads(request.body)
+            except ValueError:
+                return refusal(400, "the body is not JSON")
+            content = hashlib.sha256(request.body).hexdigest()
+            self._attempts[content] += 1
+            fault = self._faults.draw(content, self._attempts[content])
+            if fault:
+                self._faulted[fault] += 1
+            if fault == "stall":
+                await asyncio.sleep(self._faults.stall_s)
+            return self._faulty(fault) or self._finish(body, kind, content, fault)
+        finally:
+            self._in_flight -= 1
+
+    def _faulty(self, fault: str | None) -> HttpResponse | None:
+        if fault in ("rate_limited", "rate_limited_silently"):
+            hint = {"retry-after": f"{self._faults.retry_after_s:g}"} if fault == "rate_limited" else {}
+            return refusal(429, "Rate limit reached for requests.", "rate_limit_exceeded", **hint)
+        if fault == "server_error":
+            return refusal(500, "The server had an error while processing your request.")
+        if fault in ("dropped", "stall"):
+            return HttpResponse(drop=True)
+        if fault == "invalid_json":
+            return HttpResponse(200, b'{"choices": [{"message": {"content": oops', {"content-type": "application/json"})
+        return None
+
+    def _finish(self, body: dict[str, Any], kind: str, content: str, fault: str | None) -> HttpResponse:
+        try:
+            payload = self.complete(body, kind, cut=fault == "length")
+        except (KeyError, TypeError, ValueError) as error:
+            return refusal(400, f"malformed request: {error!r}")
+        response = reply(payload)
+        if fault == "truncated":
+            response.cut = len(response.body) // 2
+        else:
+            response.sent = lambda: self._bill(content, payload["usage"])
+        return response
+
+    def _bill(self, content: str, usage: dict[str, int]) -> None:
+        self._counts["answered"] += 1
+        self._counts["duplicates"] += content in self._billed
+        self._billed.add(content)
+        self._counts["prompt_tokens"] += usage["prompt_tokens"]
+        self._counts["completion_tokens"] += usage["completion_tokens"]
+
+    def _work_off(self, body: dict[str, Any], url: str) -> HttpResponse:
+        """One line of a batch, faults included; stalls and broken connections become a 500 there."""
+        content = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        self._counts["received"] += 1
+        self._attempts[content] += 1
+        fault = self._faults.draw(content, self._attempts[content])
+        if fault in ("stall", "truncated", "invalid_json", "dropped"):
+            fault = "server_error"
+        if fault:
+            self._faulted[fault] += 1
+        response = self._faulty(fault) or self._finish(body, GENERATES.get(url, "chat"), content, fault)
+        if response.sent:
+            response.sent()
+        return response
+
+    def complete(self, body: dict[str, Any], kind: str, cut: bool = False) -> dict[str, Any]:
+        """The completion object for a request body; `cut` breaks it off half way."""
+        prompt = body["messages"][-1]["content"] if kind == "chat" else body["prompt"]
+        read = "\n".join(m["content"] for m in body["messages"]) if kind == "chat" else prompt
+        text = self._mind.answer(prompt, int(body.get("seed") or 0))
+        limit = int(body.get("max_tokens") or body.get("max_completion_tokens") or 10**9)
+        words = list(re.finditer(r"\w+|[^\w\s]", text))
+        if cut or len(words) > limit:
+            words = words[: min(limit, (len(words) + 1) // 2 if cut else limit)]
+            text = text[: words[-1].end()] if words else ""
+            cut = True
+        usage = {"prompt_tokens": len(re.findall(r"\w+|[^\w\s]", read)), "completion_tokens": len(words)}
+        usage["total_tokens"] = sum(usage.values())
+        said = {"message": {"role": "assistant", "content": text}} if kind == "chat" else {"text": text}
+        return {
+            "id": "cmpl-" + hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:24],
+            "object": "chat.completion" if kind == "chat" else "text_completion",
+            "created": 0,
+            "model": body.get("model", self._model),
+            "choices": [{"index": 0, **said, "finish_reason": "length" if cut else "stop", "logprobs": None}],
+            "usage": usage,
+        }
+
+
+async def _listen(server: TeacherServer, host: str, port: int) -> tuple[HttpServer, int]:
+    listening = HttpServer(server.handle)
+    try:
+        return listening, await listening.start(host, port)
+    except OSError as error:
+        raise TeacherError(f"port {port} on {host} cannot be opened ({error.strerror}): choose another") from error
+
+
+def serve(
+    endpoint: ScriptedEndpoint | ReplayEndpoint,
+    port: int = 8000,
+    faults: Faults | None = None,
+    model: str = "kpod-teacher",
+    host: str = LOOPBACK,
+    api_key: str | None = None,
+) -> None:
+    """Serve until interrupted, and print the base URL first. Raises TeacherError if the port is taken."""
+
+    async def forever() -> None:
+        _, bound = await _listen(TeacherServer(brain(endpoint), faults or Faults(), model, api_key), host, port)
+        print(f"http://{host}:{bound}/v1", flush=True)
+        await asyncio.Event().wait()
+
+    try:
+        asyncio.run(forever())
+    except KeyboardInterrupt:
+        return
+
+
+@contextmanager
+def running(
+    endpoint: ScriptedEndpoint | ReplayEndpoint | Brain,
+    faults: Faults | None = None,
+    model: str = "kpod-teacher",
+    api_key: str | None = None,
+) -> Iterator[str]:
+    """Serve in a thread on a free loopback port for the `with` block; yields the base URL (".../v1")."""
+    mind = brain(endpoint) if isinstance(endpoint, ScriptedEndpoint | ReplayEndpoint) else endpoint
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="kpod-teacher", daemon=True)
+    thread.start()
+    server = TeacherServer(mind, faults or Faults(), model, api_key)
+    listening, port = asyncio.run_coroutine_threadsafe(_listen(server, LOOPBACK, 0), loop).result()
+    try:
+        yield f"http://{LOOPBACK}:{port}/v1"
+    finally:
+        asyncio.run_coroutine_threadsafe(listening.close(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
