@@ -1,0 +1,57 @@
+"""The stage cache: one Prefect task a stage, keyed by content, computed once however many runs need it."""
+
+from collections.abc import Mapping
+
+from prefect import task
+from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.transactions import IsolationLevel
+
+from flows.locks import FlockManager
+from flows.progress import ProgressArtifact
+from kpod import artifacts, stages
+from kpod.artifacts import ArtifactRef
+from kpod.config import Pipeline
+from kpod.home import home
+from kpod.observe import warning
+
+
+def run_cached(
+    stage: stages.Stage,
+    key: str,
+    config: Pipeline,
+    inputs: Mapping[str, ArtifactRef],
+    parent: str,
+    tags: Mapping[str, str],
+    refresh: bool = False,
+) -> tuple[ArtifactRef, bool]:
+    """The stage's result, and whether it was computed now; a result whose bytes are gone or altered is a miss.
+
+    The lock of `key` is held while it is computed: whoever else needs it waits and then finds it.
+    """
+    computed = False
+
+    def compute() -> ArtifactRef:
+        nonlocal computed
+        if not refresh and (found := stages.recorded(stage.name, key)):
+            return found  # another machine, or a cache that was cleared
+        computed = True
+        return stages.execute(stage, config, inputs, parent, tags, watchers=(ProgressArtifact(stage.name),))
+
+    results = home() / "cache"
+    results.mkdir(parents=True, exist_ok=True)
+    cached = task(
+        name=stage.name,
+        task_run_name=f"{stage.name} {tags['kpod.method']}",
+        cache_policy=CacheKeyFnPolicy(cache_key_fn=lambda context, arguments: key).configure(
+            isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=FlockManager(home() / "locks")
+        ),
+        persist_result=True,
+        result_storage=results,
+        result_serializer="json",
+    )(compute)
+    # None leaves the decision to PREFECT_TASKS_REFRESH_CACHE, False would override it.
+    ref = cached.with_options(refresh_cache=refresh or None)()
+    if not computed and artifacts.fetch(ref) is None:
+        warning(f"the cached result of {stage.name} is gone or altered: it is computed again")
+        ref = cached.with_options(refresh_cache=True)()
+    return ref, computed

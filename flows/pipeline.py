@@ -1,0 +1,39 @@
+"""Flow `kpod`: from questions to evaluated students, for each method of the config."""
+
+from typing import Any, Literal
+
+from prefect import flow
+
+from flows.session import Session
+from kpod.config import Pipeline
+from kpod.distill.variants import apply
+
+StageName = Literal[
+    "questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate"
+]
+
+
+@flow(name="kpod", flow_run_name="{config.name}")
+def kpod(
+    config: Pipeline = Pipeline(),  # noqa: B008  # immutable
+    refresh: list[StageName] = [],  # noqa: B006  # Prefect copies parameters
+    until: StageName | None = None,
+) -> dict[str, Any]:
+    """Make and compare the students of `config.methods`; every stage comes from the cache if nothing changed.
+
+    `refresh` names stages to compute again, `until` the last stage to reach. Returns the MLflow run's id, the
+    stages that were computed and the accuracies.
+    """
+    with Session(config, refresh=tuple(refresh)) as session:
+        for method in config.methods:
+            chain = apply(config, method)
+            if until not in (None, "distill", "evaluate"):
+                session.result(until, chain, method)
+                continue
+            student = session.result("base" if method == "base" else "distill", chain, method)
+            if method != "base":
+                session.register(method, student)
+            if until != "distill":
+                session.evaluate(method, chain, student)
+        session.compare()
+        return session.summary()

@@ -1,0 +1,43 @@
+"""The progress of a stage as a Prefect artifact, for those who watch the UI instead of the terminal."""
+
+import time
+from collections.abc import Mapping
+
+UPDATE_SECONDS = 10.0  # an update is an API call
+
+
+class ProgressArtifact:
+    """An observer that keeps one progress artifact a stage up to date."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._artifacts: dict[str, object] = {}
+        self._told = 0.0
+
+    def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None:
+        """Publish the share done and the time left, at most every UPDATE_SECONDS and at the end."""
+        finished = done >= total
+        if not finished and time.monotonic() - self._told < UPDATE_SECONDS:
+            return
+        if finished and description not in self._artifacts:
+            return  # over before there was anything to watch
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+        self._told = time.monotonic()
+        share = 100.0 * done / total if total else 100.0
+        text = f"{self._stage}: {description}"
+        if seconds_left is not None and not finished:
+            text += f", about {seconds_left / 60:.1f} min left"
+        if description in self._artifacts:
+            update_progress_artifact(self._artifacts[description], progress=share, description=text)  # type: ignore[arg-type]
+        else:
+            self._artifacts[description] = create_progress_artifact(progress=share, description=text)
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Metrics go to MLflow."""
+
+    def warning(self, message: str) -> None:
+        """Put warnings into the run's log."""
+        from prefect import get_run_logger
+
+        get_run_logger().warning(message)

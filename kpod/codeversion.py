@@ -1,0 +1,62 @@
+"""The version of the code that a stage runs: a hash over its module and every `kpod` module that it imports.
+
+The imports are read from the syntax trees, lazy ones inside functions included, so no list has to be kept by
+hand and nothing heavy is imported to find out.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parent  # the package's folder
+
+
+@cache
+def code_version(module: str) -> str:
+    """Hex sha256 over the sources of `module` and of all `kpod` modules reachable from it by imports."""
+    digest = hashlib.sha256()
+    for name, path in sorted(modules(module).items()):
+        digest.update(f"{name}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def modules(module: str, root: Path = ROOT) -> dict[str, Path]:
+    """Every module of the package at `root` that importing `module` can run, itself included, with its file."""
+    found: dict[str, Path] = {}
+    queue = [module]
+    while queue:
+        name = queue.pop()
+        path = _file(name, root)
+        if path is None or name in found:
+            continue
+        found[name] = path
+        parent = name.rpartition(".")[0]
+        queue.extend([parent] if parent else [])  # importing a.b.c runs a and a.b first
+        queue.extend(_imports(name, path))
+    return found
+
+
+def _file(name: str, root: Path) -> Path | None:
+    package, *parts = name.split(".")
+    if package != root.name:
+        return None
+    base = root.joinpath(*parts)
+    candidates = [base / "__init__.py", base.with_suffix(".py")] if parts else [base / "__init__.py"]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _imports(name: str, path: Path) -> list[str]:
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]  # a name may be a submodule
+    return names

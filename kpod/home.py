@@ -1,0 +1,48 @@
+"""`KPOD_HOME`: the one folder that holds all state (artifacts, journal, MLflow, Prefect)."""
+
+import os
+from pathlib import Path
+
+from kpod.errors import ConfigError
+
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def home() -> Path:
+    """The state folder, absolute: the environment variable KPOD_HOME, default `.kpod` in the working directory."""
+    return Path(os.environ.get("KPOD_HOME", ".kpod")).absolute()
+
+
+def prepare() -> Path:
+    """Create the state folder and prove that it can be written.
+
+    Raises ConfigError in one line if it cannot.
+    """
+    root = home()
+    probe = root / f".probe.{os.getpid()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"KPOD_HOME: {root} cannot be written ({reason}); point KPOD_HOME elsewhere") from error
+    return root
+
+
+def set_environment() -> None:
+    """Defaults for the libraries, set before they are imported; what the user has set stays.
+
+    Prefect keeps its database under KPOD_HOME, nobody phones home.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_HOME", str(home() / "prefect"))
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # errors are told by the command line

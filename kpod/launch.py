@@ -1,0 +1,50 @@
+"""Start the flow `kpod` from the command line and print what came out of it."""
+
+import os
+import shlex
+import threading
+from collections.abc import Sequence
+
+import typer
+
+from kpod import tracking
+from kpod.config import Pipeline
+from kpod.errors import ConfigError
+from kpod.home import home, prepare
+
+
+def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
+    """Run the flow in this process against the server of PREFECT_API_URL, else against an embedded one.
+
+    Raises ConfigError for a stage that does not exist or a state folder that cannot be written.
+    """
+    prepare()
+    # MLflow takes seconds to import; they pass while Prefect's embedded server starts.
+    threading.Thread(target=tracking.client, daemon=True).start()
+    from flows.pipeline import StageName, kpod
+
+    known = StageName.__args__  # type: ignore[attr-defined]
+    for name in (*refresh, *([until] if until else [])):
+        if name not in known:
+            raise ConfigError(f"no stage {name}; the stages are {', '.join(known)}")
+    summary = kpod(config=config, refresh=list(refresh), until=until)
+    typer.echo(f"\ncomputed: {', '.join(summary['computed']) or 'nothing, everything came from the cache'}")
+    if summary["table"]:
+        typer.echo(f"\n{summary['table']}")
+    if summary["report"]:
+        typer.echo(f"\nReport    {summary['report']}")
+    typer.echo(f"Run       {summary['run_id']}")
+    typer.echo(f"MLflow    {mlflow_command()}")
+    typer.echo(f"Prefect   {prefect_command()}")
+
+
+def mlflow_command() -> str:
+    """The command that opens MLflow's UI on this state folder."""
+    return f"mlflow server --backend-store-uri {shlex.quote(tracking.uri())} --host 127.0.0.1 --port 5000"
+
+
+def prefect_command() -> str:
+    """The command that opens Prefect's UI on this state folder."""
+    if os.environ.get("PREFECT_API_URL"):
+        return f"open {os.environ['PREFECT_API_URL'].removesuffix('/api')}"
+    return f"PREFECT_HOME={shlex.quote(str(home() / 'prefect'))} prefect server start"

@@ -1,0 +1,146 @@
+"""The table of stages, and how one is executed: inputs fetched, work tracked, result published and stored.
+
+A stage's module has `run(inputs, config, out_dir) -> metrics`: a plain function that reads folders and writes one.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from kpod import artifacts, tracking
+from kpod.artifacts import ArtifactRef
+from kpod.codeversion import code_version
+from kpod.config import Pipeline
+from kpod.errors import DataError
+from kpod.files import publish, sha256_tree
+from kpod.identity import stage_key
+from kpod.observe import Observer, observing
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table: where the code is, which settings count, and which stages it reads."""
+
+    name: str
+    module: str
+    config: Callable[[Pipeline], BaseModel]
+    needs: Callable[[Pipeline], tuple[str, ...]]
+
+
+def _weights_matter(c: Pipeline) -> bool:
+    return c.difficulty.weighting != "uniform"
+
+
+# A rationale's own files, and the student before distillation.
+_TEXTS = ("questions", "rationales", "steps")
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("questions", "kpod.questions.stage", lambda c: c.questions, lambda c: ()),
+        Stage("rationales", "kpod.teacher.stage", lambda c: c.teacher, lambda c: ("questions",)),
+        Stage("steps", "kpod.steps", lambda c: c.steps, lambda c: ("rationales",)),
+        Stage("base", "kpod.student.stage", lambda c: c.student, lambda c: ()),
+        Stage("weights", "kpod.weighting.stage", lambda c: c.weights, lambda c: (*_TEXTS, "base")),
+        Stage(
+            "difficulty",
+            "kpod.difficulty",
+            lambda c: c.difficulty,
+            lambda c: (*_TEXTS, "base", "weights") if _weights_matter(c) else (*_TEXTS, "base"),
+        ),
+        Stage(
+            "curriculum",
+            "kpod.curriculum.stage",
+            lambda c: c.curriculum,
+            lambda c: ("questions", "base", "difficulty"),
+        ),
+        Stage(
+            "distill",
+            "kpod.distill.stage",
+            lambda c: c.distill,
+            lambda c: (
+                *_TEXTS,
+                "base",
+                *(("weights",) if c.distill.token_weights else ()),
+                *(("curriculum",) if c.distill.progressive else ()),
+            ),
+        ),
+        Stage("evaluate", "kpod.evaluate.stage", lambda c: c.evaluate, lambda c: ("questions", "student")),
+    )
+}
+
+
+def key_of(stage: Stage, config: Pipeline, inputs: Mapping[str, ArtifactRef]) -> str:
+    """The stage's cache key for this config and these inputs."""
+    digests = {name: ref.sha256 for name, ref in inputs.items()}
+    return stage_key(stage.name, stage.config(config), digests, code_version(stage.module))
+
+
+def execute(
+    stage: Stage,
+    config: Pipeline,
+    inputs: Mapping[str, ArtifactRef],
+    parent: str | None,
+    tags: Mapping[str, str],
+    watchers: tuple[Observer, ...] = (),
+) -> ArtifactRef:
+    """Run a stage, publish its folder under its key, and store it in MLflow as a nested run of `parent`.
+
+    The caller holds the lock of the stage's key. Raises DataError if the bytes of an input are gone.
+    """
+    key = key_of(stage, config, inputs)
+    folders = {name: _fetched(ref) for name, ref in inputs.items()}
+    tracking.bury_dead_runs(key)
+    settings = stage.config(config)
+    params = flat(settings, stage.name)
+    with tracking.run(stage.name, params, {**tags, "kpod.stage": stage.name, "kpod.cache_key": key}, parent) as run:
+        run.inputs({name: (ref.sha256, ref.uri) for name, ref in inputs.items()})
+        out = artifacts.workspace(stage.name, key)
+        with observing(run, *watchers):
+            figures = import_module(stage.module).run(folders, settings, out)
+        run.metrics({f"{stage.name}.{name}": value for name, value in figures.items()})
+        shutil.rmtree(out / "work", ignore_errors=True)
+        digest = sha256_tree(out)
+        publish(out, artifacts.folder_of(stage.name, key))
+        uri = run.upload(artifacts.folder_of(stage.name, key))
+        run.tag("kpod.sha256", digest)
+        return ArtifactRef(stage=stage.name, key=key, run_id=run.run_id, uri=uri, sha256=digest)
+
+
+def recorded(stage: str, key: str) -> ArtifactRef | None:
+    """The result of this key as MLflow knows it from this or another machine, with its bytes verified, or None."""
+    run = tracking.finished_run(key)
+    if run is None or "kpod.sha256" not in run.data.tags:
+        return None
+    uri = f"runs:/{run.info.run_id}/{tracking.ARTIFACTS}"
+    ref = ArtifactRef(stage=stage, key=key, run_id=run.info.run_id, uri=uri, sha256=run.data.tags["kpod.sha256"])
+    return ref if artifacts.fetch(ref) else None
+
+
+def flat(config: BaseModel, prefix: str) -> dict[str, str]:
+    """Settings as flat `prefix.name` strings, the shape in which MLflow compares runs."""
+    result: dict[str, str] = {}
+
+    def walk(value: object, name: str) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(item, f"{name}.{key}" if name else str(key))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for index, item in enumerate(value):
+                walk(item, f"{name}.{index}")
+        else:
+            result[name] = str(value)
+
+    walk(config.model_dump(mode="json"), prefix)
+    return result
+
+
+def _fetched(ref: ArtifactRef) -> Path:
+    folder = artifacts.fetch(ref)
+    if folder is None:
+        raise DataError(f"the result of stage {ref.stage} ({ref.uri}) is gone: rerun with --refresh {ref.stage}")
+    return folder

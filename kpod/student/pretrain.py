@@ -1,0 +1,78 @@
+"""A small student from nothing: its own tokenizer, and pretraining on easy problems.
+
+Without it the difficulty of Eq. 8 would mean nothing: an untrained model finds every token equally hard.
+"""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from kpod.config import Distill, ScratchStudent
+from kpod.distill.examples import Example, example
+from kpod.distill.trainer import train
+from kpod.models import device
+from kpod.prompt import answer_text, prompt
+from kpod.questions.wordproblems import easy
+from kpod.sequences import answer_ids, prompt_ids
+
+END = "<|end|>"
+VOCABULARY = 1024
+Problem = tuple[str, str, str]  # question, rationale, answer
+
+
+def pretrain(config: ScratchStudent, work: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict[str, float]]:
+    """Train a Llama-like model of `config`'s size on easy one- and two-step problems."""
+    problems = easy(config.problems, config.seed)
+    tokenizer = build_tokenizer(problems)
+    torch.manual_seed(config.seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.hidden,
+            intermediate_size=config.hidden * 3,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    ).to(device())
+    settings = Distill(
+        token_weights=False,
+        progressive=False,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        micro_batch=config.batch_size,
+        lr=config.lr,
+        decay="cosine",
+        seed=config.seed,
+    )
+    history = train(model, tokenizer, _examples(tokenizer, problems), settings, lambda epoch, key: 0, work)
+    return model, tokenizer, {"pretraining_loss": history[-1]["loss"], "pretraining_tokens": history[-1]["tokens"]}
+
+
+def build_tokenizer(problems: list[Problem]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE with one token a digit, so that numbers keep their place values."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, special_tokens=[END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )  # fmt: skip
+    tokenizer.train_from_iterator((f"{prompt(q)} {r}{answer_text(a)}" for q, r, a in problems), trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
+
+
+def _examples(tokenizer: PreTrainedTokenizerFast, problems: list[Problem]) -> list[Example]:
+    rationales = tokenizer([f" {rationale}" for _, rationale, _ in problems], add_special_tokens=False)["input_ids"]
+    return [
+        example((f"easy-{number}", 0), prompt_ids(tokenizer, question), ids, answer_ids(tokenizer, answer))
+        for number, ((question, _, answer), ids) in enumerate(zip(problems, rationales, strict=True))
+    ]

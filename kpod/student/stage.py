@@ -1,0 +1,46 @@
+"""Stage `base`: the student before distillation, as a plain model folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from kpod import models
+from kpod.config import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
+from kpod.errors import ModelError
+from kpod.student import gguf
+from kpod.student.check import gguf_file
+
+
+def run(inputs: Mapping[str, Path], config: Student, out_dir: Path) -> dict[str, float]:
+    """Write `student/` (config, safetensors, tokenizer) from scratch, a folder, the hub or a GGUF file.
+
+    Raises ModelError if the model cannot be loaded without running code of its own.
+    """
+    folder = out_dir / "student"
+    figures: dict[str, float] = {}
+    match config:
+        case ScratchStudent():
+            from kpod.student.pretrain import pretrain
+
+            model, tokenizer, figures = pretrain(config, out_dir / "work")
+        case GgufStudent():
+            model, tokenizer = gguf.load(gguf_file(config.package))
+        case FolderStudent():
+            model, tokenizer = models.load(config.path)
+        case HubStudent():
+            model, tokenizer = _from_hub(config)
+    models.save(model, tokenizer, folder)
+    return {"parameters": float(sum(p.numel() for p in model.parameters())), **figures}
+
+
+def _from_hub(config: HubStudent):  # type: ignore[no-untyped-def]  # the Auto classes' own types are not exported
+    options = {"revision": config.revision}
+    try:
+        encoder_decoder = AutoConfig.from_pretrained(config.name, **options).is_encoder_decoder
+        kind = AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
+        model = kind.from_pretrained(config.name, dtype="float32", use_safetensors=True, **options)
+        return model, AutoTokenizer.from_pretrained(config.name, **options)
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise ModelError(f"student.name: {config.name} cannot be had from the hub ({first})") from error

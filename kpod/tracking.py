@@ -1,0 +1,195 @@
+"""All MLflow calls: one parent run a pipeline, one nested run an executed stage, the registry of students."""
+
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpod.home import home
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+EXPERIMENT = "kpod"
+ARTIFACTS = "output"  # the folder of a run's artifact store that holds what the stage wrote
+FLUSH_SECONDS = 5.0  # metrics go out in batches: one by one a server takes about 35 a second
+
+
+def uri() -> str:
+    """MLFLOW_TRACKING_URI, else an SQLite file under KPOD_HOME."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home()}/mlflow/mlflow.db"
+
+
+def client() -> "MlflowClient":
+    """A client for `uri()`."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    import mlflow  # 3 s of imports: only when a run is really tracked
+
+    if uri().startswith("sqlite:///"):
+        Path(uri().removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(uri())
+    return mlflow.MlflowClient()
+
+
+def experiment_id(client: "MlflowClient") -> str:
+    """The id of the experiment `kpod`, made on first use."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        location = (home() / "mlflow" / "artifacts").as_uri() if uri().startswith("sqlite:///") else None
+        try:
+            return client.create_experiment(EXPERIMENT, artifact_location=location)
+        except MlflowException:  # another process made it first
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                raise
+    return found.experiment_id
+
+
+@contextmanager
+def run(
+    name: str, params: Mapping[str, str], tags: Mapping[str, str], parent: str | None = None
+) -> Iterator["TrackedRun"]:
+    """Open a run; it ends FINISHED, FAILED on an exception, or KILLED on a cancellation."""
+    from mlflow.entities import Param, RunTag
+
+    api = client()
+    experiment = experiment_id(api)
+    nested = {"mlflow.parentRunId": parent} if parent else {}
+    entity = api.create_run(experiment, run_name=name, tags={**tags, **nested})
+    tracked = TrackedRun(api, entity.info.run_id)
+    everything = [Param(key, value[:6000]) for key, value in params.items()]
+    for first in range(0, len(everything), 100):
+        api.log_batch(tracked.run_id, params=everything[first : first + 100], tags=[RunTag("kpod.run", name)])
+    status = "KILLED"
+    try:
+        yield tracked
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        tracked.flush()
+        api.set_terminated(tracked.run_id, status=status)
+
+
+class TrackedRun:
+    """An open MLflow run; as an observer it takes a stage's metrics and warnings."""
+
+    def __init__(self, api: "MlflowClient", run_id: str) -> None:
+        self.run_id = run_id
+        self._api = api
+        self._pending: list[Any] = []
+        self._flushed = time.monotonic()
+        self._warnings: list[str] = []
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._pending += [Metric(k, float(v), now, step) for k, v in values.items() if math.isfinite(v)]
+        if len(self._pending) >= 500 or time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the metrics that wait."""
+        for first in range(0, len(self._pending), 1000):
+            self._api.log_batch(self.run_id, metrics=self._pending[first : first + 1000])
+        self._pending, self._flushed = [], time.monotonic()
+
+    def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None:
+        """Progress is for people who watch, not for the record."""
+
+    def warning(self, message: str) -> None:
+        self._warnings.append(message)
+        self._api.set_tag(self.run_id, "kpod.warnings", "\n".join(self._warnings)[:4900])
+
+    def tag(self, key: str, value: str) -> None:
+        self._api.set_tag(self.run_id, key, value)
+
+    def inputs(self, digests: Mapping[str, tuple[str, str]]) -> None:
+        """Log inputs as datasets: name -> (sha256, URI)."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        datasets = [
+            DatasetInput(
+                Dataset(name=name, digest=digest[:36], source_type="kpod", source=source, profile=digest),
+                tags=[InputTag("mlflow.data.context", name)],
+            )
+            for name, (digest, source) in digests.items()
+        ]
+        if datasets:
+            self._api.log_inputs(self.run_id, datasets)
+
+    def upload(self, folder: Path) -> str:
+        """Store a finished folder as the run's artifact and return its URI."""
+        self._api.log_artifacts(self.run_id, str(folder), ARTIFACTS)
+        return f"runs:/{self.run_id}/{ARTIFACTS}"
+
+    def upload_file(self, file: Path, folder: str = "") -> None:
+        """Store one file beside what the stages wrote."""
+        self._api.log_artifact(self.run_id, str(file), folder or None)
+
+
+def download(source: str, destination: Path) -> bool:
+    """Copy an artifact folder to `destination` (must not exist); False if the store does not have it."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    api = client()
+    landing = destination.with_name(destination.name + ".download")
+    landing.mkdir(parents=True, exist_ok=True)
+    try:
+        found = download_artifacts(artifact_uri=source, dst_path=str(landing), tracking_uri=api.tracking_uri)
+        os.replace(found, destination)
+    except (MlflowException, OSError):
+        return False
+    finally:
+        shutil.rmtree(landing, ignore_errors=True)
+    return True
+
+
+def finished_run(key: str) -> "Run | None":
+    """The newest finished run of the stage with this key, or None."""
+    return _newest(f"tags.`kpod.cache_key` = '{key}' and attributes.status = 'FINISHED'")
+
+
+def bury_dead_runs(key: str) -> None:
+    """Mark runs of this key that still say RUNNING as KILLED; the caller holds the key's lock, so they are dead."""
+    api = client()
+    query = f"tags.`kpod.cache_key` = '{key}' and attributes.status = 'RUNNING'"
+    for dead in api.search_runs([experiment_id(api)], filter_string=query):
+        api.set_terminated(dead.info.run_id, status="KILLED")
+
+
+def _newest(query: str) -> "Run | None":
+    api = client()
+    runs = api.search_runs([experiment_id(api)], query, max_results=1, order_by=["attributes.start_time DESC"])
+    return runs[0] if runs else None
+
+
+def register_student(dataset: str, run_id: str, source: str, tags: Mapping[str, str], challenger: bool) -> str:
+    """Register a student as `kpod-student-<dataset>` (once a run) and return its version.
+
+    With `challenger`, that alias moves to it; the alias `champion` is given by the gate alone.
+    """
+    from mlflow.exceptions import MlflowException
+
+    api, name = client(), f"kpod-student-{dataset}"
+    try:
+        api.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    known = [v for v in api.search_model_versions(f"name = '{name}'") if v.run_id == run_id]
+    version = known[0] if known else api.create_model_version(name, source, run_id=run_id, tags=dict(tags))
+    if challenger:
+        api.set_registered_model_alias(name, "challenger", version.version)
+    return str(version.version)
