@@ -1,0 +1,70 @@
+"""Whether a full stop behind a word ends a sentence or only shortens the word."""
+
+import re
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Something always follows these.
+_NEVER = _words(
+    "mr mrs ms mx dr prof rev gen sgt capt lt col hon st messrs vs e.g eg i.e ie cf viz al approx ca resp "
+    "incl excl z.b bzw"
+)
+# These stand before a number; elsewhere they are words, or the end of one.
+_BEFORE_NUMBER = _words("no nos nr p pp vol ch sec art ex chap para ver fig figs eq eqs eqn eqns ref refs")
+# These may close a sentence: they do if a capital follows.
+_MAYBE = _words(
+    "etc a.m p.m am pm ft yd yds lb lbs oz gal gals qt qts pt pts tsp tsps tbsp tbsps hr hrs min mins sec secs wk wks "
+    "mo mos yr yrs sq cu km cm mm kg avg est max dept inc ltd co corp jr sr ave blvd rd ph.d misc amt qty num diff tot "
+    "jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri"
+)
+# Words of which the shortened form is known by the number before it: 6 in. tall.
+_UNIT_WORDS = frozenset(["in", "mi"])
+_DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")
+_STARTERS = _words(
+    "a after all also an and another are as at because before but by do does each finally first for from given he "
+    "hence her here his how however i if in is it its last let lastly my next no now of on once one only our she "
+    "similarly since so than that the their then there therefore these they this those thus to total twice under using "
+    "we what when where which while who why with yes you your"
+)
+# A capital behind one of these names an option or a point, not a person.
+_LABELS = _words(
+    "answer box case choice class column equation figure group letter line option part plan point row step team "
+    "variable vitamin"
+)
+
+
+def ends_step(before: str, following: str, digit: bool) -> bool:
+    """Whether the full stop behind `before` (the last characters of the step so far) ends the step.
+
+    `following` is the word behind the stop, "" if none; `digit` says that a number follows instead.
+    """
+    words = before.split()
+    if not words or before[-1].isspace():
+        return True
+    word = words[-1].lstrip("([{\"'“‘«*_`—–-/$")
+    small = word.lower()
+    if small in _NEVER:
+        return False
+    if digit and small in _BEFORE_NUMBER:
+        return False
+    capital = following[:1].isupper()
+    if len(word) == 1 and word.isupper():
+        return not (capital and _initial(words, following))
+    if small in _MAYBE or (small in _UNIT_WORDS and len(words) > 1 and words[-2][-1:].isdigit()):
+        return not (digit or following[:1].islower())
+    if _DOTTED.fullmatch(word):
+        return (capital and following.lower() in _STARTERS) or not (following or digit)
+    return True
+
+
+def _initial(words: list[str], following: str) -> bool:
+    """Whether the capital that ends `words` shortens a name: it stands between a name or title and a name."""
+    if len(words) < 2:
+        return False
+    previous = words[-2]
+    if previous.endswith("."):
+        return True
+    return previous[0].isupper() and previous.lower() not in _LABELS and following.lower() not in _STARTERS

@@ -1,0 +1,185 @@
+"""Stage `steps`: cut rationales into steps, and say which step a token belongs to.
+
+Steps tile their rationale: joined, they give it back character for character. White space between two steps opens
+the later one, because tokenizers write a word together with the space before it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from kpod import abbreviations, observe, schemas
+from kpod.config import Steps
+from kpod.errors import DataError
+
+Rule = Literal["default", "literal"]
+
+_NEWLINES = "\n\r\v\f\x85\u2028\u2029"
+_CLOSERS = "\"'”’»)\\]}*_`$」』）】》〉"
+# A stop that needs white space behind it, a stop that needs none (scripts written without spaces), or a new line.
+_CANDIDATE = re.compile(
+    rf"(?P<stop>[.…!?]+)(?P<closers>[{_CLOSERS}]*)(?!\S)"
+    rf"|(?P<wide>[。！？｡।॥۔؟።။។։]+|．(?!\d))[.…!?。！？]*[{_CLOSERS}]*"
+    rf"|[{_NEWLINES}]"
+)
+_FULL_STOPS = re.compile(r"\.+")
+_NEXT = re.compile(rf"[^\S{_NEWLINES}]*[\"'“‘«¿¡(\[{{*_`$]*(?P<word>[^\W\d_]+)?(?P<digit>\d)?")
+_OPERATOR = re.compile(rf"[^\S{_NEWLINES}]+[=+*/×÷·<>≤≥≈^](?=[\s\d(])")
+_MINUS = re.compile(rf"[^\S{_NEWLINES}]+[-−–](?=[\s\d(])")
+_MARKER = re.compile(
+    r"[\s>#*•·+\-–—]*\(?(?:(?:step|part|case|problem|question)\s*#?\s*)?(?:\d{1,3}(?:\.\d{1,3})*|[ivx]{2,5})",
+    re.IGNORECASE,
+)
+_LETTER_MARKER = re.compile(rf"(?:[^\S{_NEWLINES}]*[{_NEWLINES}]\s*|\A\s*)[>#*•·+\-–— ]*\(?[A-Za-z]")
+_BARE_MARKER = re.compile(r"[\s>#*•·+\-–—]*\(?(?:\d{1,3}|[A-Za-z]|[ivx]{2,5})[.)]\**\s*")
+_WORDLIKE = re.compile(r"[^\W_]")
+_NOT_STOP = re.compile(r"[^\s.]")
+
+
+def split(text: str, rule: Rule = "default") -> list[str]:
+    """Cut a rationale into steps, so that `"".join(split(text)) == text` for every string.
+
+    `default`: a step ends at `.`, `!` or `?` before white space or the end (at once in scripts without spaces), never
+    inside a decimal, an abbreviation, a list marker, an ellipsis or a formula, and at a new line. `literal`: a step
+    ends at every full stop (the paper). A piece without a letter or digit is no step of its own: it goes with its
+    neighbour. An empty text has no steps; white space alone comes back as one piece.
+    """
+    if rule == "literal":
+        return _join(text, [m.end() for m in _FULL_STOPS.finditer(text)], _NOT_STOP, None)
+    cuts: list[int] = []
+    last = 0
+    for match in _CANDIDATE.finditer(text):
+        if match["stop"] is None:
+            last = match.end() if match["wide"] else match.start()
+        elif _ends(text, match, last):
+            last = match.end()
+        else:
+            continue
+        cuts.append(last)
+    return _join(text, cuts, _WORDLIKE, _BARE_MARKER)
+
+
+def spans(parts: Sequence[str]) -> np.ndarray:
+    """Character spans [k, 2] int32 (start, end) of steps that tile their text."""
+    ends = np.cumsum(np.fromiter(map(len, parts), np.int32, len(parts)), dtype=np.int32)
+    return np.stack([ends - np.diff(ends, prepend=np.int32(0)), ends], axis=1)
+
+
+def token_steps(offsets: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """The step in which each token starts.
+
+    `offsets` [n, 2]: character spans of the tokens; `steps` [k, 2]: character spans of the steps, ascending.
+    Returns int32 [n]; -1 for a token that starts before the first step or behind the last.
+    """
+    starts = np.asarray(offsets).reshape(-1, 2)[:, 0]
+    bounds = np.asarray(steps).reshape(-1, 2)
+    index = np.searchsorted(bounds[:, 0], starts, side="right") - 1
+    if len(bounds):
+        index[starts >= bounds[-1, 1]] = -1
+    return index.astype(np.int32)
+
+
+def run(inputs: Mapping[str, Path], config: Steps, out_dir: Path) -> dict[str, float]:
+    """Cut every kept rationale: `rationales/rationales.parquet` -> `steps.parquet` (schemas.STEPS).
+
+    A rationale without a step, or one whose key came before, is quarantined. Raises DataError if none is left.
+    """
+    found = schemas.read(inputs["rationales"] / "rationales.parquet", schemas.RATIONALES)
+    kept = found.select(["question_id", "sample", "rationale", "kept"]).to_pylist()
+    kept = [row for row in kept if row["kept"]]
+    order = {question: i for i, question in enumerate(dict.fromkeys(row["question_id"] for row in kept))}
+    kept.sort(key=lambda row: (order[row["question_id"]], row["sample"]))
+
+    columns: dict[str, list] = {name: [] for name in schemas.STEPS.names}
+    quarantined: list[dict[str, str]] = []
+    counts: list[int] = []
+    seen: set[tuple[str, int]] = set()
+    with observe.progress("steps", len(kept), "rationale") as bar:
+        for row in kept:
+            bar.advance()
+            key = (row["question_id"], row["sample"])
+            reason = "the rationale is empty" if not row["rationale"].strip() else None
+            if reason or key in seen:
+                name = f"{key[0]}/{key[1]}"
+                quarantined.append({"source": "rationales", "row": name, "reason": reason or "the key came before"})
+                continue
+            seen.add(key)
+            parts = split(row["rationale"], config.rule)
+            places = spans(parts)
+            counts.append(len(parts))
+            columns["question_id"] += [key[0]] * len(parts)
+            columns["sample"] += [key[1]] * len(parts)
+            columns["step"] += range(len(parts))
+            columns["text"] += parts
+            columns["char_start"] += places[:, 0].tolist()
+            columns["char_end"] += places[:, 1].tolist()
+    if quarantined:
+        schemas.write(out_dir / "quarantine.parquet", schemas.table(quarantined, schemas.QUARANTINE))
+    if not counts:
+        raise DataError("steps: no kept rationale has a step: look at drop_reason in rationales.parquet")
+    schemas.write(out_dir / "steps.parquet", schemas.table(columns, schemas.STEPS))
+    return {
+        "rationales": len(counts),
+        "steps": sum(counts),
+        "steps_mean": sum(counts) / len(counts),
+        "steps_max": max(counts),
+        "single_step_share": counts.count(1) / len(counts),
+        "quarantined": len(quarantined),
+    }
+
+
+def _ends(text: str, match: re.Match[str], last: int) -> bool:
+    """Whether a step that began at `last` ends at this run of stops."""
+    stop, start, end = match["stop"], match.start(), match.end()
+    asks = "!" in stop or "?" in stop
+    if not asks and ("…" in stop or "..." in stop):
+        return False
+    before = text[start - 1] if start else " "
+    following = _NEXT.match(text, end)
+    word, digit = (following["word"] or "", bool(following["digit"])) if following else ("", False)
+    lower = word[:1].islower()
+    if match["closers"] and lower:
+        return False  # "How many?" he asked; (apples, pears, etc.) are
+    if asks:
+        operand = before.isdigit() or before == ")" or _variable(text, start)  # 5! ways, n! = 6
+        unknown = before.isspace() and start > 0  # 3 + ? = 8
+        if (operand and stop == "!" and lower) or _OPERATOR.match(text, end):
+            return False
+        return not ((operand or unknown) and _MINUS.match(text, end))
+    if before.isdigit() and _OPERATOR.match(text, end):
+        return False  # 3. + 2.
+    if before.isspace() and (text[last:start].rstrip()[-1:] == "." or text[end:].lstrip()[:1] == "."):
+        return False  # . . .
+    if match["closers"]:
+        return True
+    if start - last <= 24 and (_MARKER.fullmatch(text, last, start) or _LETTER_MARKER.fullmatch(text, last, start)):
+        return False
+    return abbreviations.ends_step(text[max(last, start - 32) : start], word, digit)
+
+
+def _variable(text: str, at: int) -> bool:
+    """Whether the character before `at` is a letter standing alone."""
+    return at > 0 and text[at - 1].isalpha() and (at == 1 or not text[at - 2].isalnum())
+
+
+def _join(text: str, cuts: list[int], content: re.Pattern[str], opener: re.Pattern[str] | None) -> list[str]:
+    """Pieces of `text` between `cuts`; one without `content` goes to the step before, an `opener` to the one after."""
+    parts: list[str] = []
+    start = 0
+    for cut in (*cuts, len(text)):
+        piece = text[start:cut]
+        if not piece or (cut < len(text) and opener and opener.fullmatch(piece)):
+            continue
+        if content.search(piece):
+            parts.append(piece)
+        elif cut < len(text) and (not parts or piece.isspace()):
+            continue
+        elif parts:
+            parts[-1] += piece
+        else:
+            parts.append(piece)
+        start = cut
+    return parts
