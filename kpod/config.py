@@ -275,7 +275,7 @@ class Lora(Strict):
 
     kind: Literal["lora"] = "lora"
     rank: int = Field(64, ge=1)
-    alpha: float = Field(128, gt=0)
+    alpha: int = Field(128, ge=1)
     dropout: Fraction = 0.0
 
 
@@ -325,6 +325,12 @@ class Pipeline(Strict):
     curriculum: Curriculum = Curriculum()
     distill: Distill = Distill()
     evaluate: Evaluate = Evaluate()
+
+    @property
+    def dataset(self) -> str:
+        """Name of the first source: what the student is registered for."""
+        first = self.questions.sources[0]
+        return first.kind if isinstance(first, WordProblems) else first.dataset
 
     @model_validator(mode="after")
     def _stages_are_epochs(self) -> "Pipeline":

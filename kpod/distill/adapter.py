@@ -1,0 +1,57 @@
+"""What of a student is trained: every weight, or low-rank adapters that are merged into it afterwards."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from transformers import PreTrainedModel
+
+from kpod.config import Distill, Full
+
+
+@contextmanager
+def trainable(model: PreTrainedModel, config: Distill) -> Iterator[dict[str, torch.nn.Parameter]]:
+    """Yield the parameters to train by name; afterwards `model` is a plain model again, adapters merged, in eval mode.
+
+    All dropout of the model itself is set to `config.dropout` for the time of training.
+    """
+    dropout = _set_dropout(model, config.dropout)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.requires_grad_(True).train()
+    wrapped = None
+    if not isinstance(config.adapter, Full):
+        import peft  # seconds to import, and full training does without
+
+        settings = peft.LoraConfig(
+            r=config.adapter.rank,
+            lora_alpha=config.adapter.alpha,
+            lora_dropout=config.adapter.dropout,
+            target_modules="all-linear",
+            task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
+        )
+        # Puts the adapters into `model` itself, whose own forward then uses them.
+        wrapped = peft.get_peft_model(model, settings)
+    try:
+        yield {name: value for name, value in model.named_parameters() if value.requires_grad}
+    finally:
+        if wrapped is not None:
+            wrapped.merge_and_unload()
+        if config.gradient_checkpointing:
+            model.gradient_checkpointing_disable()
+        for module, name, value in dropout:
+            setattr(module, name, value)
+        model.requires_grad_(True).eval()
+
+
+def _set_dropout(model: PreTrainedModel, value: float) -> list[tuple[torch.nn.Module, str, float]]:
+    """Set every dropout rate, of modules and of functional calls; returns what stood there."""
+    found = [
+        (module, name, rate)
+        for module in model.modules()
+        for name, rate in vars(module).items()
+        if isinstance(rate, float) and ("dropout" in name or (isinstance(module, torch.nn.Dropout) and name == "p"))
+    ]
+    for module, name, _ in found:
+        setattr(module, name, value)
+    return found

@@ -1,0 +1,116 @@
+"""From examples to tensors: the order of an epoch, padding, and which positions need logits."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from kpod.distill.examples import Example
+from kpod.errors import ModelError
+
+SORTED_TOGETHER = 8  # batches among which rows are sorted by length: less padding, and the order stays random
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One forward pass over `rows` x `columns` padded tokens with `n` trained target tokens."""
+
+    inputs: dict[str, torch.Tensor]  # arguments of the model's forward
+    positions: torch.Tensor  # int64 [n]: places in the flattened [rows * columns] whose next token is trained
+    labels: torch.Tensor  # int64 [n]
+    weights: torch.Tensor  # float32 [n]
+
+    def to(self, device: torch.device) -> "Batch":
+        inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
+        return Batch(inputs, self.positions.to(device), self.labels.to(device), self.weights.to(device))
+
+
+def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Row indices of each optimizer step of an epoch: a function of `(seed, epoch)` and the lengths alone.
+
+    Rows are shuffled, sorted by length within `SORTED_TOGETHER` batches, and the batches are shuffled again. Each
+    row comes exactly once.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths))
+    batches = []
+    for first in range(0, len(order), SORTED_TOGETHER * batch_size):
+        together = order[first : first + SORTED_TOGETHER * batch_size]
+        together = together[np.argsort(-lengths[together], kind="stable")]
+        batches += [together[at : at + batch_size] for at in range(0, len(together), batch_size)]
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def collate(rows: Sequence[Example], given: Sequence[int], pad: int, decoder_start: int | None) -> Batch:
+    """Pad `rows` on the right; the first `given[i]` target tokens of row i are input without a label.
+
+    `decoder_start` None: one sequence, prompt and target, for a decoder-only model. Else the prompt goes to the
+    encoder and the target, shifted here once, to the decoder.
+    """
+    if decoder_start is None:
+        # The last token predicts nothing. No attention mask: under a causal mask nothing sees the padding behind it.
+        sequences = [np.concatenate([row.prompt, row.target[:-1]]) for row in rows]
+        first = [len(row.prompt) - 1 for row in rows]
+        inputs = {"input_ids": _padded(sequences, pad)}
+    else:
+        sequences = [np.concatenate([[decoder_start], row.target[:-1]]) for row in rows]
+        first = [0] * len(rows)
+        inputs = {
+            "input_ids": _padded([row.prompt for row in rows], pad),
+            "attention_mask": _padded([np.ones(len(row.prompt)) for row in rows], 0),
+            "decoder_input_ids": _padded(sequences, pad),
+        }
+    columns = max(map(len, sequences))
+    positions = [
+        np.arange(skip, len(row.target)) + begin + columns * number
+        for number, (row, skip, begin) in enumerate(zip(rows, given, first, strict=True))
+    ]
+    labels = [row.target[skip:] for row, skip in zip(rows, given, strict=True)]
+    weights = [row.weight[skip:] for row, skip in zip(rows, given, strict=True)]
+    return Batch(
+        inputs=inputs,
+        positions=torch.from_numpy(np.concatenate(positions)),
+        labels=torch.from_numpy(np.concatenate(labels).astype(np.int64)),
+        weights=torch.from_numpy(np.concatenate(weights)),
+    )
+
+
+def target_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """Logits [n, V] at the trained positions only; those of the prompt and of given steps are never computed.
+
+    The hidden states are picked in front of the output layer inside the model's own forward, so whatever a model
+    does before and after that layer (scaling, soft caps) stays in force. Raises ModelError for a model whose
+    forward does not go through its output layer.
+    """
+    with _in_front_of_head(model, batch.positions):
+        logits: torch.Tensor = model(**batch.inputs, use_cache=False).logits
+    if logits.shape[:-1] != batch.labels.shape:
+        raise ModelError(f"{type(model).__name__} does not use its output embeddings in the usual way: not supported")
+    return logits
+
+
+@contextmanager
+def _in_front_of_head(model: PreTrainedModel, positions: torch.Tensor) -> Iterator[None]:
+    head = model.get_output_embeddings()
+    if head is None:
+        raise ModelError(f"{type(model).__name__} has no output embeddings: it is not a language model")
+
+    def pick(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        hidden, *rest = arguments
+        return hidden.flatten(0, -2).index_select(0, positions), *rest
+
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _padded(sequences: Sequence[np.ndarray], value: int) -> torch.Tensor:
+    result = np.full((len(sequences), max(map(len, sequences))), value, dtype=np.int64)
+    for row, sequence in zip(result, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return torch.from_numpy(result)

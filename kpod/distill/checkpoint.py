@@ -1,0 +1,72 @@
+"""Checkpoints of a training run: whole or absent, only the last kept."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from kpod import schemas
+from kpod.files import publish
+
+Parameters = Mapping[str, torch.nn.Parameter]
+
+
+@dataclass
+class Position:
+    """Where a run stands: optimizer steps done, target tokens seen, one history row a step."""
+
+    step: int = 0
+    tokens: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save(
+    work: Path, fingerprint: str, position: Position, parameters: Parameters, optimizer: torch.optim.Optimizer
+) -> None:
+    """Write `work/checkpoint-<step>` and remove the older ones.
+
+    `fingerprint` names the run (settings and data): a checkpoint of another run is never taken up.
+    """
+    building = work / "building"
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    tensors = {f"parameter.{name}": value.detach() for name, value in parameters.items()}
+    for name, value in parameters.items():
+        for slot, state in optimizer.state[value].items():
+            tensors[f"{slot}.{name}"] = state
+    save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, building / "state.safetensors")
+    schemas.write(building / "history.parquet", schemas.table(position.history, schemas.HISTORY))
+    about = {"fingerprint": fingerprint, "step": position.step, "tokens": position.tokens}
+    (building / "position.json").write_text(json.dumps(about))
+    older = _found(work)
+    publish(building, work / f"checkpoint-{position.step}")
+    for path in older:
+        shutil.rmtree(path)
+
+
+def restore(work: Path, fingerprint: str, parameters: Parameters, optimizer: torch.optim.Optimizer) -> Position | None:
+    """Load the last checkpoint of the run `fingerprint` into parameters and optimizer; None if there is none."""
+    for path in reversed(_found(work)):
+        about = json.loads((path / "position.json").read_text())
+        if about["fingerprint"] != fingerprint:
+            continue
+        tensors = load_file(path / "state.safetensors")
+        slots = {name.split(".", 1)[0] for name in tensors} - {"parameter"}
+        with torch.no_grad():
+            for name, value in parameters.items():
+                value.copy_(tensors[f"parameter.{name}"])
+                for slot in slots:
+                    # Adam counts its steps in a tensor that lives on the CPU unless the kernel is fused on a GPU.
+                    optimizer.state[value][slot] = tensors[f"{slot}.{name}"].to(value.device)
+        history = schemas.read(path / "history.parquet", schemas.HISTORY).to_pylist()
+        return Position(about["step"], about["tokens"], history)
+    return None
+
+
+def _found(work: Path) -> list[Path]:
+    return sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))

@@ -1,0 +1,31 @@
+"""AdamW and the learning rate of each step."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from kpod.config import Distill
+
+
+def adamw(parameters: Mapping[str, torch.nn.Parameter], config: Distill) -> torch.optim.AdamW:
+    """Fused AdamW; weight decay acts on matrices only, not on norms and biases."""
+    matrices = [value for value in parameters.values() if value.dim() >= 2]
+    vectors = [value for value in parameters.values() if value.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.lr, fused=True)
+
+
+def learning_rate(step: int, steps: int, config: Distill) -> float:
+    """Rate of the 0-based `step` out of `steps`: a linear rise, then `config.decay` towards (not to) zero."""
+    rise = math.ceil(config.warmup * steps)
+    if step < rise:
+        return config.lr * (step + 1) / rise
+    left = (steps - step) / max(steps - rise, 1)
+    match config.decay:
+        case "constant":
+            return config.lr
+        case "linear":
+            return config.lr * left
+        case "cosine":
+            return config.lr * 0.5 * (1 - math.cos(math.pi * left))

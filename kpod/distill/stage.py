@@ -1,0 +1,47 @@
+"""Stage `distill`: rationales, weights and curriculum in; `student/` and `history.parquet` out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kpod import models, observe, schemas
+from kpod.config import Distill
+from kpod.distill.examples import build, read_weights, reject
+from kpod.distill.plan import read_plan
+from kpod.distill.trainer import nothing_given, train
+from kpod.errors import DataError
+from kpod.sequences import read_rationales
+
+
+def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
+    """Distil the student of `inputs["base"]` on the kept rationales (Eq. 15 and the answer term of Eq. 1).
+
+    Reads the folders of `questions`, `rationales`, `steps` and `base`; of `weights` with `token_weights`, of
+    `curriculum` with `progressive`. A rationale that is too long, has no weights or is missing in the curriculum
+    goes to `quarantine.parquet` with the reason. Raises DataError if no rationale is left.
+    """
+    model, tokenizer = models.load(inputs["base"] / "student")
+    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
+    weights = read_weights(inputs["weights"]) if config.token_weights else None
+    examples, rejected = build(tokenizer, rationales, config.max_tokens, weights, config.weight_scale)
+    plan = read_plan(inputs["curriculum"], config.epochs) if config.progressive else None
+    if plan:
+        rejected += [
+            reject(example.key, "not in curriculum.parquet") for example in examples if example.key not in plan.steps
+        ]
+        examples = [example for example in examples if example.key in plan.steps]
+    if rejected:
+        observe.warning(f"distill: {len(rejected)} rationales cannot be used, see quarantine.parquet")
+        schemas.write(out_dir / "quarantine.parquet", schemas.table(rejected, schemas.QUARANTINE))
+    if not examples:
+        raise DataError(f"no rationale can be trained on ({len(rejected)} rejected): see quarantine.parquet")
+    history = train(model, tokenizer, examples, config, plan.input_steps if plan else nothing_given, out_dir / "work")
+    if plan and plan.difficulty:
+        history = [{**row, "difficulty": plan.difficulty[row["epoch"]]} for row in history]
+    schemas.write(out_dir / "history.parquet", schemas.table(history, schemas.HISTORY))
+    models.save(model, tokenizer, out_dir / "student")
+    return {
+        "loss": history[-1]["loss"],
+        "target_tokens": history[-1]["tokens"],
+        "examples": len(examples),
+        "quarantined": len(rejected),
+    }
