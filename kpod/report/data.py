@@ -1,0 +1,81 @@
+"""What a report shows. Whoever runs the pipeline fills this in; parts that are left out have no section."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Right answers of one method on one set of questions; shares and interval ends are in [0, 1]."""
+
+    method: str
+    dataset: str
+    split: str
+    questions: int
+    correct: int
+    low: float  # 95% interval
+    high: float
+    truncated: float  # share of outputs that ran out of tokens
+    answerless: float  # share of outputs without an answer
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.questions if self.questions else 0.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Method `b` against method `a` on the same questions."""
+
+    a: str
+    b: str
+    dataset: str
+    split: str
+    questions: int
+    only_a: int  # questions that only `a` gets right
+    only_b: int
+    low: float  # 95% interval of accuracy(b) - accuracy(a), in [-1, 1]
+    high: float
+    p_value: float  # of the paired test
+
+    @property
+    def difference(self) -> float:
+        return (self.only_b - self.only_a) / self.questions if self.questions else 0.0
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """Where the output of one stage comes from."""
+
+    stage: str
+    key: str
+    run_id: str  # of the MLflow run that executed the stage
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything a report can show; each field but the title may stay empty.
+
+    Tables follow `kpod.schemas`. Mappings by method keep their order: it is the order of rows, curves and colours.
+    """
+
+    title: str
+    facts: Mapping[str, str] = field(default_factory=dict)  # short lines under the heading: student, teacher, set
+    accuracy: Sequence[Accuracy] = ()
+    comparisons: Sequence[Comparison] = ()
+    histories: Mapping[str, pa.Table] = field(default_factory=dict)  # HISTORY by method
+    questions: pa.Table | None = None  # QUESTIONS; needed for token heat maps and samples
+    rationales: pa.Table | None = None  # RATIONALES; teacher yield, and needed for token heat maps
+    weights: pa.Table | None = None  # WEIGHTS
+    tokenizer: Any = None  # the student's; needed for token heat maps
+    difficulty: pa.Table | None = None  # DIFFICULTY
+    curriculum: pa.Table | None = None  # CURRICULUM, with its metadata
+    clusters: pa.Table | None = None  # CLUSTERS
+    predictions: Mapping[str, pa.Table] = field(default_factory=dict)  # PREDICTIONS by method
+    focus: str | None = None  # the method whose right and wrong samples are shown; default the last of `predictions`
+    config: Mapping[str, Any] = field(default_factory=dict)  # the whole tree, nested
+    lineage: Sequence[StageRun] = ()

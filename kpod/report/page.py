@@ -1,0 +1,88 @@
+"""The report of a run: one HTML file that needs nothing but itself."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kpod.files import write_text
+from kpod.report.curriculum import curriculum_figures
+from kpod.report.data import Accuracy, Comparison, ReportData
+from kpod.report.render import render
+from kpod.report.results import accuracy_bars, learning_curves
+from kpod.report.samples import Group, sample_groups
+from kpod.report.style import data_uri
+from kpod.report.teacher import teacher_yield
+from kpod.report.token_views import token_views, weight_scale
+
+HEAT_MAPS = 8  # rationales shown; the token view of the stage `weights` has more
+_PASSWORD = re.compile(r"//[^/@\s]+@")
+
+_Row = TypeVar("_Row", Accuracy, Comparison)
+
+_CAPTIONS = {
+    "target-and-reached": "What the schedule allows the student to generate (Eq. 10) and what each stage reached.",
+    "full-generation": "Rationales of which no step is given as input any more.",
+    "generated-steps": "How many of its last steps the student generates itself; a column sums to 100%.",
+    "difficulty-by-step": "Eq. 8 under the student before distillation: median, quartiles, and 5% to 95%.",
+    "cluster-balance": "Where the rationales come from that give up input steps (Eq. 12), beside the whole set.",
+}
+
+
+def write_report(out: Path, data: ReportData) -> None:
+    """Write the report of a run to `out`, atomically; sections without data are left out.
+
+    The page holds no script, no address but the paper's, and its pictures as `data:` images. The same data give
+    the same bytes. Raises DataError if weights name rationales or questions that the tables lack.
+    """
+    methods = [row.method for row in data.accuracy]
+    histories = {method: table for method, table in data.histories.items() if len(table)}
+    values: dict[str, Any] = {
+        "data": data,
+        "accuracy": _by_set(data.accuracy),
+        "comparisons": _by_set(data.comparisons),
+        "accuracy_image": data_uri(accuracy_bars(data.accuracy)) if data.accuracy else None,
+        "curves_image": data_uri(learning_curves(histories, methods)) if histories else None,
+        "curriculum": _curriculum(data),
+        "views": (),
+        "scale": None,
+        "weighted": 0,
+        "teacher": teacher_yield(data.rationales) if data.rationales is not None and len(data.rationales) else None,
+        "groups": _samples(data),
+        "settings": list(flatten(data.config)),
+    }
+    if data.weights is not None and data.questions is not None and data.rationales is not None and data.tokenizer:
+        values["views"] = token_views(data.weights, data.questions, data.rationales, data.tokenizer, HEAT_MAPS)
+        values["scale"], values["weighted"] = weight_scale(data.weights), len(data.weights)
+    write_text(out, render("report.html", values))
+
+
+def _by_set(rows: Sequence[_Row]) -> dict[tuple[str, str], list[_Row]]:
+    sets: dict[tuple[str, str], list[_Row]] = {}
+    for row in rows:
+        sets.setdefault((row.dataset, row.split), []).append(row)
+    return sets
+
+
+def _curriculum(data: ReportData) -> list[tuple[str, str]]:
+    figures = curriculum_figures(data.curriculum, data.difficulty, data.clusters)
+    return [(data_uri(figure), _CAPTIONS[name]) for name, figure in figures.items()]
+
+
+def _samples(data: ReportData) -> list[Group]:
+    if not data.predictions:
+        return []
+    focus = data.focus or list(data.predictions)[-1]
+    return sample_groups(data.predictions, focus, data.questions)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted key and value of every leaf, in order; user and password in an address are left out."""
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{name}.")
+        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            yield from flatten({str(index): item for index, item in enumerate(value)}, f"{name}.")
+        else:
+            yield name, _PASSWORD.sub("//***@", str(value))

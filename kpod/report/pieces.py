@@ -1,0 +1,57 @@
+"""Text of token ids, cut where characters end: a character that is split over tokens is shown as one piece."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_UNDECODED = "\ufffd"
+_LONGEST = 4  # bytes of a character in UTF-8, and so the most byte tokens that one character can take
+_ZWJ = "\u200d"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Tokens `start` to `stop` (exclusive) and the text that they decode to."""
+
+    text: str
+    start: int
+    stop: int
+
+
+def pieces(tokenizer: Any, ids: Sequence[int]) -> list[Piece]:
+    """Split a token sequence into the shortest runs that decode to whole characters.
+
+    `tokenizer` needs `decode(ids, skip_special_tokens=..., clean_up_tokenization_spaces=...)`. Tokens of no text
+    (a lone word-start mark, an unfinished character) join the run after them; combining marks, variation
+    selectors and emoji joiners join the run before them. The runs cover every token in order.
+    """
+    found: list[Piece] = []
+    anchor = start = 0
+    for stop in range(1, len(ids) + 1):
+        # Decoding from the piece before `start` keeps the space that a tokenizer drops at the start of a text.
+        before, after = _decode(tokenizer, ids[anchor:start]), _decode(tokenizer, ids[anchor:stop])
+        text = after[len(before) :] if after.startswith(before) else _decode(tokenizer, ids[start:stop])
+        unfinished = text.endswith(_UNDECODED) and stop - start < _LONGEST
+        if stop < len(ids) and (not text or unfinished):
+            continue
+        _append(found, Piece(text, start, stop))
+        anchor, start = start, stop
+    return found
+
+
+def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    text: str = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return text
+
+
+def _append(found: list[Piece], piece: Piece) -> None:
+    if found and (not piece.text or _extends(piece.text[0]) or found[-1].text.endswith(_ZWJ)):
+        last = found.pop()
+        piece = Piece(last.text + piece.text, last.start, piece.stop)
+    found.append(piece)
+
+
+def _extends(character: str) -> bool:
+    is_skin_tone = "\U0001f3fb" <= character <= "\U0001f3ff"
+    return character == _ZWJ or is_skin_tone or unicodedata.category(character) in ("Mn", "Mc", "Me")

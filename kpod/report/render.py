@@ -1,0 +1,43 @@
+"""HTML from the templates beside this file: every value is cleaned and escaped, wherever it stands."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from kpod.report.text import clean, shorten
+
+
+def _finalize(value: Any) -> Any:
+    # Cleaning here, not at each use, means that no place in a template can forget it; escaping follows it.
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f}%"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+_environment = Environment(
+    loader=PackageLoader("kpod", "report"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    finalize=_finalize,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.filters.update(share=_share, points=_points, p_value=_p_value, shorten=shorten)
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """Fill a template; `style.css` goes in as it is, for it is ours."""
+    css = Markup(_environment.get_template("style.css").render())  # noqa: S704
+    return _environment.get_template(template).render(css=css, **values)

@@ -1,0 +1,111 @@
+"""A few answers to read: where the method of interest is right or wrong, beside what the others said."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from kpod.prompt import question_text
+from kpod.report.token_views import spread
+
+
+@dataclass(frozen=True)
+class Said:
+    """One method's output to a question."""
+
+    method: str
+    completion: str
+    predicted: str | None
+    correct: bool
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question with what each method said."""
+
+    question_id: str
+    dataset: str
+    question: str | None
+    answer: str
+    said: tuple[Said, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Samples of one kind; `total` questions are of this kind."""
+
+    title: str
+    total: int
+    samples: tuple[Sample, ...]
+
+
+def sample_groups(
+    predictions: Mapping[str, pa.Table], focus: str, questions: pa.Table | None, each: int = 3
+) -> list[Group]:
+    """Sort the questions that every method answered by who is right, and take up to `each` of a kind.
+
+    `predictions` holds schemas.PREDICTIONS by method; questions are matched by (dataset, split, question_id).
+    Kinds without a question are left out.
+    """
+    answers = {method: _by_question(table) for method, table in predictions.items()}
+    kinds: dict[str, list[tuple[str, str, str]]] = {title: [] for title in _titles(focus, len(answers))}
+    for key, row in answers[focus].items():
+        if all(key in rows for rows in answers.values()):
+            others = [rows[key]["correct"] for method, rows in answers.items() if method != focus]
+            kinds[_kind(focus, row["correct"], others)].append(key)
+    texts = _questions(questions, kinds, each)
+    groups = []
+    for title, keys in kinds.items():
+        chosen = [keys[i] for i in spread(len(keys), each)]
+        samples = tuple(_sample(key, answers, texts) for key in chosen)
+        if samples:
+            groups.append(Group(title, len(keys), samples))
+    return groups
+
+
+def _titles(focus: str, methods: int) -> list[str]:
+    if methods == 1:
+        return [f"{focus} is right", f"{focus} is wrong"]
+    return [f"{focus} is right, another is wrong", f"{focus} is wrong, another is right", "All right", "All wrong"]
+
+
+def _kind(focus: str, correct: bool, others: list[bool]) -> str:
+    titles = _titles(focus, 1 + len(others))
+    if not others:
+        return titles[0 if correct else 1]
+    if any(other != correct for other in others):
+        return titles[0 if correct else 1]
+    return titles[2 if correct else 3]
+
+
+def _by_question(table: pa.Table) -> dict[tuple[str, str, str], dict[str, Any]]:
+    return {(row["dataset"], row["split"], row["question_id"]): row for row in table.to_pylist()}
+
+
+def _questions(
+    questions: pa.Table | None, kinds: Mapping[str, list[tuple[str, str, str]]], each: int
+) -> dict[str, str]:
+    if questions is None:
+        return {}
+    wanted = {keys[i][2] for keys in kinds.values() for i in spread(len(keys), each)}
+    return {
+        row["id"]: question_text(row["question"], row["choices"])
+        for row in questions.to_pylist()
+        if row["id"] in wanted
+    }
+
+
+def _sample(
+    key: tuple[str, str, str],
+    answers: Mapping[str, Mapping[tuple[str, str, str], dict[str, Any]]],
+    texts: Mapping[str, str],
+) -> Sample:
+    said = tuple(
+        Said(method, row["completion"], row["predicted"], row["correct"], row["truncated"])
+        for method, rows in answers.items()
+        for row in [rows[key]]
+    )
+    answer = next(iter(answers.values()))[key]["answer"]
+    return Sample(key[2], key[0], texts.get(key[2]), answer, said)

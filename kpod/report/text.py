@@ -1,0 +1,45 @@
+"""Text of unknown origin (questions, teacher and student output) made fit to be shown.
+
+Escaping is the template engine's job. Here the characters go that escaping leaves alone and that break a page
+or mislead its reader: NUL, other controls, and the marks that reorder the text after them.
+"""
+
+from functools import cache
+
+_ISOLATES = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_SHOWN: dict[int, str] = {
+    **{code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"},
+    127: "␡",
+    **{code: f"⟨U+{code:04X}⟩" for code in (*range(0x80, 0xA0), *_ISOLATES, 0xFFFE, 0xFFFF)},
+    **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),  # a lone surrogate cannot be written as UTF-8
+}
+
+
+def clean(text: str) -> str:
+    """`text` with controls, bidirectional overrides and lone surrogates replaced by signs that can be seen."""
+    return text.replace("\r\n", "\n").translate(_SHOWN)
+
+
+def shorten(text: str, limit: int) -> str:
+    """The first `limit` characters, and how many were left out."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
+
+
+@cache
+def _glyphs(family: str) -> frozenset[int]:
+    from matplotlib import font_manager, ft2font
+
+    return frozenset(ft2font.FT2Font(font_manager.findfont(family)).get_charmap())
+
+
+def drawable(text: str, family: str = "DejaVu Sans") -> str:
+    """`text` for a picture: one line, and a box for each character that the font of pictures lacks."""
+    glyphs = _glyphs(family)
+    return "".join(c if ord(c) in glyphs else "□" for c in " ".join(clean(text).split()))
+
+
+def label(text: str, limit: int = 28) -> str:
+    """A name in a chart: drawable, short, and never taken for a hidden series (a leading underscore)."""
+    line = drawable(text)
+    line = line if len(line) <= limit else line[: limit - 1] + "…"
+    return f" {line}" if line.startswith("_") else line

@@ -1,0 +1,108 @@
+"""What the token view shows: a few rationales of a run, each token with the shade of its weight."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kpod.errors import DataError
+from kpod.prompt import question_text
+from kpod.report.pieces import pieces
+
+
+@dataclass(frozen=True)
+class Shaded:
+    """A run of tokens as it is shown: text, mean weight, shade in [0, 1], and whether a step starts here."""
+
+    text: str
+    weight: float
+    shade: float
+    starts_step: bool
+
+
+@dataclass(frozen=True)
+class TokenView:
+    """One rationale beside its question; `answer` is gold, `taught` is what the rationale concludes."""
+
+    question_id: str
+    sample: int
+    question: str
+    answer: str
+    taught: str | None
+    correct: bool
+    tokens: tuple[Shaded, ...]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Weights at or below `low` are blank, at or above `high` fully coloured."""
+
+    low: float
+    high: float
+
+    def shade(self, weight: float) -> float:
+        if self.high <= self.low:
+            return 0.5
+        return min(1.0, max(0.0, (weight - self.low) / (self.high - self.low)))
+
+
+def weight_scale(weights: pa.Table) -> Scale:
+    """From the 1st to the 99th percentile of all weights, so that learned contrast shows however small it is."""
+    values = pc.list_flatten(weights["weight"]).to_numpy()
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return Scale(0.0, 1.0)
+    low, high = (float(v) for v in np.quantile(values, [0.01, 0.99]))
+    return Scale(low, high)
+
+
+def token_views(
+    weights: pa.Table, questions: pa.Table, rationales: pa.Table, tokenizer: Any, limit: int
+) -> list[TokenView]:
+    """At most `limit` rationales, spread evenly over `weights` (schemas.WEIGHTS), matched by (question_id, sample).
+
+    Raises DataError if a weighted rationale or its question is not in the tables, or its lists differ in length.
+    """
+    scale = weight_scale(weights)
+    rows = weights.take(spread(len(weights), limit)).to_pylist()
+    ids = pa.array(sorted({row["question_id"] for row in rows}), pa.string())
+    asked = {q["id"]: q for q in questions.filter(pc.is_in(questions["id"], ids)).to_pylist()}
+    known = rationales.filter(pc.is_in(rationales["question_id"], ids)).to_pylist()
+    taught = {(r["question_id"], r["sample"]): r for r in known}
+    views = []
+    for row in rows:
+        key = (row["question_id"], row["sample"])
+        if key[0] not in asked or key not in taught:
+            raise DataError(f"weights hold the rationale {key}, the tables of the run do not: recompute the weights")
+        question, rationale = asked[key[0]], taught[key]
+        views.append(
+            TokenView(
+                question_id=key[0],
+                sample=key[1],
+                question=question_text(question["question"], question["choices"]),
+                answer=question["answer"],
+                taught=rationale["answer"],
+                correct=rationale["correct"],
+                tokens=_shaded(row, tokenizer, scale),
+            )
+        )
+    return views
+
+
+def spread(count: int, limit: int) -> list[int]:
+    """At most `limit` positions of `count`, evenly spaced and in order."""
+    return [i * count // limit for i in range(limit)] if count > limit else list(range(count))
+
+
+def _shaded(row: dict[str, Any], tokenizer: Any, scale: Scale) -> tuple[Shaded, ...]:
+    ids, steps, values = row["token_ids"], row["step"], row["weight"]
+    if not len(ids) == len(steps) == len(values):
+        raise DataError(f"weights of {row['question_id']!r}: token_ids, step and weight differ in length")
+    shown = []
+    for piece in pieces(tokenizer, ids):
+        weight = float(np.mean(values[piece.start : piece.stop]))
+        first = piece.start > 0 and steps[piece.start] != steps[piece.start - 1]
+        shown.append(Shaded(piece.text, weight, round(scale.shade(weight), 3), first))
+    return tuple(shown)

@@ -1,0 +1,35 @@
+"""Figure 2 of the paper for every run: the tokens of a rationale, coloured by their weight."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from kpod.files import write_text
+from kpod.report.render import render
+from kpod.report.style import write_png
+from kpod.report.token_views import spread, token_views, weight_scale
+from kpod.report.tokens_figure import token_figure
+
+PICTURED = 4  # rationales in the PNG
+
+
+def write_token_view(
+    weights: pa.Table,
+    questions: pa.Table,
+    rationales: pa.Table,
+    tokenizer: Any,
+    out_html: Path,
+    out_png: Path,
+    limit: int = 24,
+) -> None:
+    """Write the token view of a run: a page with `limit` rationales and a picture of the first few.
+
+    `weights`, `questions` and `rationales` follow `kpod.schemas`; `tokenizer` is the student's. The picture sets
+    tokens from left to right and shows a box for characters that its font lacks; the page shows any text.
+    """
+    views = token_views(weights, questions, rationales, tokenizer, limit)
+    scale = weight_scale(weights)
+    write_text(out_html, render("tokens.html", {"views": views, "scale": scale, "total": len(weights)}))
+    few = [views[i] for i in spread(len(views), PICTURED)]
+    write_png(token_figure(few, scale.low, scale.high), out_png)

@@ -1,0 +1,188 @@
+"""A made-up run with something for every section of the report, and a small byte-level tokenizer."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from kpod import schemas
+from kpod.report.data import Accuracy, Comparison, ReportData, StageRun
+
+METHODS = ("base", "scotd", "kpod-wo-prog", "kpod")
+THINGS = ("apples", "marbles", "stamps", "pencils")
+
+
+def byte_tokenizer(texts: list[str], size: int = 400) -> PreTrainedTokenizerFast:
+    """Byte-level BPE: a character that it has not learned is split over several tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=sorted(alphabet), show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def question(index: int) -> dict[str, Any]:
+    a, b, thing = 3 + index % 17, 2 + index % 5, THINGS[index % len(THINGS)]
+    return {
+        "id": f"wp-{index:04d}",
+        "dataset": "wordproblems" if index % 3 else "wordproblems-longer",
+        "split": "test",
+        "question": f"Mara has {a} boxes with {b} {thing} each and gives {b} {thing} away. How many are left?",
+        "answer": str(a * b - b),
+        "choices": None,
+    }
+
+
+def steps_of(index: int) -> list[str]:
+    a, b, thing = 3 + index % 17, 2 + index % 5, THINGS[index % len(THINGS)]
+    steps = [f"Mara starts with {a} x {b} = {a * b} {thing}. ", f"She then has {a * b} - {b} = {a * b - b} {thing}."]
+    extra = ["It is a sunny day and the boxes are blue. ", "We should read the question with care. "]
+    return [*extra[: index % 3], *steps]
+
+
+def rationale(index: int) -> dict[str, Any]:
+    wrong = index % 9 == 4
+    return {
+        "question_id": f"wp-{index:04d}",
+        "sample": 0,
+        "rationale": "".join(steps_of(index)),
+        "answer": "7" if wrong else question(index)["answer"],
+        "correct": not wrong,
+        "kept": not wrong and index % 31 != 0,
+        "drop_reason": "wrong answer" if wrong else "cut off" if index % 31 == 0 else None,
+        "model": "teacher-1",
+        "finish_reason": "length" if index % 31 == 0 else "stop",
+        "prompt_tokens": 40 + index % 7,
+        "completion_tokens": 60 + index % 23,
+        "cost_usd": 0.00012,
+    }
+
+
+def weight_row(index: int, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    ids, steps, weights = [], [], []
+    for step, text in enumerate(steps_of(index)):
+        for token in tokenizer.encode(text, add_special_tokens=False):
+            strong = any(c.isdigit() or c in "+-x=" for c in tokenizer.decode([token]))
+            ids.append(token)
+            steps.append(step)
+            weights.append((0.78 if strong else 0.31) + 0.1 * ((7 * len(ids) + index) % 10) / 10)
+    return {"question_id": f"wp-{index:04d}", "sample": 0, "token_ids": ids, "step": steps, "weight": weights}
+
+
+def schedule(lengths: list[int], difficulties: list[np.ndarray], stages: int = 8) -> pa.Table:
+    """A curriculum like those of the pipeline: input steps fall to none by the middle of the stages."""
+    given = np.array(lengths) - 1
+    tails = [np.concatenate([np.cumsum(d[::-1])[::-1], [0.0]]) for d in difficulties]
+    whole = sum(tail[0] for tail in tails)
+    rows, facts, order = [], [], np.random.default_rng(1).permutation(len(lengths))
+    for stage in range(stages):
+        target = whole * min(1.0, 0.3 + 0.7 * (stage / 5) ** 1.5)
+        selected = np.zeros(len(lengths), bool)
+        for i in np.tile(order, 4):
+            reached = sum(tail[c] for tail, c in zip(tails, given, strict=True))
+            if given[i] and reached + difficulties[i][given[i] - 1] <= target:
+                given[i] -= 1
+                selected[i] = True
+        reached = float(sum(tail[c] for tail, c in zip(tails, given, strict=True)))
+        facts.append({"stage": stage, "target": max(target, reached), "reached": reached, "upper_bound": reached})
+        rows += [
+            {"stage": stage, "question_id": f"wp-{i:04d}", "sample": 0, "input_steps": int(c), "selected": bool(s)}
+            for i, (c, s) in enumerate(zip(given, selected, strict=True))
+        ]
+    return schemas.table(rows, schemas.CURRICULUM, {"stages": json.dumps(facts)})
+
+
+def history(seed: int, tokens: int) -> pa.Table:
+    draw = np.random.default_rng(seed)
+    rows = [
+        {
+            "epoch": step // 40,
+            "step": step + 1,
+            "loss": float(0.4 + 2.2 * np.exp(-step / 90) + 0.12 * draw.standard_normal()),
+            "lr": 1e-3 * (1 - step / 400),
+            "tokens": tokens * (step + 1),
+            "difficulty": None,
+        }
+        for step in range(400)
+    ]
+    return schemas.table(rows, schemas.HISTORY)
+
+
+def prediction(index: int, method: str) -> dict[str, Any]:
+    gold = question(index)["answer"]
+    right = (index * 7919) % 10 < 2 + 2 * METHODS.index(method)
+    silent = not right and index % 11 == 3
+    said = gold if right else None if silent else str(int(gold) + 1)
+    words = "".join(steps_of(index)) if not silent else "Mara has Mara has Mara has " * 12
+    return {
+        "question_id": f"wp-{index:04d}",
+        "dataset": question(index)["dataset"],
+        "split": "test",
+        "completion": words if said is None else f" {words} Therefore, the answer is {said}.",
+        "predicted": said,
+        "answer": gold,
+        "correct": right,
+        "truncated": silent,
+    }
+
+
+def accuracy_rows(predictions: dict[str, pa.Table]) -> list[Accuracy]:
+    rows = []
+    for dataset in ("wordproblems", "wordproblems-longer"):
+        for method, table in predictions.items():
+            chosen = [row for row in table.to_pylist() if row["dataset"] == dataset]
+            correct, count = sum(row["correct"] for row in chosen), len(chosen)
+            share = correct / count
+            cut = sum(row["truncated"] for row in chosen) / count
+            low, high = max(0.0, share - 0.06), min(1.0, share + 0.06)
+            rows.append(Accuracy(method, dataset, "test", count, correct, low, high, cut, cut))
+    return rows
+
+
+def full_report(count: int = 150) -> ReportData:
+    """Every field filled."""
+    tokenizer = byte_tokenizer([rationale(i)["rationale"] for i in range(count)])
+    draw = np.random.default_rng(0)
+    lengths = [len(steps_of(i)) for i in range(count)]
+    difficulties = [draw.gamma(2.0, 1.5, n).astype(np.float32) + np.arange(n) for n in lengths]
+    step_rows = [
+        {"question_id": f"wp-{i:04d}", "sample": 0, "step": k, "difficulty": float(d), "tokens": 14}
+        for i, values in enumerate(difficulties)
+        for k, d in enumerate(values)
+    ]
+    cluster_rows = [{"question_id": f"wp-{i:04d}", "sample": 0, "cluster": (i * 7 // 3) % 5} for i in range(count)]
+    predictions = {
+        method: schemas.table([prediction(i, method) for i in range(count)], schemas.PREDICTIONS) for method in METHODS
+    }
+    return ReportData(
+        title="demo: word problems",
+        facts={"Student": "scratch, 4 layers of 160", "Teacher": "scripted", "Methods": ", ".join(METHODS)},
+        accuracy=accuracy_rows(predictions),
+        comparisons=[
+            Comparison("scotd", "kpod", "wordproblems", "test", 100, 8, 27, 0.08, 0.30, 0.0018),
+            Comparison("scotd", "kpod", "wordproblems-longer", "test", 50, 6, 9, -0.08, 0.20, 0.607),
+        ],
+        histories={m: history(i, 400 - 60 * i) for i, m in enumerate(METHODS[1:])},
+        questions=schemas.table([question(i) for i in range(count)], schemas.QUESTIONS),
+        rationales=schemas.table([rationale(i) for i in range(count)], schemas.RATIONALES),
+        weights=schemas.table([weight_row(i, tokenizer) for i in range(count)], schemas.WEIGHTS),
+        tokenizer=tokenizer,
+        difficulty=schemas.table(step_rows, schemas.DIFFICULTY),
+        curriculum=schedule(lengths, difficulties),
+        clusters=schemas.table(cluster_rows, schemas.CLUSTERS),
+        predictions=predictions,
+        config={
+            "name": "demo",
+            "questions": {"sources": [{"kind": "wordproblems", "train": 360}]},
+            "distill": {"epochs": 8, "adapter": {"kind": "full"}, "lr": 0.001},
+        },
+        lineage=[
+            StageRun(stage, f"{i:02x}" * 32, f"{i:032x}", cached=i < 3)
+            for i, stage in enumerate(("questions", "rationales", "steps", "weights", "distill kpod"))
+        ],
+    )
