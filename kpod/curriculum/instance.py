@@ -1,0 +1,154 @@
+"""One selection problem of the curriculum, in the form in which all solvers work on it.
+
+Maximise f(S) = sum(gain[S]) + beta * sum_k sqrt(|C_k ∩ S|) subject to sum(gain[S]) <= budget: Eq. 12 without its
+constant, which makes f monotone, submodular and non-negative, as every guarantee needs. Items without gain are free
+and always taken; items above the budget can never be taken. Solvers see only what lies between.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import fsum
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Items of positive gain, sorted by cluster and gain; `items` maps them to the caller's positions."""
+
+    gain: np.ndarray  # float64 [n], > 0, ascending within a cluster
+    cluster: np.ndarray  # int64 [n], 0-based, ascending
+    items: np.ndarray  # int64 [n]
+    free: np.ndarray  # float64 [K]: items without gain in each cluster
+    first: np.ndarray  # int64 [K + 1]: where each cluster begins
+    beta: float
+    budget: float
+
+    @cached_property
+    def step(self) -> np.ndarray:
+        """[n]: what item j of its cluster adds to the cluster's square root when it comes after the smaller ones."""
+        rank = np.arange(len(self.gain)) - self.first[self.cluster]
+        return growth(self.free[self.cluster] + rank)
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """int64 [n]: exact density-greedy order, the same for every beta > 0.
+
+        A cluster's best m items are its m smallest, and the density of the j-th, 1 + beta * step_j / gain_j, never
+        rises with j: one sort by step / gain merges the clusters. With beta = 0 all densities tie: largest first.
+        """
+        if self.beta == 0:
+            return np.argsort(-self.gain, kind="stable")
+        with np.errstate(over="ignore"):
+            return np.argsort(-self.step / self.gain, kind="stable")
+
+    @cached_property
+    def upper_bound(self) -> float:
+        """At least the optimum: min(budget, sum of gains) + beta * (fractional optimum of the square roots).
+
+        The slack of 1e-12 covers the rounding of the sums.
+        """
+        total = float(self.gain.sum())
+        roots = float(np.sqrt(self.free).sum())
+        if self.beta > 0:
+            gain, step = self.gain[self.order], self.step[self.order]
+            whole = int(np.searchsorted(np.cumsum(gain), self.budget, side="right"))
+            roots += float(step[:whole].sum())
+            if whole < len(gain):
+                left = max(self.budget - float(gain[:whole].sum()), 0.0)
+                roots += float(step[whole]) * min(left / float(gain[whole]), 1.0)
+        return (min(self.budget, total) + self.beta * roots) * (1 + 1e-12)
+
+
+def growth(count: np.ndarray) -> np.ndarray:
+    """sqrt(count + 1) - sqrt(count), without cancellation."""
+    return 1.0 / (np.sqrt(count + 1.0) + np.sqrt(count))
+
+
+def build(gain: np.ndarray, cluster: np.ndarray, beta: float, budget: float) -> tuple[Instance, np.ndarray]:
+    """The instance, and the positions (int64) of the items that are free."""
+    labels, cluster = np.unique(cluster, return_inverse=True)
+    free = np.flatnonzero(gain == 0)
+    items = np.flatnonzero((gain > 0) & (gain <= budget))
+    items = items[np.argsort(gain[items], kind="stable")]
+    small = np.min_scalar_type(max(len(labels) - 1, 0))  # numpy sorts 8- and 16-bit integers in linear time
+    items = items[np.argsort(cluster[items].astype(small), kind="stable")]
+    sizes = np.bincount(cluster[items], minlength=len(labels))
+    instance = Instance(
+        gain=gain[items],
+        cluster=cluster[items],
+        items=items,
+        free=np.bincount(cluster[free], minlength=len(labels)).astype(np.float64),
+        first=np.concatenate([[0], np.cumsum(sizes)]),
+        beta=beta,
+        budget=budget,
+    )
+    return instance, free
+
+
+def fill(gain: np.ndarray, budget: float) -> np.ndarray:
+    """Positions (int64, ascending) of the items taken if each, in the given order, is taken when it still fits.
+
+    Works in rounds: everything up to the first item that does not fit, then only what can still fit.
+    """
+    taken: list[np.ndarray] = []
+    rest = np.arange(len(gain))
+    spent = 0.0
+    while True:
+        rest = rest[gain[rest] <= budget - spent]
+        if not len(rest):
+            return np.concatenate(taken) if taken else rest
+        sums = np.cumsum(np.concatenate([[spent], gain[rest]]))[1:]
+        fits = int(np.searchsorted(sums, budget, side="right"))
+        if not fits:  # the difference rounded in favour of an item that the sum refuses
+            rest = rest[1:]
+            continue
+        taken.append(rest[:fits])
+        spent = float(sums[fits - 1])
+        rest = rest[fits:]
+
+
+def trim(instance: Instance, chosen: np.ndarray) -> np.ndarray:
+    """`chosen` without the items, smallest first, that rounding let in above the budget."""
+    gain = instance.gain[chosen]
+    if float(gain.sum()) < instance.budget * (1 - 1e-9):
+        return chosen
+    while len(chosen) and fsum(instance.gain[chosen].tolist()) > instance.budget:
+        chosen = np.delete(chosen, np.argmin(instance.gain[chosen]))
+    return chosen
+
+
+def augment(instance: Instance, picks: np.ndarray) -> np.ndarray:
+    """The best of `picks` and of every prefix of it with one more item (Greedy+Max, Yaroslavtsev et al., ICML 2020).
+
+    `picks`: int64 [m] in the order of picking. Of an item's prefixes only the longest that leaves room for it
+    matters, since f is monotone. Returns int64 positions; turns density greedy into a 1/2-approximation.
+    """
+    gain, cluster, n = instance.gain, instance.cluster, len(instance.gain)
+    if not n:
+        return picks
+    by_cluster = np.argsort(cluster[picks], kind="stable")
+    begin = np.searchsorted(cluster[picks][by_cluster], np.arange(len(instance.free) + 1))
+    rank = np.empty(len(picks), dtype=np.int64)
+    rank[by_cluster] = np.arange(len(picks)) - begin[cluster[picks][by_cluster]]
+    roots = growth(instance.free[cluster[picks]] + rank)
+    cost = np.cumsum(gain[picks])
+    value = np.concatenate([[0.0], cost + instance.beta * np.cumsum(roots)])
+
+    prefix = np.searchsorted(cost, instance.budget - gain, side="right")
+    place = np.full(n, len(picks))
+    place[picks] = np.arange(len(picks))
+    ceiling = value[prefix] + gain + instance.beta * growth(instance.free[cluster])
+    hopeful = np.flatnonzero((ceiling > value[-1]) & (place >= prefix))
+    if not len(hopeful):
+        return picks
+    stride = len(picks) + 1
+    keys = cluster[picks][by_cluster] * stride + by_cluster
+    wanted = cluster[hopeful] * stride + prefix[hopeful]
+    count = np.searchsorted(keys, wanted) - begin[cluster[hopeful]]
+    gains = gain[hopeful] + instance.beta * growth(instance.free[cluster[hopeful]] + count)
+    reached = value[prefix[hopeful]] + gains
+    best = int(np.argmax(reached))
+    if reached[best] <= value[-1]:
+        return picks
+    return np.append(picks[: prefix[hopeful[best]]], hopeful[best])
