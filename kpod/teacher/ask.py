@@ -1,0 +1,103 @@
+"""One request: what is sent for a question and a sample, and the content key under which its answer is kept."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kpod.config import Teacher, TeacherPrompt
+from kpod.errors import ConfigError, DataError
+from kpod.prompt import question_text
+from kpod.teacher import rows
+
+ROUTES = {"chat": "/chat/completions", "completion": "/completions"}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A row of schemas.QUESTIONS, as far as the teacher is concerned."""
+
+    id: str
+    question: str
+    answer: str
+    choices: Sequence[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request body with its key; `size` is the prompt's length in bytes, which bounds its tokens."""
+
+    question: Question
+    sample: int
+    key: str
+    body: dict[str, Any]
+    size: int
+
+
+class Asking:
+    """Builds requests from the settings; the same settings and question always give the same key."""
+
+    def __init__(self, config: Teacher, identity: str = "") -> None:
+        """`identity` tells teachers apart that share a model name. Raises ConfigError on unusable examples."""
+        self._config, self._identity = config, identity
+        self._examples = _examples(config.prompt)
+        self.route = ROUTES[config.prompt.api]
+
+    def ask(self, question: Question, sample: int) -> Ask:
+        """The request for one sample of a question.
+
+        The key covers model, prompt, sampling settings and sample number. It covers neither the address nor the
+        position of the row nor the name of the token limit's field, so a journal outlives all of these.
+        """
+        config = self._config
+        asked = config.prompt.template.replace("{question}", question_text(question.question, question.choices))
+        prompt = _chat(config.prompt, self._examples, asked) if config.prompt.api == "chat" else None
+        told: Any = prompt if prompt is not None else _plain(config.prompt, self._examples, asked)
+        sampling = {
+            **({} if config.temperature is None else {"temperature": config.temperature}),
+            **({} if config.top_p is None else {"top_p": config.top_p}),
+            **({"stop": config.prompt.stop} if config.prompt.stop else {}),
+            **config.extra_body,
+        }
+        content = [self._identity, config.model, told, sampling, config.max_tokens, sample]
+        body = {
+            "model": config.model,
+            "messages" if prompt is not None else "prompt": told,
+            **sampling,
+            config.max_tokens_field: config.max_tokens,
+            **({"seed": sample} if config.send_seed else {}),
+        }
+        text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+        size = len(json.dumps(told, ensure_ascii=False).encode())
+        return Ask(question, sample, hashlib.sha256(text.encode()).hexdigest(), body, size)
+
+
+def _examples(prompt: TeacherPrompt) -> list[tuple[str, str]]:
+    """(question as shown, reply) of each few-shot example."""
+    if prompt.examples is None:
+        return []
+    found = []
+    try:
+        for number, row in rows.read(prompt.examples):
+            if isinstance(row, str) or not all(
+                isinstance(row.get(k), str) for k in ("question", "rationale", "answer")
+            ):
+                raise ConfigError(f"teacher.prompt.examples: row {number} needs question, rationale and answer")
+            shown = prompt.template.replace("{question}", question_text(row["question"], row.get("choices")))
+            found.append((shown, f"{row['rationale'].strip()} The answer is {row['answer'].strip()}."))
+    except DataError as error:
+        raise ConfigError(f"teacher.prompt.examples: {error}") from error
+    return found
+
+
+def _chat(prompt: TeacherPrompt, examples: list[tuple[str, str]], asked: str) -> list[Mapping[str, str]]:
+    messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
+    for shown, reply in examples:
+        messages += [{"role": "user", "content": shown}, {"role": "assistant", "content": reply}]
+    return [*messages, {"role": "user", "content": asked}]
+
+
+def _plain(prompt: TeacherPrompt, examples: list[tuple[str, str]], asked: str) -> str:
+    parts = [prompt.system] if prompt.system else []
+    return "\n\n".join([*parts, *(f"{shown} {reply}" for shown, reply in examples), asked])

@@ -1,0 +1,42 @@
+"""Can the teacher be asked at all? Answered before anything is spent."""
+
+import httpx2
+from openai import APIConnectionError, APIStatusError, OpenAI
+
+from kpod import observe
+from kpod.config import OpenAIEndpoint, Teacher
+from kpod.errors import TeacherError
+from kpod.teacher.key import api_key, base_url, strike
+
+SECONDS = 10.0
+
+
+def check(config: Teacher) -> None:
+    """Look for the key and the server, and ask the server for its models, which costs nothing.
+
+    Raises ConfigError if the address is malformed or the key missing, and TeacherError if the server cannot be
+    reached or refuses the key. Local teachers are started by the stage itself, so there is nothing to check.
+    """
+    if not isinstance(config.endpoint, OpenAIEndpoint):
+        return
+    url, key = base_url(config.endpoint), api_key(config.endpoint)
+    timeout = httpx2.Timeout(SECONDS)
+    with OpenAI(base_url=url, api_key=key, max_retries=1, timeout=timeout) as client:
+        try:
+            answer = client.get("/models", cast_to=httpx2.Response)
+        except APIConnectionError as error:
+            why = strike(str(error.__cause__ or error), key)
+            raise TeacherError(
+                f"teacher.endpoint.base_url: {url} cannot be reached ({why}); start the server or correct the address"
+            ) from None
+        except APIStatusError as error:
+            if error.status_code in (401, 403):
+                said = strike(error.message, key)
+                raise TeacherError(f"teacher.endpoint: {url} refuses the key ({said})") from None
+            return  # a server without this route, or one that is busy: requests will tell
+    try:
+        names = [model["id"] for model in answer.json()["data"]]
+    except (ValueError, KeyError, TypeError):
+        return
+    if names and config.model not in names:
+        observe.warning(f"teacher.model: {url} does not list {config.model!r} among its {len(names)} models")

@@ -1,0 +1,75 @@
+"""Rationales that exist already, read instead of asked for."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kpod.config import Teacher
+from kpod.teacher import rows
+from kpod.teacher.ask import Question
+from kpod.teacher.reply import Reply, estimate
+
+Quarantined = dict[str, str]
+
+
+def load(
+    files: Sequence[Path], questions: Sequence[Question], config: Teacher
+) -> tuple[dict[str, list[tuple[int, Reply]]], list[Quarantined]]:
+    """Replies by question id, as (sample, reply) in ascending order, and the rows that could not be used.
+
+    A row needs `question_id` or `id`, and `rationale`; `answer` is put behind the text as its closing sentence, and
+    a row without `sample` gets the next free number. Token counts are taken from the row or estimated.
+    """
+    known = {question.id for question in questions}
+    found: dict[str, dict[int, Reply]] = defaultdict(dict)
+    unnumbered: list[tuple[str, Reply]] = []
+    bad: list[Quarantined] = []
+    for path in files:
+        for number, row in rows.read(path):
+            try:
+                question, sample, reply = _reply(row, config.model)
+                if question not in known:
+                    raise ValueError(f"no training question has the id {question!r}")
+                if sample is None:
+                    unnumbered.append((question, reply))
+                elif sample in found[question]:
+                    raise ValueError(f"sample {sample} of {question!r} occurs twice")
+                else:
+                    found[question][sample] = reply
+            except ValueError as error:
+                bad.append({"source": path.name, "row": str(number), "reason": str(error)})
+    for question, reply in unnumbered:
+        found[question][max(found[question], default=-1) + 1] = reply
+    return {question: sorted(replies.items(), key=lambda item: item[0]) for question, replies in found.items()}, bad
+
+
+def _reply(row: dict[str, Any] | str, model: str) -> tuple[str, int | None, Reply]:
+    """Raises ValueError with what is wrong with the row."""
+    if isinstance(row, str):
+        raise ValueError("not a JSON object")
+    question = row.get("question_id", row.get("id"))
+    if question is None or not isinstance(row.get("rationale"), str) or not row["rationale"].strip():
+        raise ValueError("a row needs question_id (or id) and a rationale")
+    sample = row.get("sample")
+    if sample is not None and (isinstance(sample, bool) or not isinstance(sample, int) or not 0 <= sample < 2**31):
+        raise ValueError(f"sample {sample!r} is no number from 0")
+    text = row["rationale"].strip()
+    if row.get("answer") not in (None, ""):
+        text += f" The answer is {row['answer']}."
+    counts = [row.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    counted = all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts)
+    return (
+        str(question),
+        sample,
+        Reply(
+            text=text,
+            thinking=None,
+            refused=False,
+            finish_reason=str(row.get("finish_reason") or "stop"),
+            prompt_tokens=int(counts[0] or 0) if counted else 0,
+            completion_tokens=int(counts[1] or 0) if counted else estimate(len(text.encode())),
+            estimated=not counted,
+            model=str(row.get("model") or row.get("teacher") or model),
+        ),
+    )

@@ -1,0 +1,47 @@
+"""The API key: read from the environment where it is used, and struck out of every text that leaves the client."""
+
+import os
+from urllib.parse import urlsplit
+
+from kpod.config import OpenAIEndpoint
+from kpod.errors import ConfigError
+
+DEFAULT_URL = "https://api.openai.com/v1"
+NO_KEY = "none"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def base_url(endpoint: OpenAIEndpoint) -> str:
+    """The root of the API. Raises ConfigError if it is no http(s) address, or carries a password."""
+    url = endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL
+    try:
+        split = urlsplit(url)
+        fits = split.scheme in ("http", "https") and bool(split.hostname) and split.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ConfigError(f"teacher.endpoint.base_url: {url!r} is no address; write it like http://127.0.0.1:8000/v1")
+    if split.username or split.password:
+        raise ConfigError("teacher.endpoint.base_url must not hold a password: name a variable in api_key_env")
+    return url.rstrip("/")
+
+
+def api_key(endpoint: OpenAIEndpoint) -> str:
+    """The key. A server on this machine needs none. Raises ConfigError if the variable is not set."""
+    if endpoint.api_key_env is None:
+        return NO_KEY
+    if key := os.environ.get(endpoint.api_key_env, "").strip():
+        return key
+    if urlsplit(base_url(endpoint)).hostname in LOOPBACK:
+        return NO_KEY
+    raise ConfigError(
+        f"teacher.endpoint.api_key_env: the environment variable {endpoint.api_key_env} is not set;"
+        " set it, or give null for a server that needs no key"
+    )
+
+
+def strike(text: str, key: str) -> str:
+    """`text` on one line, without the key: providers echo it in their error messages."""
+    if key and key != NO_KEY:
+        text = text.replace(key, "[key]")
+    return " ".join(text.split())

@@ -1,0 +1,98 @@
+"""Which samples each question still needs. What the journal holds is settled without a request."""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from kpod.config import Teacher
+from kpod.teacher.ask import Ask, Asking, Question
+from kpod.teacher.budget import Budget
+from kpod.teacher.journal import Journal
+from kpod.teacher.reply import Reply
+from kpod.teacher.verdict import judge
+
+
+class Plan:
+    """Each question gets `samples` requests at first; once these are back, dropped ones are asked again under new
+    sample numbers, up to `resamples`. So what is asked follows from the answers alone, whatever their order in time.
+    """
+
+    def __init__(
+        self, questions: Sequence[Question], config: Teacher, asking: Asking, journal: Journal, budget: Budget
+    ) -> None:
+        self._questions, self._config, self._asking = questions, config, asking
+        self._journal, self._budget = journal, budget
+        self._asked = [0] * len(questions)  # samples planned so far: 0 .. asked - 1
+        self._waiting = [0] * len(questions)  # requests out
+        self._kept = [0] * len(questions)
+        self.failed: dict[tuple[int, int], str] = {}
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def size(self) -> int:
+        """Number of questions."""
+        return len(self._questions)
+
+    def ask(self, index: int, sample: int) -> Ask:
+        """The request for one sample of a question, by the question's index."""
+        return self._asking.ask(self._questions[index], sample)
+
+    def start(self) -> list[tuple[int, int]]:
+        """(question, sample) of every request that the journal does not answer."""
+        return [(i, s) for i in range(len(self._questions)) for s in self._settle(i, self._more(i))]
+
+    def known(self, ask: Ask) -> Reply | None:
+        """The reply in the journal."""
+        record = self._journal.get(ask.key)
+        return Reply(**{name: record[name] for name in Reply.__slots__}) if record else None
+
+    def finish(self, index: int, sample: int, outcome: Reply | str) -> list[int]:
+        """Take a reply (already in the journal) or the reason of a failure; returns the samples to ask next."""
+        self._waiting[index] -= 1
+        if isinstance(outcome, str):
+            self.failed[index, sample] = outcome
+            self.counts["failed"] += 1
+        else:
+            self._count(index, outcome)
+        return self._settle(index, self._more(index))
+
+    def finished(self, index: int) -> bool:
+        """Whether nothing is out for a question."""
+        return not self._waiting[index]
+
+    def samples(self) -> Iterator[tuple[int, int]]:
+        """(question, sample) of everything that was planned, in the order of the table."""
+        for index, asked in enumerate(self._asked):
+            for sample in range(asked):
+                yield index, sample
+
+    def _more(self, index: int) -> range:
+        """The samples to plan now."""
+        asked, config = self._asked[index], self._config
+        if asked == 0:
+            count = config.samples
+        elif self._waiting[index] or any((index, sample) in self.failed for sample in range(asked)):
+            count = 0
+        else:
+            count = min(config.samples - self._kept[index], config.samples + config.resamples - asked)
+        self._asked[index] += max(0, count)
+        return range(asked, self._asked[index])
+
+    def _settle(self, index: int, samples: Iterable[int]) -> list[int]:
+        missing, todo = [], deque(samples)
+        while todo:
+            sample = todo.popleft()
+            if (reply := self.known(self.ask(index, sample))) is None:
+                missing.append(sample)
+                self._waiting[index] += 1
+            else:
+                self.counts["journal"] += 1
+                self._count(index, reply)
+            if not todo:
+                todo.extend(self._more(index))
+        return missing
+
+    def _count(self, index: int, reply: Reply) -> None:
+        self._budget.paid(reply)
+        self.counts["done"] += 1
+        self.counts["tokens"] += reply.prompt_tokens + reply.completion_tokens
+        self._kept[index] += judge(reply, self._questions[index], self._config).kept

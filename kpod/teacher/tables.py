@@ -1,0 +1,131 @@
+"""The stage's files: the table of rationales, the report of yield, cost and reasons, and the rows that failed."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from kpod import schemas
+from kpod.config import Teacher
+from kpod.files import atomic, write_text
+from kpod.teacher.ask import Question
+from kpod.teacher.budget import cost
+from kpod.teacher.reply import Reply
+from kpod.teacher.verdict import FAILED, Verdict, judge
+
+CHUNK = 1000
+Row = dict[str, Any]
+Outcome = tuple[Question, int, Reply | str]  # question, sample, and the reply or the reason of a failure
+
+
+class Tally:
+    """Counts over the rows of one table; everything in it follows from the rows."""
+
+    def __init__(self, config: Teacher) -> None:
+        self._config = config
+        self._reasons: Counter[str] = Counter()
+        self._asked: set[str] = set()
+        self._served: set[str] = set()
+        self._rows = self._correct = self._prompt = self._completion = self._estimated = 0
+        self._usd = Decimal(0)
+
+    def add(self, question: Question, reply: Reply | None, verdict: Verdict) -> Decimal | None:
+        """Count a row and return its cost."""
+        self._rows += 1
+        self._correct += verdict.correct
+        self._asked.add(question.id)
+        if verdict.kept:
+            self._served.add(question.id)
+        else:
+            self._reasons[str(verdict.drop_reason)] += 1
+        if reply is None:
+            return None
+        self._prompt += reply.prompt_tokens
+        self._completion += reply.completion_tokens
+        self._estimated += reply.estimated
+        if self._config.price is None:
+            return None
+        usd = cost(self._config.price, reply.prompt_tokens, reply.completion_tokens)
+        self._usd += usd
+        return usd
+
+    def report(self) -> Row:
+        """The report's content."""
+        return {
+            "model": self._config.model,
+            "questions": len(self._asked),
+            "questions_served": len(self._served),
+            "rationales": self._rows,
+            "kept": self._rows - self._reasons.total(),
+            "correct": self._correct,
+            "dropped": dict(sorted(self._reasons.items())),
+            "prompt_tokens": self._prompt,
+            "completion_tokens": self._completion,
+            "rows_with_estimated_tokens": self._estimated,
+            "cost_usd": None if self._config.price is None else f"{self._usd:f}",
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """The same, flat and numeric."""
+        report = self.report()
+        flat = {name: float(value) for name, value in report.items() if isinstance(value, int)}
+        flat |= {f"dropped/{reason}": float(count) for reason, count in report["dropped"].items()}
+        flat["yield"] = flat["kept"] / max(1.0, flat["rationales"])
+        if report["cost_usd"] is not None:
+            flat["cost_usd"] = float(report["cost_usd"])
+        return flat
+
+
+def write(outcomes: Iterable[Outcome], config: Teacher, out_dir: Path) -> tuple[dict[str, float], list[Row]]:
+    """Write rationales.parquet and report.json; returns the metrics, and quarantine rows of failed requests.
+
+    Rows are judged and written in chunks, so memory does not grow with their number.
+    """
+    tally, failed = Tally(config), list[Row]()
+    with atomic(out_dir / "rationales.parquet") as temporary:
+        writer = pq.ParquetWriter(temporary, schemas.RATIONALES, compression="zstd")
+        with writer:
+            for rows in _chunks(outcomes, config, tally, failed):
+                writer.write_table(schemas.table(rows, schemas.RATIONALES))
+    write_text(out_dir / "report.json", json.dumps(tally.report(), indent=2) + "\n")
+    return tally.metrics(), failed
+
+
+def _chunks(outcomes: Iterable[Outcome], config: Teacher, tally: Tally, failed: list[Row]) -> Iterator[list[Row]]:
+    rows: list[Row] = []
+    for question, sample, outcome in outcomes:
+        if isinstance(outcome, str):
+            failed.append({"source": "teacher", "row": f"{question.id}/{sample}", "reason": outcome})
+            verdict, reply = Verdict("", None, False, FAILED), None
+        else:
+            verdict, reply = judge(outcome, question, config), outcome
+        usd = tally.add(question, reply, verdict)
+        rows.append(_row(question, sample, reply, verdict, usd, config))
+        if len(rows) == CHUNK:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+
+
+def _row(
+    question: Question, sample: int, reply: Reply | None, verdict: Verdict, usd: Decimal | None, config: Teacher
+) -> Row:
+    return {
+        "question_id": question.id,
+        "sample": sample,
+        "rationale": verdict.rationale,
+        "answer": verdict.answer,
+        "correct": verdict.correct,
+        "kept": verdict.kept,
+        "drop_reason": verdict.drop_reason,
+        "model": reply.model if reply else config.model,
+        "finish_reason": reply.finish_reason if reply else FAILED,
+        "prompt_tokens": reply.prompt_tokens if reply else 0,
+        "completion_tokens": reply.completion_tokens if reply else 0,
+        "cost_usd": None if usd is None else float(usd),
+    }
