@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+from distill_tiny import STUDENTS, VOCABULARY, rows
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GPT2Config, GraniteConfig, PreTrainedModel
+
+from kpod.distill.batches import collate, epoch_batches, target_logits
+from kpod.distill.examples import Example
+from kpod.distill.loss import weighted_nll
+from kpod.errors import DataError, ModelError
+
+SHAPE = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 1}
+SCALED = {  # models that change the logits behind the output layer, or the states in front of it
+    "soft cap": Gemma2Config(**SHAPE, **HEADS, head_dim=8, final_logit_softcapping=2.0),
+    "divided": GraniteConfig(**SHAPE, **HEADS, logits_scaling=3.0),
+    "multiplied": CohereConfig(**SHAPE, **HEADS, logit_scale=0.3),
+    "absolute positions": GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4),
+}
+
+
+def scaled(name: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(SCALED[name]).eval()
+
+
+def start(model: PreTrainedModel) -> int | None:
+    return model.config.decoder_start_token_id if model.config.is_encoder_decoder else None
+
+
+def full_logits(model: PreTrainedModel, example: Example) -> torch.Tensor:
+    """Logits [n, V] of the whole target of one row, from a plain forward pass without padding or selection."""
+    prompt, target = torch.tensor(example.prompt)[None].long(), torch.tensor(example.target)[None].long()
+    if model.config.is_encoder_decoder:
+        shifted = torch.cat([torch.tensor([[start(model)]]), target[:, :-1]], dim=1)
+        return model(input_ids=prompt, decoder_input_ids=shifted).logits[0]
+    return model(input_ids=torch.cat([prompt, target], dim=1)).logits[0, prompt.shape[1] - 1 : -1]
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=200), st.integers(1, 9), st.integers(0, 5), st.integers(0, 5))
+def test_an_epoch_has_each_row_once_in_full_batches(lengths: list[int], size: int, seed: int, epoch: int) -> None:
+    batches = epoch_batches(np.array(lengths), size, seed, epoch)
+    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+    assert sorted(map(len, batches))[1:] == [size] * (len(batches) - 1)
+    again = epoch_batches(np.array(lengths), size, seed, epoch)
+    assert all((a == b).all() for a, b in zip(batches, again, strict=True))
+
+
+def test_order_differs_between_epochs_and_seeds_and_sorting_saves_padding() -> None:
+    lengths = np.random.default_rng(0).integers(20, 200, 640)
+    orders = [np.concatenate(epoch_batches(lengths, 16, s, e)) for s, e in [(0, 0), (0, 1), (1, 0)]]
+    assert not any((a == b).all() for a, b in [(orders[0], orders[1]), (orders[0], orders[2]), (orders[1], orders[2])])
+    padded = sum(len(batch) * lengths[batch].max() for batch in epoch_batches(lengths, 16, 0, 0))
+    assert padded < 1.1 * lengths.sum()
+
+
+@pytest.mark.parametrize("name", [*STUDENTS, *SCALED])
+def test_selected_logits_equal_a_plain_forward_and_padding_does_not_matter(name: str) -> None:
+    model = STUDENTS[name]() if name in STUDENTS else scaled(name)
+    examples = rows(5)
+    given_tokens = [example.given(number % 3) for number, example in enumerate(examples)]
+    batch = collate(examples, given_tokens, pad=0, decoder_start=start(model))
+    with torch.no_grad():
+        found = target_logits(model, batch)
+        expected = torch.cat([full_logits(model, e)[skip:] for e, skip in zip(examples, given_tokens, strict=True)])
+    assert found.shape == (sum(len(e.target) for e in examples) - sum(given_tokens), VOCABULARY)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_labels_are_shifted_once(student: str) -> None:
+    model, example = STUDENTS[student](), rows(1)[0]
+    batch = collate([example], [0], pad=0, decoder_start=start(model))
+    ours = weighted_nll(target_logits(model, batch), batch.labels, torch.ones(len(batch.labels)), len(batch.labels))
+    prompt, target = torch.tensor(example.prompt)[None].long(), torch.tensor(example.target)[None].long()
+    if student == "t5":
+        theirs = model(input_ids=prompt, labels=target).loss
+    else:
+        labels = torch.cat([torch.full_like(prompt, -100), target], dim=1)
+        theirs = model(input_ids=torch.cat([prompt, target], dim=1), labels=labels).loss
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_given_steps_get_no_gradient(student: str) -> None:
+    model, example = STUDENTS[student](), rows(1)[0]
+    skip = example.given(2)
+    assert 0 < skip < len(example.target)
+    labels = torch.tensor(example.target).long()
+    labels[:skip] = -100
+    logits = full_logits(model, example)
+    logits.retain_grad()
+    weighted_nll(logits, labels, torch.tensor(example.weight), len(labels) - skip).backward()
+    assert (logits.grad[:skip] == 0).all()
+    masked = {name: value.grad.clone() for name, value in model.named_parameters()}
+    model.zero_grad()
+    batch = collate([example], [skip], pad=0, decoder_start=start(model))
+    weighted_nll(target_logits(model, batch), batch.labels, batch.weights, len(batch.labels)).backward()
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(value.grad, masked[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_that_does_not_use_its_output_layer_is_refused() -> None:
+    model = STUDENTS["llama"]()
+    model.set_output_embeddings(None)
+    with pytest.raises(ModelError, match="no output embeddings"):
+        target_logits(model, collate(rows(2), [0, 0], pad=0, decoder_start=None))
+
+
+def test_a_row_without_prompt_or_answer_is_refused() -> None:
+    example = rows(1)[0]
+    parts = {"key": example.key, "target": example.target, "weight": example.weight, "step": example.step}
+    with pytest.raises(DataError, match="needs a prompt"):
+        Example(prompt=np.array([], dtype=np.int32), **parts)
+    with pytest.raises(DataError, match="ends in an answer"):
+        Example(prompt=example.prompt, **{**parts, "step": np.zeros_like(example.step)})

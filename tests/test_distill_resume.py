@@ -1,0 +1,96 @@
+import multiprocessing
+import multiprocessing.context
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from distill_tiny import train_saving_each_step, trained
+
+STEPS = 9  # 20 rows in batches of 8, three epochs
+
+
+@pytest.fixture(scope="module")
+def processes() -> multiprocessing.context.ForkServerContext:
+    """Processes that start from one which has done the imports and nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["distill_tiny", "peft"])
+    return context
+
+
+def killed(
+    processes: multiprocessing.context.ForkServerContext, student: str, adapter: str, work: Path, after: int
+) -> None:
+    """Train in a process of its own, saving after every step, and kill it once checkpoint `after` is there."""
+    process = processes.Process(target=train_saving_each_step, args=(student, adapter, work))
+    process.start()
+    while not [path for path in work.glob("checkpoint-*") if int(path.name[11:]) >= after]:
+        process.join(timeout=0.01)
+        assert process.exitcode is None, "the run ended before it could be killed"
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> object:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("student", "adapter", "after"), [("llama", "full", 2), ("llama", "lora", 4), ("t5", "full", 5)]
+)
+def test_a_killed_run_goes_on_to_the_same_last_bit(
+    processes: multiprocessing.context.ForkServerContext, student: str, adapter: str, after: int, tmp_path: Path
+) -> None:
+    # With dropout, so that the random masks of the later steps are part of what must come back.
+    settings = {"adapter": {"kind": adapter}, "dropout": 0.1}
+    whole, history = trained(student, tmp_path / "whole", **settings)
+    assert len(history) == STEPS
+    killed(processes, student, adapter, tmp_path / "killed", after)
+    left = sorted(path.name for path in (tmp_path / "killed").glob("checkpoint-*"))
+    assert left
+    assert left != [f"checkpoint-{STEPS}"]
+    resumed, history_of_both = trained(student, tmp_path / "killed", **settings)
+    assert history_of_both == history
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_only_the_last_checkpoint_is_kept(tmp_path: Path) -> None:
+    trained("llama", tmp_path, checkpoint_seconds=1e-9)
+    assert [path.name for path in tmp_path.iterdir()] == [f"checkpoint-{STEPS}"]
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, history = trained("llama", tmp_path, checkpoint_seconds=1e-9)
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: pytest.fail("a step was done twice"))
+    again, history_again = trained("llama", tmp_path)
+    assert history_again == history
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
+
+
+@pytest.mark.parametrize("change", [{"lr": 2e-2}, {"seed": 1}, {"epochs": 4}])
+def test_a_checkpoint_of_other_settings_is_not_taken_up(change: dict, tmp_path: Path) -> None:
+    trained("llama", tmp_path, checkpoint_seconds=1e-9)
+    _, fresh = trained("llama", tmp_path / "fresh", **change)
+    _, history = trained("llama", tmp_path, **change)
+    assert history == fresh
+
+
+def test_operational_settings_may_change_between_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, history = trained("llama", tmp_path, checkpoint_seconds=1e-9)
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: pytest.fail("a step was done twice"))
+    _, again = trained("llama", tmp_path, checkpoint_seconds=500.0, micro_batch=3)
+    assert again == history
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    _, history = trained("llama", tmp_path / "whole")
+    (tmp_path / "killed" / "building").mkdir(parents=True)
+    (tmp_path / "killed" / "building" / "state.safetensors").write_bytes(b"half")
+    _, again = trained("llama", tmp_path / "killed", checkpoint_seconds=1e-9)
+    assert again == history

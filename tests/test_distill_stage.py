@@ -1,0 +1,224 @@
+import json
+from pathlib import Path
+
+import distill_tiny
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from kpod import models, schemas
+from kpod.config import Distill
+from kpod.distill.examples import build, read_weights
+from kpod.distill.stage import run
+from kpod.errors import DataError
+from kpod.files import sha256_tree
+from kpod.sequences import Rationale, answer_ids, prompt_ids, rationale_ids, read_rationales
+
+TEXTS = {
+    ("q1", 0): ("Tom has 3 apples. He buys 4 more. So 3 + 4 = 7.", [17, 33, 47]),
+    ("q1", 1): ("There are 3 and 4. That makes 7.", [18, 32]),
+    ("q2", 0): ("Half of 6 is 3. It is 3.", [15, 24]),
+}
+QUESTIONS = {"q1": ("How many apples has Tom?", "7"), "q2": ("What is half of 6?", "3")}
+CONFIG = Distill(epochs=2, batch_size=2, precision="fp32", lr=1e-2)
+
+
+def steps_of(ends: list[int]) -> list[tuple[int, int]]:
+    return list(zip([0, *ends], ends, strict=False))
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> dict[str, Path]:
+    """The folders of the stages before, with three rationales."""
+    folders = {
+        name: tmp_path / name for name in ("questions", "rationales", "steps", "base", "weights", "curriculum", "out")
+    }
+    for folder in folders.values():
+        folder.mkdir()
+    asked = [
+        {"id": q, "dataset": "d", "split": "train", "question": text, "answer": answer, "choices": None}
+        for q, (text, answer) in QUESTIONS.items()
+    ]
+    schemas.write(folders["questions"] / "questions.parquet", schemas.table(asked, schemas.QUESTIONS))
+    told = [
+        {
+            "question_id": q,
+            "sample": sample,
+            "rationale": text,
+            "answer": QUESTIONS[q][1],
+            "correct": True,
+            "kept": True,
+            "drop_reason": None,
+            "model": "m",
+            "finish_reason": "stop",
+            "prompt_tokens": 1,
+            "completion_tokens": 1,
+            "cost_usd": None,
+        }
+        for (q, sample), (text, _) in TEXTS.items()
+    ]
+    schemas.write(folders["rationales"] / "rationales.parquet", schemas.table(told, schemas.RATIONALES))
+    cut = [
+        {"question_id": q, "sample": sample, "step": k, "text": text[a:b], "char_start": a, "char_end": b}
+        for (q, sample), (text, ends) in TEXTS.items()
+        for k, (a, b) in enumerate(steps_of(ends))
+    ]
+    schemas.write(folders["steps"] / "steps.parquet", schemas.table(cut, schemas.STEPS))
+    models.save(distill_tiny.llama(), distill_tiny.tokenizer(), folders["base"] / "student")
+    write_weights(folders["weights"])
+    write_curriculum(folders["curriculum"])
+    return folders
+
+
+def write_weights(folder: Path, without: tuple[str, int] | None = None, value: float = 0.5, offset: int = 0) -> None:
+    keys = list(TEXTS)
+    found = rationale_ids(distill_tiny.tokenizer(), [TEXTS[k][0] for k in keys], [steps_of(TEXTS[k][1]) for k in keys])
+    rows = [
+        {
+            "question_id": key[0],
+            "sample": key[1],
+            "token_ids": ids + offset,
+            "step": step,
+            "weight": np.full(len(ids), value, dtype=np.float32),
+        }
+        for key, (ids, step) in zip(keys, found, strict=True)
+        if key != without
+    ]
+    schemas.write(folder / "weights.parquet", schemas.table(rows, schemas.WEIGHTS))
+
+
+def write_curriculum(folder: Path, stages: int = 2, without: tuple[str, int] | None = None) -> None:
+    rows = [
+        {
+            "stage": stage,
+            "question_id": q,
+            "sample": sample,
+            "input_steps": max(0, len(ends) - 1 - stage),
+            "selected": False,
+        }
+        for stage in range(stages)
+        for (q, sample), (_, ends) in TEXTS.items()
+        if (q, sample) != without
+    ]
+    metadata = {"reached": json.dumps([float(stage + 1) for stage in range(stages)])}
+    schemas.write(folder / "curriculum.parquet", schemas.table(rows, schemas.CURRICULUM, metadata))
+
+
+def test_rows_hold_what_the_student_sees_and_writes(inputs: dict[str, Path]) -> None:
+    tokenizer = distill_tiny.tokenizer()
+    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
+    examples, rejected = build(tokenizer, rationales, 512, read_weights(inputs["weights"]))
+    assert not rejected
+    first = {example.key: example for example in examples}[("q1", 0)]
+    assert list(first.prompt) == prompt_ids(tokenizer, "How many apples has Tom?")
+    text, ends = TEXTS[("q1", 0)]
+    assert tokenizer.decode(first.target) == f" {text} Therefore, the answer is 7.<eos>"
+    answer = len(answer_ids(tokenizer, "7"))
+    assert set(first.weight[:-answer]) == {np.float32(0.5)}
+    assert set(first.weight[-answer:]) == {np.float32(1)}
+    for count, end in enumerate([0, *ends]):
+        assert tokenizer.decode(first.target[: first.given(count)]).strip() == text[:end].strip()
+    assert first.given(99) == len(first.target) - answer  # the answer is always trained
+
+
+def test_weights_scaled_to_mean_one(inputs: dict[str, Path]) -> None:
+    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
+    examples, _ = build(distill_tiny.tokenizer(), rationales, 512, read_weights(inputs["weights"]), "mean1")
+    assert all(np.allclose(example.weight, 1) for example in examples)
+
+
+def test_the_stage_writes_a_plain_student_and_its_history(inputs: dict[str, Path]) -> None:
+    figures = run(inputs, CONFIG, inputs["out"])
+    assert sorted(path.name for path in inputs["out"].iterdir() if path.name != "work") == [
+        "history.parquet",
+        "student",
+    ]
+    history = schemas.read(inputs["out"] / "history.parquet", schemas.HISTORY).to_pylist()
+    assert [(row["epoch"], row["step"], row["difficulty"]) for row in history] == [
+        (0, 1, 1.0),
+        (0, 2, 1.0),
+        (1, 3, 2.0),
+        (1, 4, 2.0),
+    ]
+    assert figures == {
+        "loss": history[-1]["loss"],
+        "target_tokens": history[-1]["tokens"],
+        "examples": 3,
+        "quarantined": 0,
+    }
+    student = AutoModelForCausalLM.from_pretrained(inputs["out"] / "student")
+    tokenizer = AutoTokenizer.from_pretrained(inputs["out"] / "student")
+    prompt = tokenizer("Q: How many? A:", return_tensors="pt")
+    assert student.generate(**prompt, max_new_tokens=3, do_sample=False).shape[1] > prompt["input_ids"].shape[1]
+    assert not torch.equal(student.model.norm.weight, distill_tiny.llama().model.norm.weight)
+
+
+def test_the_same_inputs_give_the_same_bytes(inputs: dict[str, Path], tmp_path: Path) -> None:
+    digests = []
+    for name in ("one", "two"):
+        out = tmp_path / name
+        out.mkdir()
+        run(inputs, CONFIG, out)
+        digests.append([sha256_tree(out / "student"), sha256_tree(out / "history.parquet")])
+        assert not [path for path in (out / "student").rglob("*.json") if str(tmp_path) in path.read_text()]
+    assert digests[0] == digests[1]
+
+
+def test_without_weights_and_curriculum_their_files_are_not_read(inputs: dict[str, Path]) -> None:
+    needed = {name: inputs[name] for name in ("questions", "rationales", "steps", "base")}
+    figures = run(needed, CONFIG.model_copy(update={"token_weights": False, "progressive": False}), inputs["out"])
+    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
+    examples, _ = build(distill_tiny.tokenizer(), rationales, 512)
+    assert figures["target_tokens"] == 2 * sum(len(example.target) for example in examples)
+    history = schemas.read(inputs["out"] / "history.parquet", schemas.HISTORY).to_pylist()
+    assert {row["difficulty"] for row in history} == {None}
+
+
+def test_unusable_rows_are_quarantined_with_the_reason(inputs: dict[str, Path]) -> None:
+    write_weights(inputs["weights"], without=("q1", 1))
+    write_curriculum(inputs["curriculum"], without=("q2", 0))
+    figures = run(inputs, CONFIG, inputs["out"])
+    assert (figures["examples"], figures["quarantined"]) == (1, 2)
+    found = schemas.read(inputs["out"] / "quarantine.parquet", schemas.QUARANTINE).to_pylist()
+    assert {(row["row"], row["reason"]) for row in found} == {
+        ("q1/1", "not in weights.parquet"),
+        ("q2/0", "not in curriculum.parquet"),
+    }
+
+
+def test_rows_too_long_are_left_out_and_never_cut(inputs: dict[str, Path]) -> None:
+    tokenizer = distill_tiny.tokenizer()
+    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
+    sizes = sorted(example.tokens for example in build(tokenizer, rationales, 512)[0])
+    examples, rejected = build(tokenizer, rationales, sizes[1])
+    assert sorted(example.tokens for example in examples) == sizes[:2]
+    assert rejected[0]["reason"] == f"{sizes[2]} tokens, max_tokens is {sizes[1]}"
+    with pytest.raises(DataError, match="no rationale can be trained on"):
+        run(inputs, CONFIG.model_copy(update={"max_tokens": 8}), inputs["out"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.1])
+def test_broken_weights_are_quarantined(inputs: dict[str, Path], value: float) -> None:
+    write_weights(inputs["weights"], value=value)
+    with pytest.raises(DataError, match="no rationale can be trained on"):
+        run(inputs, CONFIG, inputs["out"])
+
+
+def test_weights_of_another_tokenizer_are_refused(inputs: dict[str, Path]) -> None:
+    write_weights(inputs["weights"], offset=1)
+    with pytest.raises(DataError, match="rerun the stage weights"):
+        run(inputs, CONFIG, inputs["out"])
+
+
+def test_a_curriculum_that_is_too_short_is_refused(inputs: dict[str, Path]) -> None:
+    write_curriculum(inputs["curriculum"], stages=1)
+    with pytest.raises(DataError, match=r"has 1 stages, distill\.epochs is 2"):
+        run(inputs, CONFIG, inputs["out"])
+
+
+def test_a_question_without_rationale_text_still_trains_its_answer() -> None:
+    silent = Rationale("q", 0, "What is 1 + 1?", None, "2", "", ())
+    examples, _ = build(distill_tiny.tokenizer(), [silent], 512)
+    assert distill_tiny.tokenizer().decode(examples[0].target).endswith(" Therefore, the answer is 2.<eos>")
+    assert len(examples[0].target) - examples[0].given(3) == len(answer_ids(distill_tiny.tokenizer(), "2"))

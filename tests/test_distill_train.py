@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import pytest
+import torch
+from distill_tiny import STUDENTS, halving, rows, tokenizer, trained
+
+from kpod import models
+from kpod.config import Distill
+from kpod.distill import train
+from kpod.distill.batches import collate, target_logits
+from kpod.distill.loss import weighted_nll
+from kpod.distill.trainer import nothing_given
+from kpod.errors import DataError, ModelError
+
+ADAPTERS = [{"kind": "full"}, {"kind": "lora", "rank": 4, "alpha": 8}]
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module, **tolerance: float) -> None:
+    assert list(a.state_dict()) == list(b.state_dict())
+    for name, value in a.state_dict().items():
+        torch.testing.assert_close(value, b.state_dict()[name], **tolerance)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=["full", "lora"])
+@pytest.mark.parametrize("student", STUDENTS)
+def test_the_student_learns_and_is_a_plain_model_again(student: str, adapter: dict, tmp_path: Path) -> None:
+    model, history = trained(student, tmp_path, epochs=8, adapter=adapter, lr=2e-2)
+    assert history[-1]["loss"] < 0.9 * history[0]["loss"]
+    before = STUDENTS[student]().state_dict()
+    assert list(model.state_dict()) == list(before)
+    assert any((before[name] != value).any() for name, value in model.state_dict().items())
+    assert not model.training
+    assert all(value.requires_grad for value in model.parameters())
+    models.save(model, tokenizer(), tmp_path / "student")
+    assert not list((tmp_path / "student").glob("adapter*"))
+    loaded, _ = models.load(tmp_path / "student")
+    same(loaded, model, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=["full", "lora"])
+@pytest.mark.parametrize("student", STUDENTS)
+def test_one_pass_of_eight_equals_eight_of_one(student: str, adapter: dict, tmp_path: Path) -> None:
+    # lr, warmup: Adam divides by the gradient's size, so equal gradients near zero must not be amplified.
+    settings = {"adapter": adapter, "lr": 1e-3}
+    whole, history = trained(student, tmp_path / "a", micro_batch=8, **settings)
+    parts, history_of_parts = trained(student, tmp_path / "b", micro_batch=1, **settings)
+    assert [row["tokens"] for row in history] == [row["tokens"] for row in history_of_parts]
+    for one, other in zip(history, history_of_parts, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+    same(whole, parts, rtol=1e-3, atol=1e-5)
+
+
+def test_the_first_loss_is_eq_15_over_the_batch(tmp_path: Path) -> None:
+    for student in STUDENTS:
+        # T5's own dropout of 0.1 must be off, or the two would differ.
+        _, history = trained(student, tmp_path / student, batch_size=20, micro_batch=3)
+        model, examples = STUDENTS[student](), rows(20)
+        start = model.config.decoder_start_token_id if student == "t5" else None
+        batch = collate(examples, [e.given(halving(0, e.key)) for e in examples], pad=0, decoder_start=start)
+        loss = weighted_nll(target_logits(model, batch), batch.labels, batch.weights, len(batch.labels))
+        assert history[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_target_tokens_follow_the_curriculum(tmp_path: Path) -> None:
+    _, history = trained("llama", tmp_path, epochs=4)
+    seen = [row["tokens"] for row in history if row["step"] % 3 == 0]
+    expected = [sum(len(e.target) - e.given(halving(epoch, e.key)) for e in rows(20)) for epoch in range(4)]
+    assert [b - a for a, b in zip([0, *seen], seen, strict=False)] == expected
+    assert expected[0] < expected[1] < expected[2] == expected[3] == sum(len(e.target) for e in rows(20))
+
+
+def test_the_order_of_the_input_rows_does_not_matter(tmp_path: Path) -> None:
+    found = []
+    for name, examples in [("a", rows(20)), ("b", rows(20)[::-1])]:
+        model = STUDENTS["llama"]()
+        config = Distill(epochs=2, batch_size=8, precision="fp32")
+        train(model, tokenizer(), examples, config, nothing_given, tmp_path / name)
+        found.append(model)
+    same(*found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_gradient_checkpointing_changes_nothing(student: str, tmp_path: Path) -> None:
+    plain, _ = trained(student, tmp_path / "a", dropout=0.2)
+    recomputed, _ = trained(student, tmp_path / "b", dropout=0.2, gradient_checkpointing=True)
+    same(plain, recomputed, rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_is_put_back(tmp_path: Path) -> None:
+    model, _ = trained("t5", tmp_path, epochs=1, dropout=0.5)
+    assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.1}
+
+
+def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no example"):
+        train(STUDENTS["llama"](), tokenizer(), [], Distill(), nothing_given, tmp_path)
+
+
+def test_a_loss_that_blows_up_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"lower distill\.lr"):
+        trained("llama", tmp_path, lr=1e30, max_grad_norm=1e30)
