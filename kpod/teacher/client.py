@@ -63,10 +63,10 @@ class Client:
                 response = await self._openai.post(self._route, cast_to=httpx2.Response, body=ask.body)
             payload = json.loads(response.content)
             if isinstance(payload, dict) and payload.get("error") and not payload.get("choices"):
-                raise self.failure(_status(payload["error"]), payload["error"], {})
+                raise failure(_status(payload["error"]), payload["error"], {}, self._key)
             return parse(payload, ask.size, ask.body["model"])
         except APIStatusError as error:
-            raise self.failure(error.status_code, error.body, error.response.headers) from None
+            raise failure(error.status_code, error.body, error.response.headers, self._key) from None
         except (APITimeoutError, TimeoutError):
             raise Failed("timeout", lost=True) from None
         except APIConnectionError as error:
@@ -75,19 +75,20 @@ class Client:
         except (ValueError, BadReply):
             raise Failed("invalid body", lost=True) from None
 
-    def failure(self, status: int, body: object, headers: Mapping[str, str]) -> Exception:
-        """The exception for an error answer."""
-        inner = body.get("error", body) if isinstance(body, dict) else body
-        code = str(inner.get("code") or inner.get("type") or "") if isinstance(inner, dict) else ""
-        said = inner.get("message") if isinstance(inner, dict) else inner
-        message = strike(f"the teacher answered {status}: {said or 'no reason given'}", self._key)
-        if status == 402 or code in OUT_OF_MONEY:
-            return TeacherError(f"{message} (what is finished is kept; pay, then run again)")
-        if status in RETRYABLE or status >= 500:
-            return Failed(str(status), retry_after(headers), limited=status == 429)
-        if code in ABOUT_THE_ROW:
-            return Refused(code)
-        return TeacherError(f"{message} (what is finished is kept; correct the teacher settings, then run again)")
+
+def failure(status: int, body: object, headers: Mapping[str, str], key: str) -> Failed | Refused | TeacherError:
+    """The exception for an error answer."""
+    inner = body.get("error", body) if isinstance(body, dict) else body
+    code = str(inner.get("code") or inner.get("type") or "") if isinstance(inner, dict) else ""
+    said = inner.get("message") if isinstance(inner, dict) else inner
+    message = strike(f"the teacher answered {status}: {said or 'no reason given'}", key)
+    if status == 402 or code in OUT_OF_MONEY:
+        return TeacherError(f"{message} (what is finished is kept; pay, then run again)")
+    if status in RETRYABLE or status >= 500:
+        return Failed(str(status), retry_after(headers), limited=status == 429)
+    if code in ABOUT_THE_ROW:
+        return Refused(code)
+    return TeacherError(f"{message} (what is finished is kept; correct the teacher settings, then run again)")
 
 
 def backoff(tries: int, after: float | None) -> float:

@@ -30,7 +30,7 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self.folder = folder
         self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         self._claims = os.open(folder / "claims", os.O_RDWR | os.O_CREAT, 0o644)
         self._where: dict[bytes, tuple[int | Part, int]] = {}  # key -> (open log, offset) or (part, row)
@@ -84,7 +84,7 @@ class Journal:
                 whole = False
             if not whole:
                 os.ftruncate(self._log, self._read)
-                raise TeacherError(f"{self._folder} cannot be written: make room there, then run again")
+                raise TeacherError(f"{self.folder} cannot be written: make room there, then run again")
             self._where[bytes.fromhex(key)] = (self._log, self._read)
             self._read += len(line)
         if time.monotonic() - self._synced > SYNC_SECONDS:
@@ -108,9 +108,9 @@ class Journal:
         with self._locked():
             self._reload()
             if self._read:
-                old = self._folder / _log(self._number)
-                (self._folder / _log(self._number + 1)).touch()
-                parts.write(self._folder / _part(self._number), _records(old))
+                old = self.folder / _log(self._number)
+                (self.folder / _log(self._number + 1)).touch()
+                parts.write(self.folder / _part(self._number), _records(old))
                 old.unlink()
             self._reload()
 
@@ -124,8 +124,8 @@ class Journal:
 
     def _reload(self) -> None:
         """Index every part and log anew; a log whose part exists was compacted by a process that was then killed."""
-        compacted = {int(path.stem.split("-")[1]): path for path in self._folder.glob("part-*.parquet")}
-        logs = {int(path.stem.split("-")[1]): path for path in self._folder.glob("log-*.jsonl")}
+        compacted = {int(path.stem.split("-")[1]): path for path in self.folder.glob("part-*.parquet")}
+        logs = {int(path.stem.split("-")[1]): path for path in self.folder.glob("log-*.jsonl")}
         for number in compacted.keys() & logs.keys():
             logs.pop(number).unlink()
         self._where.clear()
@@ -138,14 +138,14 @@ class Journal:
             self._open(number)
 
     def _open(self, number: int) -> None:
-        self._log = os.open(self._folder / _log(number), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._log = os.open(self.folder / _log(number), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._opened.append(self._log)
         self._read, self._number = 0, number
         self._repair()
 
     def _compacted(self) -> bool:
         """Whether another process has turned the log that this one writes into a part."""
-        return not (self._folder / _log(self._number)).exists()
+        return not (self.folder / _log(self._number)).exists()
 
     def _repair(self) -> None:
         """Read on, then cut off a torn last line: the lock is held, so whoever wrote it is dead."""
@@ -167,7 +167,7 @@ class Journal:
                 if (key := _key(line)) is not None:
                     self._where.setdefault(key, (self._log, self._read))
                 else:
-                    observe.warning(f"{self._folder / _log(self._number)}: skipped an unreadable line")
+                    observe.warning(f"{self.folder / _log(self._number)}: skipped an unreadable line")
                 self._read += len(line)
 
 

@@ -1,14 +1,16 @@
 """Which teacher is asked: its address, its key, and what tells it apart from others of the same model name."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kpod import questions
 from kpod.config import Endpoint, OpenAIEndpoint, ReplayEndpoint, ScriptedEndpoint
+from kpod.errors import TeacherError
 from kpod.files import sha256_file, sha256_tree
 from kpod.teacher import key, scripted
-from kpod.teacher.server import running
 
 
 @contextmanager
@@ -17,8 +19,25 @@ def address(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
     if isinstance(endpoint, OpenAIEndpoint):
         yield key.base_url(endpoint), key.api_key(endpoint)
     elif isinstance(endpoint, ScriptedEndpoint | ReplayEndpoint):
-        with running(endpoint) as url:
+        with _process(endpoint) as url:
             yield url, key.NO_KEY
+
+
+@contextmanager
+def _process(endpoint: ScriptedEndpoint | ReplayEndpoint) -> Iterator[str]:
+    """A local teacher in a process of its own, which ends with this one even if that is killed: its input closes.
+
+    In a thread the two would wait for the interpreter lock in turns, which takes three times as long.
+    """
+    command = [sys.executable, "-m", "kpod.teacher.server", endpoint.model_dump_json()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            said = process.stdout.readline().strip() if process.stdout else ""
+            if not said.startswith("http"):
+                raise TeacherError(f"teacher.endpoint: the local {endpoint.kind} teacher did not start ({said})")
+            yield said
+        finally:
+            process.kill()
 
 
 def identity(endpoint: Endpoint) -> str:

@@ -39,7 +39,13 @@ class Online:
         """Ask until nothing is left. Raises TeacherError if the run has to stop; what is finished is in the journal."""
         self._fresh.extend(jobs)
         self._bar = bar
-        workers = [asyncio.create_task(self._work()) for _ in range(min(self._config.concurrency, len(jobs)))]
+        async with self._client:
+            await self._run(len(jobs))
+        if self._fatal:
+            raise self._fatal
+
+    async def _run(self, jobs: int) -> None:
+        workers = [asyncio.create_task(self._work()) for _ in range(min(self._config.concurrency, jobs))]
         try:
             waiting = set(workers)
             while waiting and self._fatal is None:
@@ -52,8 +58,6 @@ class Online:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-        if self._fatal:
-            raise self._fatal
 
     async def _work(self) -> None:
         while self._fatal is None:

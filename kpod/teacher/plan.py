@@ -95,4 +95,5 @@ class Plan:
         self._budget.paid(reply)
         self.counts["done"] += 1
         self.counts["tokens"] += reply.prompt_tokens + reply.completion_tokens
-        self._kept[index] += judge(reply, self._questions[index], self._config).kept
+        if self._config.resamples:
+            self._kept[index] += judge(reply, self._questions[index], self._config).kept

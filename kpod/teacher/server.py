@@ -7,16 +7,21 @@ The `seed` of a request is its sample number. The server keeps nothing but count
 import asyncio
 import hashlib
 import json
+import os
 import re
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
+from pydantic import TypeAdapter
+
 from kpod.config import ReplayEndpoint, ScriptedEndpoint
-from kpod.errors import TeacherError
-from kpod.teacher.batches import Batches
+from kpod.errors import KpodError, TeacherError
+from kpod.teacher.batchroutes import BatchRoutes
 from kpod.teacher.faults import Faults
 from kpod.teacher.http import HttpRequest, HttpResponse, HttpServer, refusal, reply
 from kpod.teacher.replay import Replay
@@ -45,14 +50,15 @@ class TeacherServer:
         self._attempts: Counter[str] = Counter()
         self._billed: set[str] = set()
         self._in_flight = 0
+        self._first = self._last = 0.0  # when the first request came and the last answer left
         self._counts: Counter[str] = Counter()
         self._faulted: Counter[str] = Counter()
-        self._batches = Batches(self._work_off)
+        self._batches = BatchRoutes(self._work_off)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Route one request."""
         if request.path == "/stats":
-            return reply({**self._counts, "faults": dict(self._faulted)})
+            return reply({**self._counts, "span_s": self._last - self._first, "faults": dict(self._faulted)})
         if self._api_key and request.headers.get("authorization") != f"Bearer {self._api_key}":
             return refusal(401, "Incorrect API key provided.", "invalid_api_key")
         if request.path == "/v1/models":
@@ -63,6 +69,7 @@ class TeacherServer:
 
     async def _generate(self, request: HttpRequest, kind: str) -> HttpResponse:
         self._counts["received"] += 1
+        self._first = self._first or time.monotonic()
         self._in_flight += 1
         self._counts["most_in_flight"] = max(self._counts["most_in_flight"], self._in_flight)
         try:
@@ -82,6 +89,7 @@ class TeacherServer:
             return self._faulty(fault) or self._finish(body, kind, content, fault)
         finally:
             self._in_flight -= 1
+            self._last = time.monotonic()
 
     def _faulty(self, fault: str | None) -> HttpResponse | None:
         if fault in ("rate_limited", "rate_limited_silently"):
@@ -176,10 +184,8 @@ def serve(
         print(f"http://{host}:{bound}/v1", flush=True)
         await asyncio.Event().wait()
 
-    try:
+    with suppress(KeyboardInterrupt):
         asyncio.run(forever())
-    except KeyboardInterrupt:
-        return
 
 
 @contextmanager
@@ -203,3 +209,21 @@ def running(
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def _main(settings: str) -> None:
+    """Serve an endpoint, given as JSON, until the standard input closes."""
+
+    def watch() -> None:
+        sys.stdin.read()
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        serve(TypeAdapter(ScriptedEndpoint | ReplayEndpoint).validate_json(settings), port=0)
+    except KpodError as error:
+        print(error, flush=True)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

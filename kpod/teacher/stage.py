@@ -10,6 +10,7 @@ from kpod.errors import DataError, TeacherError
 from kpod.home import home
 from kpod.teacher import imports, local, tables
 from kpod.teacher.ask import Asking, Question
+from kpod.teacher.batch import BatchRun
 from kpod.teacher.budget import Budget
 from kpod.teacher.check import check
 from kpod.teacher.client import Client
@@ -60,38 +61,34 @@ def _ask(questions: Sequence[Question], config: Teacher, out_dir: Path) -> tuple
         told = {"requests_sent": 0.0, "retries": 0.0, "from_journal": float(plan.counts["journal"])}
         if jobs:
             check(config)
-            with local.address(config.endpoint) as (url, key):
-                told |= asyncio.run(_online(plan, config, jobs, url, key, asking.route, journal, budget))
-        failed, planned = plan.counts["failed"], plan.counts["failed"] + plan.counts["done"]
-        if failed > config.max_failed * planned:
-            reason = next(iter(plan.failed.values()))
-            raise TeacherError(
-                f"{failed} of {planned} requests failed for good ({reason}, ...), more than teacher.max_failed allows;"
-                " what is finished is kept, run again to ask for the rest"
-            )
+            open_questions = len({index for index, _ in jobs})
+            with (
+                local.address(config.endpoint) as (url, key),
+                observe.progress("rationales", plan.size, "question", initial=plan.size - open_questions) as bar,
+            ):
+                if config.batch:
+                    asked: BatchRun | Online = BatchRun(plan, config, url, key, asking.route, journal, budget)
+                    asked.run(jobs, bar)
+                else:
+                    client = Client(url, key, asking.route, config.timeout_s, config.concurrency)
+                    asked = Online(plan, config, client, journal, budget)
+                    asyncio.run(asked.run(jobs, bar))
+            told |= {"requests_sent": float(asked.sent), "retries": float(asked.retries)}
+        _refuse_too_many_failures(plan, config)
         metrics, bad = tables.write(_outcomes(plan, questions), config, out_dir)
     if config.price is not None:
         told["unconfirmed_usd"] = float(budget.unconfirmed)
     return metrics | told, bad
 
 
-async def _online(
-    plan: Plan,
-    config: Teacher,
-    jobs: list[tuple[int, int]],
-    url: str,
-    key: str,
-    route: str,
-    journal: Journal,
-    budget: Budget,
-) -> dict[str, float]:
-    open_questions = len({index for index, _ in jobs})
-    total = plan.size
-    async with Client(url, key, route, config.timeout_s, config.concurrency) as client:
-        online = Online(plan, config, client, journal, budget)
-        with observe.progress("rationales", total, "question", initial=total - open_questions) as bar:
-            await online.run(jobs, bar)
-    return {"requests_sent": float(online.sent), "retries": float(online.retries)}
+def _refuse_too_many_failures(plan: Plan, config: Teacher) -> None:
+    failed, planned = plan.counts["failed"], plan.counts["failed"] + plan.counts["done"]
+    if failed > config.max_failed * planned:
+        reason = next(iter(plan.failed.values()))
+        raise TeacherError(
+            f"{failed} of {planned} requests failed for good ({reason}, ...), more than teacher.max_failed allows;"
+            " what is finished is kept, run again to ask for the rest"
+        )
 
 
 def _outcomes(plan: Plan, questions: Sequence[Question]) -> Iterator[tables.Outcome]:

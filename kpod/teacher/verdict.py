@@ -46,7 +46,7 @@ def judge(reply: Reply, question: Question, config: Teacher) -> Verdict:
         rationale = strip_closing(reply.thinking)
     cut = reply.finish_reason == "length"
     answer = None if cut or reply.refused else extract_answer(text, question.choices)
-    correct = answer is not None and answers_equal(answer, question.answer)
+    correct = answer is not None and (answer == question.answer or answers_equal(answer, question.answer))
     reason = None
     if reply.refused or (not correct and REFUSAL.match(text)):
         reason = "refusal"

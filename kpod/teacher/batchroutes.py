@@ -10,7 +10,7 @@ from kpod.teacher.http import HttpRequest, HttpResponse, refusal, reply
 Work = Callable[[dict[str, Any], str], HttpResponse]
 
 
-class Batches:
+class BatchRoutes:
     """Files and batches in memory. A batch needs `polls` looks until it is done; `expire` cuts it short."""
 
     def __init__(self, work: Work, polls: int = 2) -> None:
@@ -94,7 +94,7 @@ class Batches:
 
     def _finish(self, batch: dict[str, Any]) -> None:
         lines = [json.loads(line) for line in self._files[batch["input_file_id"]].splitlines() if line.strip()]
-        done, failed = [], []
+        done, failed = list[dict[str, Any]](), list[dict[str, Any]]()
         for number, line in enumerate(lines):
             if self.expire_after is not None and number >= self.expire_after:
                 error = {"code": "batch_expired", "message": "This request could not be executed in time."}

@@ -1,0 +1,218 @@
+"""The requests of a plan through the provider's Batch API: upload, poll, collect, and again for what failed."""
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx2
+from openai import APIConnectionError, APIStatusError, NotFoundError, OpenAI
+from openai.types import Batch
+
+from kpod import observe
+from kpod.config import Teacher
+from kpod.errors import TeacherError
+from kpod.teacher.ask import Ask
+from kpod.teacher.budget import Budget
+from kpod.teacher.client import Failed, Refused, failure
+from kpod.teacher.journal import Journal
+from kpod.teacher.key import strike
+from kpod.teacher.ledger import Entry, Ledger
+from kpod.teacher.plan import Plan
+from kpod.teacher.reply import BadReply, Reply, parse
+
+MOST_LINES = 50_000
+MOST_BYTES = 100_000_000
+OVER = ("completed", "expired", "cancelled", "failed")
+KEY = re.compile(r"[0-9a-f]{64}")
+Job = tuple[int, int]
+Outcome = Reply | Failed | Refused | TeacherError
+
+
+class BatchRun:
+    """One run. What earlier runs or other processes have out already is collected, not sent again."""
+
+    def __init__(
+        self, plan: Plan, config: Teacher, url: str, key: str, route: str, journal: Journal, budget: Budget
+    ) -> None:
+        self._plan, self._config, self._journal, self._budget = plan, config, journal, budget
+        self._url, self._key, self._route = url, key, route
+        self._ledger = Ledger(journal.folder)
+        self._wanted: dict[str, tuple[Job, Ask]] = {}
+        self._reserved: set[str] = set()
+        self._failures: Counter[str] = Counter()
+        self._done = 0  # questions finished since the bar last moved
+        self.sent = self.retries = 0
+
+    def run(self, jobs: list[Job], bar: observe.Progress) -> None:
+        """Raises TeacherError if the run has to stop; what is out stays out, to be collected by the next run."""
+        self._bar = bar
+        self._want(jobs)
+        with OpenAI(base_url=self._url, api_key=self._key, max_retries=self._config.max_retries) as self._openai:
+            try:
+                while self._wanted:
+                    looks = [(entry, self._look(entry)) for entry in self._submit()]
+                    for entry, batch in looks:
+                        if batch and batch.status in OVER:
+                            self._collect(entry, batch)
+                    if all(batch and batch.status not in OVER for _, batch in looks):
+                        time.sleep(self._config.batch_poll_s)
+                self._tell()
+            except APIStatusError as error:
+                found = failure(error.status_code, error.body, error.response.headers, self._key)
+                raise (found if isinstance(found, TeacherError) else TeacherError(f"teacher.batch: {found}")) from None
+            except APIConnectionError as error:
+                why = strike(str(error.__cause__ or error), self._key)
+                raise TeacherError(
+                    f"teacher.batch: connection lost ({why}); run again, what is out stays out"
+                ) from None
+
+    def _want(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            ask = self._plan.ask(*job)
+            self._wanted[ask.key] = job, ask
+
+    def _submit(self) -> list[Entry]:
+        """Send what is not out yet, as far as the cap allows; returns the batches that hold wanted requests."""
+        with self._ledger.submitting():
+            out = [entry for entry in map(self._adopted, self._ledger.open(self._url)) if entry]
+            away = {key for entry in out for key in entry.keys}
+            for key in away & self._wanted.keys():
+                self._reserve(key)
+            for lines in self._files([key for key in self._wanted if key not in away]):
+                out.append(self._send(lines))
+        wanted = [entry for entry in out if self._wanted.keys() & set(entry.keys)]
+        if not wanted:
+            raise TeacherError(f"teacher.max_cost_usd: {self._budget}; the next request could pass the cap")
+        return wanted
+
+    def _adopted(self, entry: Entry) -> Entry | None:
+        """An entry with its id. The provider is asked for it if a process died between submission and noting it."""
+        if entry.batch is not None:
+            return entry
+        for batch in self._openai.batches.list(limit=100):
+            if (batch.metadata or {}).get("kpod") == entry.token:
+                self._ledger.known(entry.token, batch.id)
+                return Entry(entry.token, entry.url, entry.keys, batch.id)
+        self._ledger.back(entry.token)  # it never got there
+        return None
+
+    def _reserve(self, key: str) -> None:
+        if key not in self._reserved:
+            self._reserved.add(key)
+            self._budget.reserve(self._wanted[key][1])
+
+    def _files(self, keys: list[str]) -> Iterator[dict[str, bytes]]:
+        """Lines by key, cut into files of at most MOST_LINES and MOST_BYTES, until the cap is reached."""
+        lines: dict[str, bytes] = {}
+        size = 0
+        for key in keys:
+            ask = self._wanted[key][1]
+            if not self._budget.affords(ask):
+                break
+            self._reserve(key)
+            line = {"custom_id": key, "method": "POST", "url": f"/v1{self._route}", "body": ask.body}
+            lines[key] = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+            size += len(lines[key])
+            if len(lines) == MOST_LINES or size >= MOST_BYTES:
+                yield lines
+                lines, size = {}, 0
+        if lines:
+            yield lines
+
+    def _send(self, lines: dict[str, bytes]) -> Entry:
+        token = self._ledger.out(self._url, list(lines))
+        file = self._openai.files.create(file=("batch.jsonl", b"".join(lines.values())), purpose="batch")
+        batch = self._openai.batches.create(
+            input_file_id=file.id,
+            endpoint=f"/v1{self._route}",  # type: ignore[arg-type]
+            completion_window="24h",
+            metadata={"kpod": token},
+        )
+        self._ledger.known(token, batch.id)
+        self.sent += len(lines)
+        return Entry(token, self._url, tuple(lines), batch.id)
+
+    def _look(self, entry: Entry) -> Batch | None:
+        """The batch as it stands now; None if the provider does not know it (any more)."""
+        try:
+            batch = self._openai.batches.retrieve(str(entry.batch))
+        except NotFoundError:
+            observe.warning(f"teacher.batch: the provider does not know {entry.batch}; its requests are sent again")
+            self._settle(entry, {}, "unknown batch")
+            return None
+        counts = batch.request_counts
+        self._tell(batch=batch.status, lines=f"{counts.completed}/{counts.total}" if counts else "")
+        return batch
+
+    def _collect(self, entry: Entry, batch: Batch) -> None:
+        """Take over every line of a batch that is over; what has neither answer nor error is sent again."""
+        outcomes: dict[str, Outcome] = {}
+        for name in (batch.output_file_id, batch.error_file_id):
+            for line in self._lines(name):
+                key = str(line.get("custom_id"))
+                outcome = outcomes[key] = self._outcome(line, self._wanted[key][1].size if key in self._wanted else 0)
+                if isinstance(outcome, Reply) and KEY.fullmatch(key):
+                    self._journal.add(key, outcome.record())
+        self._settle(entry, outcomes, "expired" if batch.status == "expired" else "no line in the output")
+        stop = next((outcome for outcome in outcomes.values() if isinstance(outcome, TeacherError)), None)
+        if batch.status in ("failed", "cancelled"):
+            errors = "; ".join(str(error.message) for error in (batch.errors.data or [])) if batch.errors else ""
+            why = strike(errors, self._key) or "no reason given"
+            stop = TeacherError(f"teacher.batch: {batch.id} {batch.status} ({why}); what is finished is kept")
+        if stop:
+            raise stop
+
+    def _lines(self, name: str | None) -> Iterator[dict[str, Any]]:
+        if name is None:
+            return
+        content = self._openai.get(f"/files/{name}/content", cast_to=httpx2.Response).content
+        for line in content.splitlines():
+            with suppress(ValueError):
+                if isinstance(row := json.loads(line), dict):
+                    yield row
+
+    def _outcome(self, line: dict[str, Any], size: int) -> Outcome:
+        response, error = line.get("response") or {}, line.get("error") or {}
+        status = response.get("status_code")
+        if status == 200:
+            try:
+                return parse(response.get("body"), size, self._config.model)
+            except BadReply:
+                return Failed("invalid body")
+        if status is None:
+            return Failed(
+                "expired" if error.get("code") == "batch_expired" else str(error.get("code") or "no response")
+            )
+        return failure(status, response.get("body"), {}, self._key)
+
+    def _settle(self, entry: Entry, outcomes: dict[str, Outcome], otherwise: str) -> None:
+        """Finish what has an outcome; leave wanted what deserves another try."""
+        for key in [key for key in entry.keys if key in self._wanted]:
+            outcome = outcomes.get(key) or Failed(otherwise)
+            if key in self._reserved:
+                self._reserved.discard(key)
+                self._budget.free(self._wanted[key][1], lost=False)
+            if isinstance(outcome, Failed):
+                self._failures[key] += 1
+                if self._failures[key] <= self._config.max_retries:
+                    self.retries += 1
+                    continue
+            if not isinstance(outcome, TeacherError):
+                self._finish(key, outcome if isinstance(outcome, Reply) else str(outcome))
+        self._ledger.back(entry.token)
+
+    def _finish(self, key: str, outcome: Reply | str) -> None:
+        (index, sample), _ = self._wanted.pop(key)
+        self._want([(index, more) for more in self._plan.finish(index, sample, outcome)])
+        self._done += self._plan.finished(index)
+
+    def _tell(self, **figures: object) -> None:
+        """Move the bar."""
+        counts = self._plan.counts
+        done, self._done = self._done, 0
+        usd = f"{self._budget.spent:.4f}"
+        self._bar.advance(done, failed=counts["failed"], requests=counts["done"], usd=usd, **figures)

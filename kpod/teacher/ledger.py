@@ -1,0 +1,84 @@
+"""Which batches are out, and with which requests: so that a killed run, or another process, collects them."""
+
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A batch that is out. `batch` is None if the process died before it knew the provider's id."""
+
+    token: str
+    url: str
+    keys: tuple[str, ...]
+    batch: str | None
+
+
+class Ledger:
+    """`batches.jsonl` beside the journal: one event a line (out, known as, back)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._lock_path = folder / "batches.jsonl", folder / "batches.lock"
+
+    @contextmanager
+    def submitting(self) -> Iterator[None]:
+        """Held from the first look to the last event of a submission: whoever gets it knows that no other is half
+        way, except one that died."""
+        with self._lock_path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def out(self, url: str, keys: Sequence[str]) -> str:
+        """Note that these requests are about to be submitted; returns the token to send along."""
+        token = uuid.uuid4().hex
+        self._append({"token": token, "url": url, "keys": list(keys)})
+        return token
+
+    def known(self, token: str, batch: str) -> None:
+        """Note the provider's id."""
+        self._append({"token": token, "batch": batch})
+
+    def back(self, token: str) -> None:
+        """Note that a batch is collected, or was never submitted."""
+        self._append({"token": token, "back": True})
+
+    def open(self, url: str) -> list[Entry]:
+        """The batches that are out at a provider."""
+        entries: dict[str, Entry] = {}
+        for event in self._events():
+            token = str(event.get("token"))
+            if "keys" in event and event.get("url") == url:
+                entries[token] = Entry(token, url, tuple(event["keys"]), None)
+            elif token in entries and event.get("back"):
+                del entries[token]
+            elif token in entries and "batch" in event:
+                old = entries[token]
+                entries[token] = Entry(token, url, old.keys, event["batch"])
+        return list(entries.values())
+
+    def _append(self, event: dict[str, object]) -> None:
+        with self._path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if file.tell() and not self._path.read_bytes().endswith(b"\n"):
+                file.write(b"\n")  # a torn line of a killed process stays alone
+            file.write(json.dumps(event).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        if not self._path.exists():
+            return
+        for line in self._path.read_bytes().splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                yield event
