@@ -48,11 +48,11 @@ def ends_step(before: str, following: str, digit: bool) -> bool:
     small = word.lower()
     if small in _NEVER:
         return False
-    if digit and small in _BEFORE_NUMBER:
+    if small in _BEFORE_NUMBER and (digit or following == "of"):  # No. 5, no. of boxes
         return False
     capital = following[:1].isupper()
     if len(word) == 1 and word.isupper():
-        return not (capital and _initial(words, following))
+        return not (following and _initial(words, following))
     if small in _MAYBE or (small in _UNIT_WORDS and len(words) > 1 and words[-2][-1:].isdigit()):
         return not (digit or following[:1].islower())
     if _DOTTED.fullmatch(word):
@@ -61,9 +61,9 @@ def ends_step(before: str, following: str, digit: bool) -> bool:
 
 
 def _initial(words: list[str], following: str) -> bool:
-    """Whether the capital that ends `words` shortens a name: it stands between a name or title and a name."""
+    """Whether the capital that ends `words` shortens a name: a name, a title, an initial or nothing stands before."""
     if len(words) < 2:
-        return False
+        return True
     previous = words[-2]
     if previous.endswith("."):
         return True

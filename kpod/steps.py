@@ -21,10 +21,11 @@ _NEWLINES = "\n\r\v\f\x85\u2028\u2029"
 _CLOSERS = "\"'”’»)\\]}*_`$」』）】》〉"
 # A stop that needs white space behind it, a stop that needs none (scripts written without spaces), or a new line.
 _CANDIDATE = re.compile(
-    rf"(?P<stop>[.…!?]+)(?P<closers>[{_CLOSERS}]*)(?!\S)"
+    rf"(?<![.…!?])(?P<stop>[.…!?]++)(?P<closers>[{_CLOSERS}]*+)(?!\S)"
     rf"|(?P<wide>[。！？｡।॥۔؟።။។։]+|．(?!\d))[.…!?。！？]*[{_CLOSERS}]*"
-    rf"|[{_NEWLINES}]"
+    rf"|[{_NEWLINES}]\s*"
 )
+_SPACED = re.compile(rf"[^\S{_NEWLINES}]+\.")
 _FULL_STOPS = re.compile(r"\.+")
 _NEXT = re.compile(rf"[^\S{_NEWLINES}]*[\"'“‘«¿¡(\[{{*_`$]*(?P<word>[^\W\d_]+)?(?P<digit>\d)?")
 _OPERATOR = re.compile(rf"[^\S{_NEWLINES}]+[=+*/×÷·<>≤≥≈^](?=[\s\d(])")
@@ -151,7 +152,7 @@ def _ends(text: str, match: re.Match[str], last: int) -> bool:
         return not ((operand or unknown) and _MINUS.match(text, end))
     if before.isdigit() and _OPERATOR.match(text, end):
         return False  # 3. + 2.
-    if before.isspace() and (text[last:start].rstrip()[-1:] == "." or text[end:].lstrip()[:1] == "."):
+    if before.isspace() and (_SPACED.match(text, end) or text[max(last, start - 8) : start].rstrip()[-1:] == "."):
         return False  # . . .
     if match["closers"]:
         return True
@@ -167,19 +168,24 @@ def _variable(text: str, at: int) -> bool:
 
 def _join(text: str, cuts: list[int], content: re.Pattern[str], opener: re.Pattern[str] | None) -> list[str]:
     """Pieces of `text` between `cuts`; one without `content` goes to the step before, an `opener` to the one after."""
-    parts: list[str] = []
-    start = 0
+    ends: list[int] = []
+    start = seen = 0
+    solid = False
     for cut in (*cuts, len(text)):
-        piece = text[start:cut]
-        if not piece or (cut < len(text) and opener and opener.fullmatch(piece)):
+        if cut == seen:
             continue
-        if content.search(piece):
-            parts.append(piece)
-        elif cut < len(text) and (not parts or piece.isspace()):
-            continue
-        elif parts:
-            parts[-1] += piece
+        solid = solid or content.search(text, seen, cut) is not None
+        seen = cut
+        final = cut == len(text)
+        if solid:
+            if not final and opener and opener.fullmatch(text, start, cut):
+                continue
+            ends.append(cut)
+        elif ends and (final or not text[start:cut].isspace()):
+            ends[-1] = cut
+        elif final:
+            ends.append(cut)
         else:
-            parts.append(piece)
-        start = cut
-    return parts
+            continue
+        start, solid = cut, False
+    return [text[a:b] for a, b in zip([0, *ends], ends, strict=False)]

@@ -1,0 +1,204 @@
+"""Where the default rule and the literal rule cut. `¦` marks the expected cuts."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from kpod.steps import spans, split, token_steps
+
+CASES = [
+    # sentences
+    "Tom has 3 apples.¦ He eats 1.¦ So 2 are left.",
+    "Is it enough?¦ Yes!¦ Then we stop.",
+    "He runs.¦ then he walks.",
+    "What?!¦ That is wrong.",
+    "Wow!!!¦ Next one.",
+    "No stop at the end",
+    "One sentence.",
+    "Two spaces.¦  Next.",
+    "A tab.¦\tNext.",
+    'She said "go."¦ Then she left.',
+    '"How many are left?" he asked.¦ Three.',
+    "(He has 5.)¦ Then he buys 2.",
+    "He ate some (apples, pears, etc.) and left.",
+    "**So 5 remain.**¦ Next, add 2.",
+    # decimals and money
+    "It costs $3.50.¦ He pays $10.",
+    "It costs $3.¦ Then he pays.",
+    "3.5 + 2.25 = 5.75.¦ Done.",
+    "A quarter is .25 of it.¦ Half is .5.",
+    "He pays 1,250.75 euros.¦ She pays 99¢.",
+    "Version 1.2.3 is out.¦ Good.",
+    "The rate is 4.5%.¦ Multiply.",
+    "Pi is 3.14159.¦ Use it.",
+    # abbreviations
+    "Mr. Lee and Mrs. Kim met Dr. Ray.¦ They talked.",
+    "Use a fruit, e.g. an apple.¦ Or two, i.e. a pair.",
+    "Apples, pears, etc. are fruit.",
+    "Buy apples, pears, etc.¦ Then pay.",
+    "The rope is 5 ft. long.¦ Cut it.",
+    "It is 5 ft. 6 in. tall.¦ It fits.",
+    "The rope is 6 ft.¦ The other is 4 ft.",
+    "He put the coin in.¦ then he left.",
+    "At 7 a.m. the bus leaves.¦ At 9 p.m. it returns.",
+    "The bus leaves at 7 a.m.¦ The train leaves at 8.",
+    "It weighs 10 lbs. in all.¦ Add 2 oz. of salt.",
+    "The area is 80 sq. ft. in total.",
+    "On Jan. 5 he had 3.¦ On Feb. 5 he had 6.",
+    "See No. 5 and fig. 2.¦ Ours is no. 7.",
+    "Are there more?¦ No.¦ So we stop.",
+    "No. of boxes = 3",
+    "It is approx. 5 m.¦ Round it.",
+    "Cats vs. dogs: 3 to 5.",
+    "The U.S. team won.¦ It was in the U.S.¦ Then they left.",
+    "John F. Smith has 3.¦ J. T. Cole has 4.",
+    "Coach B. brought 5 balls.",
+    "The answer is option B.¦ Because it is larger.",
+    "Take point A.¦ Then take point B.",
+    "Ms. Ray of St. Mary School has 4.",
+    # list markers
+    "1. Add 3 and 4.¦ 2. Multiply by 2.¦ 3. Stop.",
+    "1. Add.¦\n2. Multiply.¦\n\n3. Stop.",
+    "1.\nAdd 3 and 4.¦\n2.\nMultiply.",
+    "1) Add 3.¦\n2) Add 4.",
+    "a. Add 3.¦\nb. Add 4.",
+    "(a) Add 3.¦ (b) Add 4.",
+    "i. Add.¦\nii. Multiply.",
+    "1.1. Add.¦ 1.2. Multiply.",
+    "Step 1. Add 3.¦ Step 2. Add 4.",
+    "**Step 1:** Add 3.¦\n**Step 2:** Add 4.",
+    "- Add 3¦\n- Add 4",
+    "The sum is 12.¦ Now divide.",
+    "So: 5.¦ Then 6.",
+    # ellipses
+    "Hmm... let me think.¦ Yes.",
+    "1, 2, 3, ... and so on.¦ Stop.",
+    "One, two, … ten.¦ Stop.",
+    "The set {2, 4, . . . , 20} has 10.¦ Good.",
+    "It is 0.333... so a third.",
+    "Really...?¦ Yes.",
+    # new lines
+    "First line¦\nSecond line",
+    "First.¦\n\n\nSecond.",
+    "First.  ¦\nSecond.".replace("  ¦", "¦  "),
+    "Windows.¦\r\nLines.",
+    "\n\nStarts late.¦\nEnds late.\n\n",
+    "3 + 4¦\n= 7",
+    "Add:¦\n3 + 4 = 7",
+    "Column:¦\n 12¦\n+ 9\n----¦\n 21",
+    # formulas
+    "5! = 120.¦ There are 5! ways.",
+    "Then n! / k! is it.¦ Good!¦ Next.",
+    "3 + ? = 8.¦ So ? = 5.",
+    "Is x < 5?¦ Yes.",
+    "2 * (3 + 4.5) = 15.¦ Halve it.",
+    "\\[ x = 5. \\]¦\nSo $x = 5.$¦ Done.",
+    "x = 3. + 2. = 5.¦ Done.",
+    "f(x) = x^2.¦ f(3) = 9.",
+    # other scripts
+    "他有三个苹果。¦他吃了一个。¦还剩几个？¦两个！",
+    "彼は「はい。」¦と言った。",
+    "कुल पाँच हैं।¦ दो और मिले।",
+    "كم بقي؟¦ بقي ثلاثة.",
+    "Сколько осталось?¦ Осталось 3,5 кг.",
+    "¿Cuántos quedan?¦ ¡Tres!",
+    "Il reste 3,5 kg.¦ C'est tout.",
+    "値は３．５です。¦終わり。",
+    # only signs
+    "???",
+    "Good. :)",
+    "So 5.¦ 😀 Then 6.",
+]
+
+
+@pytest.mark.parametrize("marked", CASES)
+def test_default_rule(marked: str) -> None:
+    assert split(marked.replace("¦", "")) == marked.split("¦")
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "Tom has 3.¦50 dollars.¦ He has e.¦g.¦ more.",
+        "1.¦ Add.¦\n2.¦ Multiply",
+        "Hmm...¦ Yes.",
+        "Is it?! Yes.¦ Good",
+        "First line\nsecond line.  ",
+        "...",
+    ],
+)
+def test_literal_rule_cuts_at_every_full_stop(marked: str) -> None:
+    assert split(marked.replace("¦", ""), "literal") == marked.split("¦")
+
+
+def test_the_table_is_large_enough() -> None:
+    assert len(set(CASES)) >= 60
+
+
+def test_nothing_and_white_space() -> None:
+    assert split("") == split("", "literal") == []
+    assert split(" \n\t") == split(" \n\t", "literal") == [" \n\t"]
+
+
+# Texts made of the pieces that the rules look at find more than uniformly random characters do.
+WORDS = '1 12 3.5 $ e.g Mr p.m U.S A x in etc He then . ! ? ... … ) ( " ” * = + - 。 ！ 」 । \\] é 😀 № \u0301 _'
+pieces = st.sampled_from([*WORDS.split(" "), " ", "  ", "\n", "\r\n", "\u2028"])
+texts = st.one_of(st.text(), st.lists(pieces, max_size=25).map("".join))
+
+
+@given(texts, st.sampled_from(["default", "literal"]))
+@example("\x85", "default")
+@example(".\n.\n.", "default")
+def test_steps_tile_the_text(text: str, rule: str) -> None:
+    parts = split(text, rule)  # type: ignore[arg-type]
+    assert "".join(parts) == text
+    assert all(parts)
+
+
+@given(texts)
+def test_every_step_has_content_where_the_text_has(text: str) -> None:
+    if any(character.isalnum() for character in text):
+        assert all(any(character.isalnum() for character in part) for part in split(text))
+
+
+@given(texts)
+def test_no_step_reaches_over_a_sentence_and_a_new_line(text: str) -> None:
+    for part in split(f"Word {text} word.\nNext one"):
+        assert "word.\nNext" not in part
+
+
+@pytest.mark.parametrize("unit", [".", " ", "\n", ". ", " .", ".\n", "! ", "A. ", "1.\n", "a.)", "。 ", "e.g. "])
+def test_a_long_text_takes_linear_time(unit: str) -> None:
+    """A quadratic search would take many minutes here."""
+    text = f"Start. {unit * 80_000}x {unit * 80_000} end."
+    for rule in ("default", "literal"):
+        assert "".join(split(text, rule)) == text  # type: ignore[arg-type]
+
+
+def test_spans_tile() -> None:
+    parts = ["Ab.", " C", "\nd"]
+    assert spans(parts).tolist() == [[0, 3], [3, 5], [5, 7]]
+    assert spans([]).shape == (0, 2)
+
+
+def test_a_token_belongs_to_the_step_in_which_it_starts() -> None:
+    # "Ab. Cd." with tokens "Ab", ". C" (over the border), "d", ".", and one behind the text
+    offsets = [[0, 2], [2, 5], [5, 6], [6, 7], [7, 9]]
+    found = token_steps(offsets, spans(split("Ab. Cd.")))
+    assert found.dtype.name == "int32"
+    assert found.tolist() == [0, 0, 1, 1, -1]
+
+
+def test_tokens_may_overlap_leave_holes_or_be_missing() -> None:
+    bounds = [[2, 4], [4, 9]]  # the text's first two characters belong to no step
+    assert token_steps([[0, 1], [2, 3], [2, 3], [8, 9]], bounds).tolist() == [-1, 0, 0, 1]
+    assert token_steps([], bounds).tolist() == []
+    assert token_steps([[0, 1]], []).tolist() == [-1]
+
+
+@given(st.lists(st.text(min_size=1, max_size=5), min_size=1), st.data())
+def test_token_steps_equal_a_search_by_hand(parts: list[str], data: st.DataObject) -> None:
+    bounds = spans(parts)
+    starts = data.draw(st.lists(st.integers(0, int(bounds[-1, 1]) - 1)))
+    expected = [next(k for k, (a, b) in enumerate(bounds) if a <= s < b) for s in starts]
+    assert token_steps([[s, s + 1] for s in starts], bounds).tolist() == expected
