@@ -68,7 +68,7 @@ def growth(count: np.ndarray) -> np.ndarray:
 def ascending(values: np.ndarray) -> np.ndarray:
     """Stable sorting permutation (int64) of floats: numpy's fast sort, then ties put in order of position."""
     order = np.argsort(values)
-    same = np.diff(values[order]) == 0
+    same = values[order[1:]] == values[order[:-1]]
     tied = np.flatnonzero(np.concatenate([[False], same]) | np.concatenate([same, [False]]))
     if len(tied):
         run = np.cumsum(np.concatenate([[True], ~same]))[tied]
@@ -120,13 +120,19 @@ def fill(gain: np.ndarray, budget: float) -> np.ndarray:
 
 
 def trim(instance: Instance, chosen: np.ndarray) -> np.ndarray:
-    """`chosen` without what rounding let in above the budget: the smallest item that makes up for the excess."""
-    if float(instance.gain[chosen].sum()) < instance.budget * (1 - 1e-9):
+    """`chosen` without what rounding let in above the budget: the smallest item that makes up for the excess.
+
+    Afterwards the exact, the pairwise and the running sum, in the order given, are all within the budget.
+    """
+    gain = instance.gain[chosen]
+    if float(gain.sum()) <= instance.budget * (1 - 2.3e-16 * (len(gain) + 4)):  # no rounding spans this distance
         return chosen
-    while fsum(instance.gain[chosen].tolist()) > instance.budget:
+    while len(chosen):
         gain = instance.gain[chosen]
-        excess = fsum([*gain.tolist(), -instance.budget])
-        enough = np.flatnonzero(gain >= min(excess, gain.max()))
+        sums = max(fsum(gain.tolist()), float(gain.sum()), float(np.cumsum(gain)[-1]))
+        if sums <= instance.budget:
+            break
+        enough = np.flatnonzero(gain >= min(sums - instance.budget, gain.max()))
         chosen = np.delete(chosen, enough[np.argmin(gain[enough])])
     return chosen
 

@@ -53,7 +53,8 @@ def solve(
     if budget < 0:
         return Selection(np.empty(0, dtype=np.int64), 0.0, 0.0)
     instance, free = build(gain, cluster, float(beta), float(budget))
-    chosen = trim(instance, _SOLVERS[solver](instance, eps))
+    chosen = _SOLVERS[solver](instance, eps)
+    chosen = trim(instance, chosen[np.argsort(instance.items[chosen])])
     indices = np.sort(np.concatenate([free, instance.items[chosen]]))
     counts = instance.free + np.bincount(instance.cluster[chosen], minlength=len(instance.free))
     value = float(gain[indices].sum() + beta * np.sqrt(counts).sum())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,9 @@ def run(inputs: Mapping[str, Path], config: Curriculum, out_dir: Path) -> dict[s
     items, quarantined = read_items(inputs["difficulty"] / "difficulty.parquet", questions)
     if len(quarantined):
         schemas.write(out_dir / "quarantine.parquet", quarantined)
-    clusters = _clusters(items, questions, config, inputs["base"] / "student")
-    schedule = plan(items.difficulties, clusters, config)
+    keys = np.asarray(items.question_id.to_pylist(), dtype=object)
+    clusters = _clusters(keys, questions, config, inputs["base"] / "student")
+    schedule = _plan(keys, items, clusters, config)
     _report(items, schedule, config)
 
     n, stages = len(items.sample), len(schedule.target)
@@ -60,12 +62,20 @@ def run(inputs: Mapping[str, Path], config: Curriculum, out_dir: Path) -> dict[s
     }
 
 
-def _clusters(items: Items, questions: pa.Table, config: Curriculum, student: Path) -> np.ndarray:
-    """The cluster (int32) of each item's question."""
-    unique, inverse = np.unique(np.asarray(items.question_id.to_pylist(), dtype=object), return_inverse=True)
+def _clusters(keys: np.ndarray, questions: pa.Table, config: Curriculum, student: Path) -> np.ndarray:
+    """The cluster (int32 [n]) of each item's question."""
+    unique, inverse = np.unique(keys, return_inverse=True)
     rows = pc.index_in(pa.array(unique, pa.string()), value_set=questions["id"].combine_chunks())
     texts = questions["question"].take(rows).to_pylist()
     return assign(unique.tolist(), embed(texts, config.embedder, student), config.clusters, config.seed)[inverse]
+
+
+def _plan(keys: np.ndarray, items: Items, clusters: np.ndarray, config: Curriculum) -> Schedule:
+    """The schedule in the order of the items; planned in the order of the keys, which decides between equal items."""
+    order = np.lexsort((items.sample, keys))
+    schedule = plan([items.difficulties[i] for i in order], clusters[order], config)
+    back = np.argsort(order)
+    return replace(schedule, input_steps=schedule.input_steps[:, back], selected=schedule.selected[:, back])
 
 
 def _report(items: Items, schedule: Schedule, config: Curriculum) -> None:
