@@ -22,6 +22,8 @@ _MAYBE = _words(
 )
 # Words of which the shortened form is known by the number before it: 6 in. tall.
 _UNIT_WORDS = frozenset(["in", "mi"])
+_SOMETIMES = _BEFORE_NUMBER | _MAYBE | _UNIT_WORDS
+_NEXT = re.compile(r"[^\S\n\r\v\f\x85\u2028\u2029]*[\"'“‘«¿¡(\[{*_`$]*(?P<word>[^\W\d_]+)?(?P<digit>\d)?")
 _DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")
 _STARTERS = _words(
     "a after all also an and another are as at because before but by do does each finally first for from given he "
@@ -36,27 +38,33 @@ _LABELS = _words(
 )
 
 
-def ends_step(before: str, following: str, digit: bool) -> bool:
+def next_word(text: str, at: int) -> tuple[str, bool]:
+    """The word that follows on the same line, "" if none, and whether a number follows instead."""
+    found = _NEXT.match(text, at)
+    return (found["word"] or "", found["digit"] is not None) if found else ("", False)
+
+
+def ends_step(before: str, text: str, at: int) -> bool:
     """Whether the full stop behind `before` (the last characters of the step so far) ends the step.
 
-    `following` is the word behind the stop, "" if none; `digit` says that a number follows instead.
+    `text[at:]` is what follows the stop.
     """
-    words = before.split()
-    if not words or before[-1].isspace():
-        return True
-    word = words[-1].lstrip("([{\"'“‘«*_`—–-/$")
+    word = before.rsplit(None, 1)[-1].lstrip("([{\"'“‘«*_`—–-/$") if before and not before[-1].isspace() else ""
     small = word.lower()
     if small in _NEVER:
         return False
+    if small not in _SOMETIMES and len(word) != 1 and "." not in word:
+        return True
+    following, digit = next_word(text, at)
+    words = before.split()
     if small in _BEFORE_NUMBER and (digit or following == "of"):  # No. 5, no. of boxes
         return False
-    capital = following[:1].isupper()
     if len(word) == 1 and word.isupper():
         return not (following and _initial(words, following))
     if small in _MAYBE or (small in _UNIT_WORDS and len(words) > 1 and words[-2][-1:].isdigit()):
         return not (digit or following[:1].islower())
     if _DOTTED.fullmatch(word):
-        return (capital and following.lower() in _STARTERS) or not (following or digit)
+        return (following[:1].isupper() and following.lower() in _STARTERS) or not (following or digit)
     return True
 
 

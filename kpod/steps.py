@@ -6,12 +6,14 @@ the later one, because tokenizers write a word together with the space before it
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from kpod import abbreviations, observe, schemas
+from kpod import observe, schemas
+from kpod.abbreviations import ends_step, next_word
 from kpod.config import Steps
 from kpod.errors import DataError
 
@@ -19,15 +21,14 @@ Rule = Literal["default", "literal"]
 
 _NEWLINES = "\n\r\v\f\x85\u2028\u2029"
 _CLOSERS = "\"'”’»)\\]}*_`$」』）】》〉"
-# A stop that needs white space behind it, a stop that needs none (scripts written without spaces), or a new line.
+# Stops that need white space behind them, stops of scripts that are written without any, or a new line.
 _CANDIDATE = re.compile(
-    rf"(?<![.…!?])(?P<stop>[.…!?]++)(?P<closers>[{_CLOSERS}]*+)(?!\S)"
+    rf"(?P<stop>[.…!?](?<![.…!?]{{2}})[.…!?]*+)(?P<closers>[{_CLOSERS}]*+)(?!\S)"
     rf"|(?P<wide>[。！？｡।॥۔؟።။។։]+|．(?!\d))[.…!?。！？]*[{_CLOSERS}]*"
     rf"|[{_NEWLINES}]\s*"
 )
 _SPACED = re.compile(rf"[^\S{_NEWLINES}]+\.")
 _FULL_STOPS = re.compile(r"\.+")
-_NEXT = re.compile(rf"[^\S{_NEWLINES}]*[\"'“‘«¿¡(\[{{*_`$]*(?P<word>[^\W\d_]+)?(?P<digit>\d)?")
 _OPERATOR = re.compile(rf"[^\S{_NEWLINES}]+[=+*/×÷·<>≤≥≈^](?=[\s\d(])")
 _MINUS = re.compile(rf"[^\S{_NEWLINES}]+[-−–](?=[\s\d(])")
 _MARKER = re.compile(
@@ -53,9 +54,10 @@ def split(text: str, rule: Rule = "default") -> list[str]:
     cuts: list[int] = []
     last = 0
     for match in _CANDIDATE.finditer(text):
-        if match["stop"] is None:
-            last = match.end() if match["wide"] else match.start()
-        elif _ends(text, match, last):
+        stop, closers, wide = match.groups()
+        if stop is None:
+            last = match.end() if wide else match.start()
+        elif _ends(text, stop, closers, match.end(), last):
             last = match.end()
         else:
             continue
@@ -65,8 +67,8 @@ def split(text: str, rule: Rule = "default") -> list[str]:
 
 def spans(parts: Sequence[str]) -> np.ndarray:
     """Character spans [k, 2] int32 (start, end) of steps that tile their text."""
-    ends = np.cumsum(np.fromiter(map(len, parts), np.int32, len(parts)), dtype=np.int32)
-    return np.stack([ends - np.diff(ends, prepend=np.int32(0)), ends], axis=1)
+    ends = list(accumulate(map(len, parts)))
+    return np.array([[0, *ends[:-1]], ends], dtype=np.int32).T if ends else np.empty((0, 2), dtype=np.int32)
 
 
 def token_steps(offsets: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -132,33 +134,36 @@ def run(inputs: Mapping[str, Path], config: Steps, out_dir: Path) -> dict[str, f
     }
 
 
-def _ends(text: str, match: re.Match[str], last: int) -> bool:
-    """Whether a step that began at `last` ends at this run of stops."""
-    stop, start, end = match["stop"], match.start(), match.end()
-    asks = "!" in stop or "?" in stop
-    if not asks and ("…" in stop or "..." in stop):
-        return False
+def _ends(text: str, stop: str, closers: str, end: int, last: int) -> bool:
+    """Whether a step that began at `last` ends with this run of stops and closers, which ends at `end`."""
+    start = end - len(closers) - len(stop)
     before = text[start - 1] if start else " "
-    following = _NEXT.match(text, end)
-    word, digit = (following["word"] or "", bool(following["digit"])) if following else ("", False)
-    lower = word[:1].islower()
-    if match["closers"] and lower:
-        return False  # "How many?" he asked; (apples, pears, etc.) are
-    if asks:
-        operand = before.isdigit() or before == ")" or _variable(text, start)  # 5! ways, n! = 6
-        unknown = before.isspace() and start > 0  # 3 + ? = 8
-        if (operand and stop == "!" and lower) or _OPERATOR.match(text, end):
+    if stop != ".":
+        asks = "!" in stop or "?" in stop
+        if not asks and ("…" in stop or "..." in stop):
             return False
-        return not ((operand or unknown) and _MINUS.match(text, end))
-    if before.isdigit() and _OPERATOR.match(text, end):
+        if asks and _in_formula(text, stop, before, start, end):
+            return False
+    elif before.isdigit() and _OPERATOR.match(text, end):
         return False  # 3. + 2.
-    if before.isspace() and (_SPACED.match(text, end) or text[max(last, start - 8) : start].rstrip()[-1:] == "."):
+    elif before.isspace() and (_SPACED.match(text, end) or text[max(last, start - 8) : start].rstrip()[-1:] == "."):
         return False  # . . .
-    if match["closers"]:
+    if closers:
+        return not next_word(text, end)[0][:1].islower()  # "How many?" he asked; (apples, pears, etc.) are
+    if stop != ".":
         return True
     if start - last <= 24 and (_MARKER.fullmatch(text, last, start) or _LETTER_MARKER.fullmatch(text, last, start)):
         return False
-    return abbreviations.ends_step(text[max(last, start - 32) : start], word, digit)
+    return ends_step(text[max(last, start - 32) : start], text, end)
+
+
+def _in_formula(text: str, stop: str, before: str, start: int, end: int) -> bool:
+    """Whether `!` is a factorial (5! ways, n! = 6) or `?` an unknown (3 + ? = 8)."""
+    operand = before.isdigit() or before == ")" or _variable(text, start)
+    if _OPERATOR.match(text, end) or (stop == "!" and operand and next_word(text, end)[0][:1].islower()):
+        return True
+    unknown = before.isspace() and start > 0
+    return (operand or unknown) and _MINUS.match(text, end) is not None
 
 
 def _variable(text: str, at: int) -> bool:
