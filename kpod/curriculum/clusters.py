@@ -18,7 +18,9 @@ def assign(ids: Sequence[str], embeddings: np.ndarray, clusters: int, seed: int)
     order of the questions: they are sorted by id first. Fewer distinct questions than `clusters` fill fewer clusters.
     """
     order = np.argsort(np.asarray(ids), kind="stable")
-    ordered = np.ascontiguousarray(embeddings[order], dtype=np.float32)
+    ordered = np.asarray(embeddings, dtype=np.float32)
+    if (np.diff(order) != 1).any():  # a large table that is already in order is not copied
+        ordered = ordered[order]
     count = min(clusters, len(ordered))
     if len(ordered) > LARGE:
         model = MiniBatchKMeans(count, batch_size=4096, n_init=3, random_state=seed)

@@ -3,17 +3,18 @@
 import gzip
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from kpod import observe
 from kpod.config import Embedder, GloveEmbedder, SentenceEmbedder
 from kpod.errors import ConfigError, DataError, ModelError
 
-_CHUNK = 4096  # questions at a time, so that memory holds few token rows
+_CHUNK = 4096  # questions tokenised at a time
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|'?[^\W\d_]+")
 # How the tensor of input embeddings is called: T5 and BART, Llama and most others, GPT-2, BLOOM and BERT, NeoX.
 _INPUT_EMBEDDINGS = ("shared.weight", "embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
@@ -157,18 +158,7 @@ def _sentence(texts: Sequence[str], embedder: SentenceEmbedder) -> np.ndarray:
 
 
 def _means(table: np.ndarray, places: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean of `table[places]` over runs of `counts` places: float32 [len(counts), d]."""
-    result = np.zeros((len(counts), table.shape[1]), dtype=np.float32)
-    ends = np.cumsum(counts)
-    for rows in _chunks(len(counts)):
-        some = np.flatnonzero(counts[rows]) + rows.start  # reduceat has no empty runs
-        if len(some):
-            first = int(ends[some[0]] - counts[some[0]])
-            values = table[places[first : int(ends[some[-1]])]]
-            sums = np.add.reduceat(values, ends[some] - counts[some] - first, axis=0)
-            result[some] = sums / counts[some, None]
-    return result
-
-
-def _chunks(total: int) -> Iterable[range]:
-    return (range(start, min(start + _CHUNK, total)) for start in range(0, total, _CHUNK))
+    """Mean of `table[places]` over runs of `counts` places: float32 [len(counts), d]; zeros for an empty run."""
+    share = np.repeat(1.0 / np.maximum(counts, 1), counts).astype(np.float32)
+    bounds = np.concatenate([[0], np.cumsum(counts)])
+    return csr_array((share, places, bounds), shape=(len(counts), len(table))) @ table
