@@ -79,7 +79,7 @@ def token_steps(offsets: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """
     starts = np.asarray(offsets).reshape(-1, 2)[:, 0]
     bounds = np.asarray(steps).reshape(-1, 2)
-    index = np.searchsorted(bounds[:, 0], starts, side="right") - 1
+    index = bounds[:, 0].searchsorted(starts, side="right") - 1
     if len(bounds):
         index[starts >= bounds[-1, 1]] = -1
     return index.astype(np.int32)
