@@ -16,7 +16,8 @@ from kpod.evaluate.options import last_option, stated_option
 from kpod.evaluate.quantities import CURRENCY, NUMBER, conflict, decimal_text, parse, plain
 
 ANSWER = re.compile(
-    r"(?:\banswers?(?: to [^.?!\n]{1,80})?\s*(?:is|are|would be|should be|must be|equals|[:=])|####)\s*:?",
+    r"(?:\b(?:the|our|my|your|this|final)\s+(?:[\w-]+\s+){0,2}?answers?(?: to [^.?!\n]{1,80})?\s*"
+    r"(?:is|are|would be|should be|must be|equals|[:=])|\banswers?\s*[:=]|####)\s*:?",
     re.IGNORECASE,
 )
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
@@ -26,7 +27,7 @@ _NEXT_QUESTION = re.compile(r"(?<=\S)\s+Q:")
 _WORDS_THAT_END_IT = "and|or|to|because|since|so|as|is|which|plus|minus|times|for|if|not|but"
 _UNIT = rf"(?: ?(?:%|(?!(?:x(?![A-Za-z])|(?:{_WORDS_THAT_END_IT})\b))[A-Za-z°¢€£$]+))"
 _TERM = rf"(?:(?<![A-Za-z0-9)])[-+]|negative |minus )?{CURRENCY}?(?:-(?=[0-9.]))?{NUMBER}{_UNIT}{{0,3}}"
-_GROUP = rf"\(*{_TERM}\)*"
+_GROUP = rf"\({{0,4}}{_TERM}\){{0,4}}"
 _EXPRESSION = rf"{_GROUP}(?: ?[-+*x/] ?{_GROUP})*"
 _CHAIN = re.compile(rf"(?<![A-Za-z_0-9.,]){_EXPRESSION}(?: ?= ?{_EXPRESSION})*", re.IGNORECASE)
 _BARE = re.compile(rf"(?<![A-Za-z_0-9.,])(?:(?<!\))-)?{CURRENCY}?(?:-(?=[0-9.]))?{NUMBER}(?: ?%)?")
@@ -35,9 +36,8 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _ANOTHER = re.compile(rf" ?(?:,? ?(?:and|or|to)|-) ?(?P<second>{_TERM})", re.IGNORECASE)
-_CLOSING_WORDS = re.compile(
-    r"[\s,;:*]*\b(?:(?:and|so|thus|hence|therefore|then|which means|the|final|our)[\s,*]*)+$", re.IGNORECASE
-)
+_CLOSING_WORD = re.compile(r"\b(?:and|so|thus|hence|therefore|then|which|means|the)$", re.IGNORECASE)
+_LEAD_LENGTH = 200  # characters before "the answer is" that may be its sentence's opening words
 _EVASIVE = re.compile(r"\W*(?:not|between|(?:more|less|fewer|greater) than)\b", re.IGNORECASE)
 
 
@@ -79,20 +79,29 @@ def strip_answer(text: str) -> str:
     Only closing statements go, as many as stand at the end; a closing clause ("..., so the answer is 8.") goes
     without the sentence that it closes.
     """
-    while True:
-        matches = [m for m in ANSWER.finditer(text) if not _clause(text[m.end() :])[1].strip(" *`$)}]\n\t")]
-        if not matches:
-            return text.rstrip()
-        before = text[: matches[0].start()]
-        starts = [0, *(m.end() for m in _END.finditer(before))]
-        lead = before[starts[-1] :]
-        if len(re.findall(r"\w+", lead)) <= 5 and not re.search(r"\d", lead):
-            text = before[: starts[-1]].rstrip()
+    for match in reversed(list(ANSWER.finditer(text))):
+        if match.end() > len(text):
+            continue  # went with a later statement
+        if _clause(text[match.end() :])[1].strip(" *`$)}]\n\t"):
+            break
+        before = text[: match.start()]
+        near = max(0, len(before) - _LEAD_LENGTH)
+        lead = _END.split(before[near:])[-1]
+        opens = len(lead) < len(before) - near or near == 0
+        if opens and len(re.findall(r"\w+", lead)) <= 5 and not re.search(r"\d", lead):
+            text = before[: len(before) - len(lead)].rstrip()
         else:
-            kept = re.sub(
-                r"[\s,;:*]*\b(?:(?:and|so|thus|hence|therefore|then|the|final|our|which means)[\s,*]*)+$", "", before
-            )
-            text = kept.rstrip(" ,;:") + "."
+            text = _without_closing_words(before) + "."
+    return text.rstrip()
+
+
+def _without_closing_words(text: str) -> str:
+    while True:
+        text = text.rstrip(" \n\t,;:*")
+        word = re.search(r"\b(?:and|so|thus|hence|therefore|then|which|means|the)$", text[-12:], re.IGNORECASE)
+        if word is None:
+            return text
+        text = text[: -len(word[0])]
 
 
 def _clause(text: str) -> tuple[str, str]:
@@ -141,6 +150,4 @@ def _key(text: str) -> str:
 def _same_text(a: str, b: str) -> bool:
     """Equal texts, or an option's letter and the same letter with the option's words behind it."""
     short, long = sorted((a, b), key=len)
-    return short != "" and (
-        short == long or (re.fullmatch("[a-z]", short) is not None and long.startswith(f"{short}) "))
-    )
+    return short != "" and (short == long or (len(short) == 1 and short.isalpha() and long.startswith(f"{short}) ")))
