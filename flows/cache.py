@@ -32,7 +32,7 @@ def run_cached(
 
     def compute() -> ArtifactRef:
         nonlocal computed
-        if not refresh and (found := stages.recorded(stage.name, key)):
+        if not refresh and (found := stages.recorded(key)):
             return found  # another machine, or a cache that was cleared
         computed = True
         return stages.execute(stage, config, inputs, parent, tags, watchers=(ProgressArtifact(stage.name),))

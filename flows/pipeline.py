@@ -22,7 +22,7 @@ def kpod(
     """Make and compare the students of `config.methods`; every stage comes from the cache if nothing changed.
 
     `refresh` names stages to compute again, `until` the last stage to reach. Returns the MLflow run's id, the
-    stages that were computed and the accuracies.
+    stages that were computed, the table of accuracies and where the report lies.
     """
     with Session(config, refresh=tuple(refresh)) as session:
         for method in config.methods:
@@ -34,6 +34,5 @@ def kpod(
             if method != "base":
                 session.register(method, student)
             if until != "distill":
-                session.evaluate(method, chain, student)
-        session.compare()
-        return session.summary()
+                session.evaluate(chain, method, student)
+        return session.summary(session.report() if until in (None, "evaluate") else None)

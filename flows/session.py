@@ -1,17 +1,19 @@
 """One pipeline run: pulls the stages that a result needs, each once, and links them all in MLflow."""
 
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
 from flows.cache import run_cached
-from kpod import stages, tracking
+from kpod import artifacts, stages, tracking
 from kpod.artifacts import ArtifactRef
 from kpod.config import Pipeline
 from kpod.home import prepare
+from kpod.report.settings import Lineage, ReportSettings
+from kpod.runs import REF
 from kpod.settings import check_files
 from kpod.student.check import check as check_student
 
@@ -19,20 +21,23 @@ from kpod.student.check import check as check_student
 class Session:
     """The parent MLflow run of a pipeline and the results that it has so far."""
 
-    def __init__(self, config: Pipeline, refresh: tuple[str, ...] = (), tags: Mapping[str, str] | None = None) -> None:
+    def __init__(self, config: Pipeline, refresh: tuple[str, ...] = ()) -> None:
         self.config = config
-        self.results: dict[str, ArtifactRef] = {}  # stage key -> result
         self.computed: list[str] = []
-        self.dataset = config.questions.sources[0].dataset
         self._refresh = set(refresh)
-        self._tags = dict(tags or {})
+        self._results: dict[str, ArtifactRef] = {}  # by stage key
+        self._by_method: dict[str, ArtifactRef] = {}  # by `<method>.<stage>`
         self._stack = ExitStack()
 
     def __enter__(self) -> "Session":
         prepare()
         check_files(self.config)
         check_student(self.config.student)
-        tags = {"kpod.dataset": self.dataset, "kpod.stage": "pipeline", **self._tags}
+        tags = {
+            "kpod.stage": "pipeline",
+            "kpod.dataset": self.config.dataset,
+            "kpod.methods": ",".join(self.config.methods),
+        }
         self.run = self._stack.enter_context(tracking.run(self.config.name, stages.flat(self.config, ""), tags))
         return self
 
@@ -45,16 +50,56 @@ class Session:
         """The result of a stage under `config`, with everything it needs; `given` inputs are taken as they are."""
         stage = stages.STAGES[name]
         inputs = {need: given.get(need) or self.result(need, config, method) for need in stage.needs(config)}
+        return self._obtain(stage, config, method, inputs)
+
+    def evaluate(self, config: Pipeline, method: str, student: ArtifactRef) -> None:
+        """Evaluate a student and put its figures on the parent run."""
+        ref = self.result("evaluate", config, method, student=student)
+        figures = tracking.final_metrics(ref.run_id)
+        self.run.metrics({f"{name}.{method}": value for name, value in figures.items() if "accuracy" in name})
+
+    def register(self, method: str, student: ArtifactRef) -> None:
+        """Register a distilled student; the last method's is the challenger."""
+        tags = {"kpod.method": method, "kpod.pipeline": self.config.name, "kpod.sha256": student.sha256}
+        source = f"{student.uri}/student"
+        challenger = method == self.config.methods[-1]
+        version = tracking.register_student(self.config.dataset, student.run_id, source, tags, challenger)
+        self.run.tag(f"kpod.model_version.{method}", version)
+
+    def report(self) -> ArtifactRef:
+        """The report over everything that this session has."""
+        lineage = tuple(
+            Lineage(name=name, stage=ref.stage, key=ref.key, run_id=ref.run_id) for name, ref in self._by_method.items()
+        )
+        settings = ReportSettings(pipeline=self.config, lineage=lineage)
+        stage = stages.Stage("report", "kpod.report.stage", lambda config: settings, lambda config: ())
+        return self._obtain(stage, self.config, "all", dict(self._by_method))
+
+    def summary(self, report: ArtifactRef | None) -> dict[str, Any]:
+        """What the caller of the flow gets to see."""
+        folder = artifacts.folder_of(report.stage, report.key) if report else None
+        return {
+            "run_id": self.run.run_id,
+            "computed": self.computed,
+            "table": (folder / "summary.md").read_text(encoding="utf-8") if folder else None,
+            "report": str(folder / "report.html") if folder else None,
+        }
+
+    def _obtain(
+        self, stage: stages.Stage, config: Pipeline, method: str, inputs: dict[str, ArtifactRef]
+    ) -> ArtifactRef:
         key = stages.key_of(stage, config, inputs)
-        if key in self.results:
-            return self.results[key]
-        started = time.monotonic()
-        tags = {"kpod.method": method, "kpod.dataset": self.dataset, "kpod.pipeline": self.config.name}
-        ref, computed = run_cached(stage, key, config, inputs, self.run.run_id, tags, name in self._refresh)
-        if computed:
-            self.computed.append(name)
-        how = f"{time.monotonic() - started:.1f} s" if computed else "cached"
-        tqdm.write(f"  {name:<12} {how}")
-        self.run.tag(f"kpod.ref.{method}.{name}", ref.run_id)
-        self.results[key] = ref
+        ref = self._results.get(key)
+        if ref is None:
+            started = time.monotonic()
+            tags = {"kpod.method": method, "kpod.dataset": self.config.dataset, "kpod.pipeline": self.config.name}
+            again = stage.name in self._refresh
+            ref, computed = run_cached(stage, key, config, inputs, self.run.run_id, tags, again)
+            if computed:
+                self.computed.append(f"{stage.name} ({method})")
+            how = f"{time.monotonic() - started:.1f} s" if computed else "cached"
+            tqdm.write(f"  {stage.name:<11} {method:<16} {how}")
+            self._results[key] = ref
+        self._by_method[f"{method}.{stage.name}"] = ref
+        self.run.tag(f"{REF}.{method}.{stage.name}", ref.run_id)
         return ref

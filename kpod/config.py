@@ -125,9 +125,7 @@ class ImportEndpoint(Strict):
     )
 
 
-Endpoint = Annotated[
-    OpenAIEndpoint | ScriptedEndpoint | ReplayEndpoint | ImportEndpoint, Field(discriminator="kind")
-]
+Endpoint = Annotated[OpenAIEndpoint | ScriptedEndpoint | ReplayEndpoint | ImportEndpoint, Field(discriminator="kind")]
 
 
 class Price(Strict):
@@ -228,13 +226,18 @@ class Weights(ModelStage):
     )
     epochs: int = Field(3, ge=0)
     prefixes: Annotated[int, Field(ge=1)] | Literal["steps", "tokens"] = Field(
-        4, description="Prefixes of the masked rationale in Eq. 5, drawn anew each time; steps, tokens: every end of one."
+        4,
+        description="Prefixes of the masked rationale in Eq. 5, drawn anew each time; steps, tokens: every end of one.",
     )
     alpha: float = Field(0.5, ge=0, description="Weight of the mask-length loss in Eq. 7.")
-    mask: Literal["hard", "soft"] = Field("hard", description="hard: zeros and ones, straight-through gradient (Eq. 4).")
+    mask: Literal["hard", "soft"] = Field(
+        "hard", description="hard: zeros and ones, straight-through gradient (Eq. 4)."
+    )
     temperature: float = Field(1.0, gt=0, description="Temperature of the binary concrete masks (Eq. 4).")
     final_temperature: float | None = Field(None, gt=0, description="Anneal the temperature to this by the last epoch.")
-    per_length: bool = Field(True, description="Divide both losses by the rationale's length, so alpha keeps its meaning.")
+    per_length: bool = Field(
+        True, description="Divide both losses by the rationale's length, so alpha keeps its meaning."
+    )
     keep: float = Field(0.5, gt=0, lt=1, description="Weight of every token before training.")
     hidden: int = Field(64, ge=1, description="Width of the two-layer MLP in Eq. 3.")
     heads: int = Field(4, ge=1, description="Heads of the self-attention in Eq. 2.")

@@ -92,7 +92,6 @@ def token_spans(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> lis
     """Ids (int32 [n]) of each rationale and the characters [start, end) (int64 [n, 2]) that each token stands for.
 
     One space stands before the rationale, as behind the prompt; a token that is only this space has an empty span.
-    White space in front of a word is left out of the word's span: it belongs to the step before.
     """
     if not texts:
         return []
@@ -104,18 +103,8 @@ def token_spans(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> lis
         spans = np.asarray(encoded["offset_mapping"][row] if tokenizer.is_fast else [], dtype=np.int64)
         if not _ordered(spans, len(ids), len(text)):
             spans = _decoded_spans(tokenizer, ids, len(text))
-        spans = _without_leading_space(spans.reshape(-1, 2), text)
-        result.append((np.asarray(ids, dtype=np.int32), np.maximum(spans - 1, 0)))
+        result.append((np.asarray(ids, dtype=np.int32), np.maximum(spans.reshape(-1, 2) - 1, 0)))
     return result
-
-
-def _without_leading_space(spans: np.ndarray, text: str) -> np.ndarray:
-    """Spans that start at their first character that is not white space, where they have one."""
-    solid = np.fromiter((not character.isspace() for character in text), dtype=bool, count=len(text))
-    positions = np.append(np.where(solid, np.arange(len(text)), len(text)), len(text))
-    following = np.minimum.accumulate(positions[::-1])[::-1]  # the next solid character from each position on
-    starts, ends = spans[:, 0], spans[:, 1]
-    return np.stack([np.where(following[starts] < ends, following[starts], starts), ends], axis=1)
 
 
 def _ordered(spans: np.ndarray, tokens: int, characters: int) -> bool:

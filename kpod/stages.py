@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -19,6 +20,9 @@ from kpod.errors import DataError
 from kpod.files import publish, sha256_tree
 from kpod.identity import stage_key
 from kpod.observe import Observer, observing
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 
 @dataclass(frozen=True)
@@ -111,14 +115,25 @@ def execute(
         return ArtifactRef(stage=stage.name, key=key, run_id=run.run_id, uri=uri, sha256=digest)
 
 
-def recorded(stage: str, key: str) -> ArtifactRef | None:
+def recorded(key: str) -> ArtifactRef | None:
     """The result of this key as MLflow knows it from this or another machine, with its bytes verified, or None."""
     run = tracking.finished_run(key)
-    if run is None or "kpod.sha256" not in run.data.tags:
+    ref = ref_of(run) if run else None
+    return ref if ref and artifacts.fetch(ref) else None
+
+
+def ref_of(run: "Run") -> ArtifactRef | None:
+    """The result of a finished stage's MLflow run, or None if the run is none of ours."""
+    tags = run.data.tags
+    if not {"kpod.stage", "kpod.cache_key", "kpod.sha256"} <= tags.keys():
         return None
-    uri = f"runs:/{run.info.run_id}/{tracking.ARTIFACTS}"
-    ref = ArtifactRef(stage=stage, key=key, run_id=run.info.run_id, uri=uri, sha256=run.data.tags["kpod.sha256"])
-    return ref if artifacts.fetch(ref) else None
+    return ArtifactRef(
+        stage=tags["kpod.stage"],
+        key=tags["kpod.cache_key"],
+        run_id=run.info.run_id,
+        uri=f"runs:/{run.info.run_id}/{tracking.ARTIFACTS}",
+        sha256=tags["kpod.sha256"],
+    )
 
 
 def flat(config: BaseModel, prefix: str) -> dict[str, str]:

@@ -158,7 +158,26 @@ def download(source: str, destination: Path) -> bool:
 
 def finished_run(key: str) -> "Run | None":
     """The newest finished run of the stage with this key, or None."""
-    return _newest(f"tags.`kpod.cache_key` = '{key}' and attributes.status = 'FINISHED'")
+    api = client()
+    query = f"tags.`kpod.cache_key` = '{key}' and attributes.status = 'FINISHED'"
+    runs = api.search_runs([experiment_id(api)], query, max_results=1, order_by=["attributes.start_time DESC"])
+    return runs[0] if runs else None
+
+
+def get_run(run_id: str) -> "Run | None":
+    """The run with this id, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client().get_run(run_id)
+    except MlflowException:
+        return None
+
+
+def final_metrics(run_id: str) -> dict[str, float]:
+    """The last value of every metric of a run; empty if the run is gone."""
+    entity = get_run(run_id)
+    return dict(entity.data.metrics) if entity else {}
 
 
 def bury_dead_runs(key: str) -> None:
@@ -167,12 +186,6 @@ def bury_dead_runs(key: str) -> None:
     query = f"tags.`kpod.cache_key` = '{key}' and attributes.status = 'RUNNING'"
     for dead in api.search_runs([experiment_id(api)], filter_string=query):
         api.set_terminated(dead.info.run_id, status="KILLED")
-
-
-def _newest(query: str) -> "Run | None":
-    api = client()
-    runs = api.search_runs([experiment_id(api)], query, max_results=1, order_by=["attributes.start_time DESC"])
-    return runs[0] if runs else None
 
 
 def register_student(dataset: str, run_id: str, source: str, tags: Mapping[str, str], challenger: bool) -> str:

@@ -1,5 +1,6 @@
 """A made-up run with something for every section of the report, and a small byte-level tokenizer."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -89,7 +90,7 @@ def schedule(lengths: list[int], difficulties: list[np.ndarray], stages: int = 8
                 given[i] -= 1
                 selected[i] = True
         reached = float(sum(tail[c] for tail, c in zip(tails, given, strict=True)))
-        facts.append({"stage": stage, "target": max(target, reached), "reached": reached, "upper_bound": reached})
+        facts.append({"stage": stage, "target": max(target, reached), "reached": reached, "certificate": 0.0})
         rows += [
             {"stage": stage, "question_id": f"wp-{i:04d}", "sample": 0, "input_steps": int(c), "selected": bool(s)}
             for i, (c, s) in enumerate(zip(given, selected, strict=True))
@@ -186,3 +187,45 @@ def full_report(count: int = 150) -> ReportData:
             for i, stage in enumerate(("questions", "rationales", "steps", "weights", "distill kpod"))
         ],
     )
+
+
+# What text of unknown origin may hold: markup, quotes, template syntax, NUL, a right-to-left override, Arabic,
+# a joined emoji, mathematics and an address.
+HOSTILE = (
+    "</style></title><script>document.title='owned'</script><img src=x onerror=alert(1)>\"'>{{ 7 * 7 }}&lt;"
+    "\x00\x1b\u202e مرحبا 👩‍👩‍👧 $x^2$ http://evil.example/ \n"
+)
+
+
+def hostile(value: Any, place: str = "") -> Any:
+    """`value` with every string in it, keys included, replaced by a marker of its place and HOSTILE text.
+
+    Equal strings at one place stay equal and different ones different, so that keys still match.
+    """
+    if isinstance(value, str):
+        return f"⟪{place}⟫{HOSTILE}{value}"
+    if isinstance(value, pa.Table):
+        places = {name: "id" if name in ("id", "question_id") else name for name in value.schema.names}
+        rows = [{name: hostile(cell, places[name]) for name, cell in row.items()} for row in value.to_pylist()]
+        return pa.Table.from_pylist(rows, schema=value.schema)
+    if isinstance(value, dict):
+        return {hostile(key, f"{place} key"): hostile(item, place) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [hostile(item, place) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return type(value)(**{name: hostile(getattr(value, name), name) for name in names})
+    return value
+
+
+def hostile_report(count: int = 30) -> ReportData:
+    """The full report with hostile text at every place."""
+    plain = full_report(count)
+    data = hostile(dataclasses.replace(plain, weights=None))
+    weights = plain.weights.to_pylist()
+    for row, told in zip(weights, data.rationales.to_pylist(), strict=True):
+        row["token_ids"] = data.tokenizer.encode(told["rationale"], add_special_tokens=False)
+        row["question_id"] = told["question_id"]
+        row["step"] = [i // 9 for i in range(len(row["token_ids"]))]
+        row["weight"] = [(i % 10) / 10 for i in range(len(row["token_ids"]))]
+    return dataclasses.replace(data, weights=schemas.table(weights, schemas.WEIGHTS))

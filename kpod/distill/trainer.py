@@ -81,7 +81,7 @@ class _Run:
         found = checkpoint.restore(work, fingerprint, parameters, self.optimizer)
         self.position = found or checkpoint.Position()
         self.saved = time.monotonic()
-        self.saving = 0.0  # seconds that the last checkpoint took
+        self.saving = config.checkpoint_seconds  # what the last checkpoint took; before the first, as long as can be
 
     def to_the_end(self) -> list[dict[str, Any]]:
         a_pass = -(-len(self.rows) // self.config.batch_size)

@@ -20,7 +20,7 @@ _MOST_STEPS = 12  # rows of the heat map and positions of the difficulty picture
 
 
 def stage_facts(curriculum: pa.Table) -> list[dict[str, Any]]:
-    """The stages as `curriculum.parquet` carries them in its metadata: stage, target, reached, upper_bound."""
+    """The stages as `curriculum.parquet` carries them in its metadata: stage, target, reached, certificate."""
     metadata = curriculum.schema.metadata or {}
     return list(json.loads(metadata[b"stages"])) if b"stages" in metadata else []
 
@@ -124,7 +124,7 @@ def cluster_balance(curriculum: pa.Table, clusters: pa.Table) -> Figure:
     with styled():
         figure = new_figure(3.2)
         axes = figure.subplots()
-        x = np.array([-0.4, *(1.0 + np.arange(len(shown)))])  # a gap sets the whole set apart from the stages
+        x = np.array([-0.7, *(1.0 + np.arange(len(shown)))])  # a gap sets the whole set apart from the stages
         bottom = np.zeros(len(columns))
         for group in range(groups):
             axes.bar(x, shares[:, group], 0.85, bottom, color=colour(group), edgecolor="white", label=f"{group}")

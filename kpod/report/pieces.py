@@ -27,16 +27,16 @@ def pieces(tokenizer: Any, ids: Sequence[int]) -> list[Piece]:
     selectors and emoji joiners join the run before them. The runs cover every token in order.
     """
     found: list[Piece] = []
-    anchor = start = 0
+    anchor = start = waiting = 0
     for stop in range(1, len(ids) + 1):
         # Decoding from the piece before `start` keeps the space that a tokenizer drops at the start of a text.
         before, after = _decode(tokenizer, ids[anchor:start]), _decode(tokenizer, ids[anchor:stop])
         text = after[len(before) :] if after.startswith(before) else _decode(tokenizer, ids[start:stop])
-        unfinished = text.endswith(_UNDECODED) and stop - start < _LONGEST
-        if stop < len(ids) and (not text or unfinished):
+        waiting = waiting + 1 if text.endswith(_UNDECODED) else 0
+        if stop < len(ids) and (not text or 0 < waiting < _LONGEST):
             continue
         _append(found, Piece(text, start, stop))
-        anchor, start = start, stop
+        anchor, start, waiting = start, stop, 0
     return found
 
 

@@ -24,7 +24,7 @@ def accuracy_bars(rows: Sequence[Accuracy]) -> Figure:
         grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=heights)
         for axes, name, panel in zip(grid[:, 0], sets, panels, strict=True):
             _bars(axes, panel, methods)
-            axes.set_title(f"{label(name[0])}, {label(name[1])}  (n = {panel[0].questions:,})")
+            axes.set_title(f"{label(name[0], 20)}, {label(name[1], 12)}  (n = {panel[0].questions:,})")
         grid[-1, 0].set_xlabel("accuracy, 95% interval")
     return figure
 
@@ -49,27 +49,28 @@ def _bars(axes: Axes, rows: Sequence[Accuracy], methods: Sequence[str]) -> None:
 
 
 def learning_curves(histories: Mapping[str, pa.Table], methods: Sequence[str] = ()) -> Figure:
-    """Loss over target tokens seen, by method: single steps faint, a running mean on top (schemas.HISTORY).
+    """Loss over target tokens seen, by method: a running mean, and single steps where few curves are drawn (schemas.HISTORY).
 
     `methods` sets the order of colours, so that a method has one colour in all pictures of a report.
     """
     order = list(dict.fromkeys([*methods, *histories]))
+    longest = max((len(label(method)) for method in histories), default=1)
+    columns = max(1, min(3, 45 // longest))
     with styled():
-        figure = new_figure(3.4)
+        figure = new_figure(3.2 + 0.22 * -(-len(histories) // columns))
         axes = figure.subplots()
         for method, history in histories.items():
             index = order.index(method)
             tokens, loss = history["tokens"].to_numpy(), history["loss"].to_numpy()
             window = max(1, len(loss) // 25)
-            if window > 1:
+            if window > 1 and len(histories) <= 4:
                 axes.plot(tokens, loss, color=colour(index), alpha=0.2, linewidth=0.8)
             style = "-" if index < 8 else "--"
             axes.plot(tokens, running_mean(loss, window), style, color=colour(index), linewidth=2, label=label(method))
         axes.set(title="Loss while distilling", xlabel="target tokens seen", ylabel="loss a target token (nats)")
         axes.xaxis.set_major_formatter(_thousands)
         axes.grid(color="#DDDDDD")
-        longest = max(len(label(method)) for method in histories)
-        figure.legend(loc="outside lower center", ncols=max(1, min(3, 45 // longest)))
+        figure.legend(loc="outside lower center", ncols=columns)
     return figure
 
 

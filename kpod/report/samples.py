@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from kpod.errors import DataError
 from kpod.prompt import question_text
 from kpod.report.token_views import spread
 
@@ -47,8 +49,10 @@ def sample_groups(
     """Sort the questions that every method answered by who is right, and take up to `each` of a kind.
 
     `predictions` holds schemas.PREDICTIONS by method; questions are matched by (dataset, split, question_id).
-    Kinds without a question are left out.
+    Kinds without a question are left out. Raises DataError if `focus` has no predictions.
     """
+    if focus not in predictions:
+        raise DataError(f"focus names {focus!r}, but there are predictions of {sorted(predictions)} only")
     answers = {method: _by_question(table) for method, table in predictions.items()}
     kinds: dict[str, list[tuple[str, str, str]]] = {title: [] for title in _titles(focus, len(answers))}
     for key, row in answers[focus].items():
@@ -90,11 +94,8 @@ def _questions(
     if questions is None:
         return {}
     wanted = {keys[i][2] for keys in kinds.values() for i in spread(len(keys), each)}
-    return {
-        row["id"]: question_text(row["question"], row["choices"])
-        for row in questions.to_pylist()
-        if row["id"] in wanted
-    }
+    rows = questions.filter(pc.is_in(questions["id"], pa.array(sorted(wanted), pa.string()))).to_pylist()
+    return {row["id"]: question_text(row["question"], row["choices"]) for row in rows}
 
 
 def _sample(

@@ -25,7 +25,7 @@ def teacher_yield(rationales: pa.Table) -> Yield:
     """Sum up a table after schemas.RATIONALES."""
     dropped = rationales.filter(pc.invert(rationales["kept"]))
     return Yield(
-        models=tuple(sorted(set(rationales["model"].to_pylist()))),
+        models=tuple(sorted(rationales["model"].unique().to_pylist())),
         asked=len(rationales),
         kept=_sum(rationales["kept"]),
         correct=_sum(rationales["correct"]),

@@ -66,7 +66,7 @@ def token_views(
     Raises DataError if a weighted rationale or its question is not in the tables, or its lists differ in length.
     """
     scale = weight_scale(weights)
-    rows = weights.take(spread(len(weights), limit)).to_pylist()
+    rows = weights.take(pa.array(spread(len(weights), limit), pa.int64())).to_pylist()
     ids = pa.array(sorted({row["question_id"] for row in rows}), pa.string())
     asked = {q["id"]: q for q in questions.filter(pc.is_in(questions["id"], ids)).to_pylist()}
     known = rationales.filter(pc.is_in(rationales["question_id"], ids)).to_pylist()

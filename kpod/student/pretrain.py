@@ -4,6 +4,7 @@ Without it the difficulty of Eq. 8 would mean nothing: an untrained model finds 
 """
 
 from pathlib import Path
+from random import Random
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -24,7 +25,7 @@ Problem = tuple[str, str, str]  # question, rationale, answer
 
 def pretrain(config: ScratchStudent, work: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict[str, float]]:
     """Train a Llama-like model of `config`'s size on easy one- and two-step problems."""
-    problems = easy(config.problems, config.seed)
+    problems = easy(config.problems, config.seed) + drills(config.drills, config.seed)
     tokenizer = build_tokenizer(problems)
     torch.manual_seed(config.seed)
     model = LlamaForCausalLM(
@@ -36,6 +37,7 @@ def pretrain(config: ScratchStudent, work: Path) -> tuple[LlamaForCausalLM, PreT
             num_attention_heads=config.heads,
             max_position_embeddings=1024,
             tie_word_embeddings=True,
+            initializer_range=config.hidden**-0.5,  # the usual 0.02 is far too small for a narrow model to start from
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
@@ -59,7 +61,7 @@ def build_tokenizer(problems: list[Problem]) -> PreTrainedTokenizerFast:
     """A byte-level BPE with one token a digit, so that numbers keep their place values."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [pre_tokenizers.Digits(individual_digits=False), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -68,6 +70,30 @@ def build_tokenizer(problems: list[Problem]) -> PreTrainedTokenizerFast:
     )  # fmt: skip
     tokenizer.train_from_iterator((f"{prompt(q)} {r}{answer_text(a)}" for q, r, a in problems), trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
+
+
+def drills(count: int, seed: int) -> list[Problem]:
+    """Sums to practise on, eight a row: a tiny model learns to calculate from many operations, not from many words."""
+    random = Random(seed)
+    rows = []
+    for _ in range(count):
+        sums = [_sum(random) for _ in range(8)]
+        question = "Work out " + ", ".join(left for left, _ in sums) + "."
+        rows.append((question, " ".join(f"{left} = {result}." for left, result in sums), str(sums[-1][1])))
+    return rows
+
+
+def _sum(random: Random) -> tuple[str, int]:
+    """One operation of the kind that word problems need, with its result in 0..99."""
+    kind, small = random.choice("++--x/"), random.randint(2, 9)
+    if kind == "+":
+        left = random.randint(1, 99 - small)
+        return f"{left} + {small}", left + small
+    if kind == "-":
+        left = random.randint(small, 99)
+        return f"{left} - {small}", left - small
+    result = random.randint(1, 99 // small)
+    return (f"{result} x {small}", result * small) if kind == "x" else (f"{result * small} / {small}", result)
 
 
 def _examples(tokenizer: PreTrainedTokenizerFast, problems: list[Problem]) -> list[Example]:

@@ -1,0 +1,19 @@
+"""What the stage `report` is told beside its inputs. Light: the flow imports it."""
+
+from kpod.config import Pipeline, Strict
+
+
+class Lineage(Strict):
+    """Where one input came from."""
+
+    name: str  # `<method>.<stage>`, the input's name
+    stage: str
+    key: str
+    run_id: str  # of the MLflow run that executed the stage
+
+
+class ReportSettings(Strict):
+    """The configuration and the lineage of everything shown."""
+
+    pipeline: Pipeline
+    lineage: tuple[Lineage, ...]

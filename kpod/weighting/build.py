@@ -1,0 +1,108 @@
+"""Weighter and answer predictor for a student, as the settings ask."""
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kpod import models, observe
+from kpod.config import Weights
+from kpod.errors import ModelError
+from kpod.weighting.batch import Batch
+from kpod.weighting.examples import template_length
+from kpod.weighting.network import Weighter
+from kpod.weighting.predictor import EncoderDecoder, OnePass, Predictor, Separate
+
+
+def build_weighter(embedding: nn.Embedding, config: Weights) -> Weighter:
+    """A fresh weighter for the student's embedding, the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Weighter(embedding.weight.shape[1], config.hidden, config.heads, config.keep).to(embedding.weight.device)
+
+
+def build_predictor(
+    student: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: Weights
+) -> tuple[Predictor, PreTrainedTokenizerBase]:
+    """The answer predictor and the tokenizer of its questions and answers.
+
+    Without `config.predictor` it is the student itself: pass a copy if the student is needed unchanged afterwards.
+    Its embeddings and, where tied, its output layer stay as they are, so that rationale and question are read with
+    one table; which other layers train is set here by `requires_grad`.
+    """
+    model, reader, projection = student, tokenizer, None
+    if config.predictor is not None:
+        model, reader = models.load(config.predictor)
+        projection = _projection(student, tokenizer, model, reader)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    if config.predictor_lr > 0:
+        for module in _trained(model, config.predictor_layers):
+            for parameter in module.parameters():
+                parameter.requires_grad_(True)
+        for layer in (model.get_input_embeddings(), *_tied_head(model)):
+            layer.weight.requires_grad_(False)
+    kind = EncoderDecoder if model.config.is_encoder_decoder else OnePass
+    return kind(model, template_length(reader), reader.eos_token_id, projection), reader
+
+
+def _tied_head(model: PreTrainedModel) -> list[nn.Module]:
+    head = model.get_output_embeddings()
+    return [head] if head is not None and head.weight is model.get_input_embeddings().weight else []
+
+
+def _trained(model: PreTrainedModel, top: int | None) -> list[nn.Module]:
+    """The modules whose weights train: all, or the last `top` blocks of the (answer's) decoder."""
+    if top is None:
+        return [model]
+    stacks = [m for m in model.get_decoder().modules() if isinstance(m, nn.ModuleList)]
+    if not stacks:
+        raise ModelError(f"{type(model).__name__} shows no list of layers: leave weights.predictor_layers out")
+    return list(max(stacks, key=len)[-top:]) if top else []
+
+
+def _projection(
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    model: PreTrainedModel,
+    reader: PreTrainedTokenizerBase,
+) -> nn.Linear:
+    """Student width -> predictor width without bias (a masked token stays zero).
+
+    It starts as the least-squares map between the embeddings of the tokens that both vocabularies spell alike.
+    """
+    ours, theirs = student.get_input_embeddings().weight, model.get_input_embeddings().weight
+    layer = nn.Linear(ours.shape[1], theirs.shape[1], bias=False).to(ours.device)
+    known = reader.get_vocab()
+    shared = [(i, known[word]) for word, i in sorted(tokenizer.get_vocab().items()) if word in known]
+    with torch.no_grad():
+        if len(shared) >= ours.shape[1]:
+            mine, yours = (torch.tensor(side, device=ours.device) for side in zip(*shared, strict=True))
+            layer.weight.copy_(torch.linalg.lstsq(ours[mine].float(), theirs[yours].float()).solution.T)
+        else:
+            generator = torch.Generator().manual_seed(0)
+            layer.weight.copy_(
+                torch.randn(layer.weight.shape, generator=generator) * theirs.std() / ours.norm(dim=1).mean()
+            )
+    return layer
+
+
+def one_row_a_prefix(predictor: Predictor, batch: Batch, rationale: Tensor) -> Predictor:
+    """`predictor`, or its slower twin if the model does not score copies in one pass as it does in separate ones.
+
+    Tried out on one batch, since no flag tells: models with relative biases, recurrent layers or windows ignore
+    position ids or a mask of four dimensions.
+    """
+    if not isinstance(predictor, OnePass):
+        return predictor
+    twin = Separate(predictor.model, predictor.template, predictor.eos, predictor.projection)
+    with torch.no_grad():
+        try:
+            same = torch.allclose(predictor.nll(batch, rationale), twin.nll(batch, rationale), rtol=1e-3, atol=1e-3)
+        except (RuntimeError, TypeError, ValueError):
+            same = False
+    if not same:
+        observe.warning(
+            f"weights: {type(predictor.model).__name__} cannot score all prefixes in one pass; each gets its own, "
+            "which is slower"
+        )
+    return predictor if same else twin

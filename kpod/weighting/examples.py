@@ -1,0 +1,120 @@
+"""Rationales as token ids, and the reasons why some cannot be used."""
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from kpod import schemas
+from kpod.errors import DataError
+from kpod.prompt import ANSWER_WORDS
+from kpod.sequences import Rationale, answer_ids, prompt_ids, rationale_ids, read_rationales, token_spans
+
+Quarantined = tuple[tuple[str, int], str]  # key, reason
+
+# A closing statement that a teacher left in the rationale: the predictor must not see it, it holds the answer.
+_CLOSING = re.compile(r"(?:\b(?:therefore|thus|so|hence),?\s+)?\bthe\s+(?:final\s+)?answer\s+is\b[^\n]*\s*\Z", re.I)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One rationale, tokenised; int32 ids. `prompt` and `answer` are in the predictor's vocabulary."""
+
+    key: tuple[str, int]
+    prompt: np.ndarray
+    rationale: np.ndarray  # [n], the student's ids
+    step: np.ndarray  # [n], non-decreasing
+    answer: np.ndarray  # template words, answer, full stop, EOS
+    visible: int  # tokens in front of a closing statement of the answer: all that a predictor may see
+
+    @property
+    def seed(self) -> int:
+        """A number that depends on the key alone."""
+        return zlib.crc32(f"{self.key[0]}\0{self.key[1]}".encode())
+
+    @property
+    def length(self) -> int:
+        """Tokens of the whole sequence."""
+        return len(self.prompt) + len(self.rationale) + len(self.answer)
+
+
+def read(inputs: Mapping[str, Path]) -> tuple[list[Rationale], list[Quarantined]]:
+    """Kept rationales with question and steps, and those that lack one; in the order of questions, then samples."""
+    questions, texts, steps = (inputs[name] for name in ("questions", "rationales", "steps"))
+    found = read_rationales(questions, texts, steps)
+    order = {
+        name: place
+        for place, name in enumerate(schemas.read(questions / "questions.parquet", schemas.QUESTIONS)["id"].to_pylist())
+    }
+    kept = {
+        (row["question_id"], row["sample"])
+        for row in schemas.read(texts / "rationales.parquet", schemas.RATIONALES).to_pylist()
+        if row["kept"]
+    }
+    lost = kept - {rationale.key for rationale in found}
+    reasons = [(key, "no step" if key[0] in order else "no question of this id") for key in sorted(lost)]
+    return sorted(found, key=lambda one: (order[one.question_id], one.sample)), reasons
+
+
+def tokenise(
+    rationales: Sequence[Rationale],
+    student: PreTrainedTokenizerBase,
+    max_tokens: int,
+    predictor: PreTrainedTokenizerBase | None = None,
+) -> tuple[list[Example], list[Quarantined]]:
+    """Examples in the order of `rationales`, and the keys that were dropped, with the reason.
+
+    Dropped: no token, an answer with a token that the predictor does not know, more than `max_tokens` in all.
+    """
+    reader = predictor or student
+    texts = [one.text for one in rationales]
+    tokens = rationale_ids(student, texts, [one.steps for one in rationales])
+    examples, dropped = [], []
+    for one, (ids, step) in zip(rationales, tokens, strict=True):
+        answer = answer_ids(reader, one.answer)
+        example = Example(
+            key=one.key,
+            prompt=np.asarray(prompt_ids(reader, one.question, one.choices), dtype=np.int32),
+            rationale=ids,
+            step=step,
+            answer=np.asarray(answer, dtype=np.int32),
+            visible=_visible(student, one.text, len(ids)),
+        )
+        if reason := _unusable(example, one.answer, reader, max_tokens):
+            dropped.append((one.key, reason))
+        else:
+            examples.append(example)
+    return examples, dropped
+
+
+def template_length(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Leading tokens of `answer_ids` that are the template's words, whatever the answer: at least 1."""
+    several = [answer_ids(tokenizer, answer) for answer in ("7", "x", "-1", "$2", "A", "(B)")]
+    common = 0
+    while len({tuple(ids[: common + 1]) for ids in several}) == 1:
+        common += 1
+    if not common:
+        raise DataError(f"the predictor's tokenizer does not keep {ANSWER_WORDS!r} apart from the answer behind it")
+    return common
+
+
+def _visible(student: PreTrainedTokenizerBase, text: str, tokens: int) -> int:
+    closing = _CLOSING.search(text)
+    if closing is None:
+        return tokens
+    [(_, spans)] = token_spans(student, [text])
+    return int((spans[:, 0] < closing.start()).sum())
+
+
+def _unusable(example: Example, answer: str, reader: PreTrainedTokenizerBase, max_tokens: int) -> str | None:
+    if not len(example.rationale):
+        return "the rationale has no token"
+    if not answer.strip() or reader.unk_token_id is not None and reader.unk_token_id in example.answer:
+        return "the answer cannot be encoded"
+    if example.length > max_tokens:
+        return f"{example.length} tokens, more than max_tokens {max_tokens}"
+    return None

@@ -1,0 +1,68 @@
+"""The losses of Eq. 5-7 for one batch, and their gradients, kept apart."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kpod import models
+from kpod.config import Weights
+from kpod.weighting.batch import Batch
+from kpod.weighting.masks import mask
+from kpod.weighting.network import Weighter
+from kpod.weighting.predictor import Predictor
+from kpod.weighting.prefixes import sum_factor
+
+
+@dataclass(frozen=True)
+class Losses:
+    """One value a rationale, float [B]."""
+
+    answer: Tensor  # L_p of Eq. 5: the mean over prefixes (or, with per_length off, the sum)
+    mask: Tensor  # L_m of Eq. 6: the kept share of the tokens (or their number)
+    weight: Tensor  # mean w
+    kept: Tensor  # share of tokens that were not masked
+
+
+def losses(
+    batch: Batch, weighter: Weighter, embedding: nn.Embedding, predictor: Predictor, config: Weights, temperature: float
+) -> tuple[Losses, Tensor, Tensor]:
+    """Losses of a batch, the mask m [B, R] as the weighter made it, and the leaf that the predictor read.
+
+    The predictor reads a leaf of its own, so that dL_p/dm can be had before it goes on to the weighter.
+    """
+    raw = embedding(batch.rationale)
+    logits = weighter(raw.detach(), batch.valid)
+    drawn = mask(logits, batch.uniform, temperature, hard=config.mask == "hard")
+    leaf = drawn.detach().requires_grad_()
+    with models.autocast(config.precision):
+        nll = predictor.nll(batch, leaf[..., None] * raw)
+    counts = torch.tensor([len(ends) for ends in batch.ends], device=raw.device)
+    answer = nll.sum(1) / counts
+    seen = batch.visible.to(drawn.dtype)
+    lengths = seen.sum(1)
+    kept = (drawn * seen).sum(1)
+    weight = (torch.sigmoid(logits.detach()) * seen).sum(1) / lengths
+    share = kept / lengths
+    if not config.per_length:
+        factor = torch.tensor([sum_factor(e, config.prefixes) for e in batch.examples], device=raw.device)
+        return Losses(answer * factor, kept, weight, share.detach()), drawn, leaf
+    return Losses(answer, share, weight, share.detach()), drawn, leaf
+
+
+def backward(
+    found: Losses, drawn: Tensor, leaf: Tensor, weighter: Weighter, alpha: float, rationales: int
+) -> list[Tensor]:
+    """Add the gradients of `sum(L_p + alpha L_m) / rationales` (Eq. 7) to all parameters.
+
+    Returns the part of L_p alone in the weighter's gradients, one tensor a parameter: if it vanishes, the weighter
+    only learns to mask.
+    """
+    (found.answer.sum() / rationales).backward()
+    parameters = list(weighter.parameters())
+    from_answer = torch.autograd.grad(drawn, parameters, leaf.grad, retain_graph=True)
+    from_mask = torch.autograd.grad(alpha * found.mask.sum() / rationales, parameters)
+    for parameter, one, other in zip(parameters, from_answer, from_mask, strict=True):
+        total = one + other
+        parameter.grad = total if parameter.grad is None else parameter.grad + total
+    return list(from_answer)

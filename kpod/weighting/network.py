@@ -1,0 +1,89 @@
+"""The weight generator of Eq. 2-3 and its files."""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kpod.errors import ModelError
+from kpod.files import atomic, write_text
+
+
+class Weighter(nn.Module):
+    """`e = Att(Emb(r))` (Eq. 2), `w_j = sigmoid(MLP(e_j))` (Eq. 3): the chance that token j is not masked.
+
+    One layer of bidirectional self-attention with a residual path, then a two-layer MLP. Queries and keys carry
+    sinusoidal positions, so a token can look for its neighbours at any length; values carry none.
+    """
+
+    def __init__(self, width: int, hidden: int, heads: int, keep: float = 0.5) -> None:
+        """`width` d of the student's embedding, `hidden` of the MLP; every w_j starts near `keep`.
+
+        Raises ModelError if `heads` does not divide `width`.
+        """
+        super().__init__()
+        if width % heads:
+            raise ModelError(f"weights.heads is {heads}, which does not divide the embedding's width {width}")
+        self.width, self.hidden, self.heads, self.keep = width, hidden, heads, keep
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.out = nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, 1))
+        last = self.mlp[2]
+        nn.init.normal_(last.weight, std=0.1 / math.sqrt(hidden))
+        nn.init.constant_(last.bias, math.log(keep / (1 - keep)))
+
+    def forward(self, embeddings: Tensor, valid: Tensor) -> Tensor:
+        """Logits of w, float [B, n], from raw embeddings [B, n, d] and `valid` bool [B, n] (False: padding)."""
+        rows, length, width = embeddings.shape
+        # Embeddings of different students differ in scale by orders of magnitude; what is masked stays raw.
+        normal = F.layer_norm(embeddings, (width,))
+        placed = normal + _positions(length, width, normal)
+        split = (rows, length, self.heads, width // self.heads)
+        query, key, value = (
+            layer(x).view(split).transpose(1, 2)
+            for layer, x in ((self.query, placed), (self.key, placed), (self.value, normal))
+        )
+        # A padding token sees everything, so that no row of the softmax is empty; its output is not used.
+        seen = valid[:, None, None, :] | ~valid[:, None, :, None]
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        mixed = normal + self.out(context.transpose(1, 2).reshape(rows, length, width))
+        return self.mlp(mixed).squeeze(-1)
+
+
+def _positions(length: int, width: int, like: Tensor) -> Tensor:
+    """Sinusoidal positions, [length, width]."""
+    place = torch.arange(length, device=like.device, dtype=torch.float32)[:, None]
+    rate = torch.exp(torch.arange(0, width, 2, device=like.device) * (-math.log(10_000.0) / width))
+    waves = torch.cat([torch.sin(place * rate), torch.cos(place * rate)], dim=1)[:, :width]
+    return waves.to(like.dtype)
+
+
+def save(weighter: Weighter, folder: Path, embedding: Tensor | None = None) -> None:
+    """Write `weighter.safetensors` and `weighter.json`; `embedding` [V, d] too, where training changed it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weighter.state_dict().items()}
+    if embedding is not None:
+        tensors["embedding"] = embedding.detach().cpu().contiguous()
+    with atomic(folder / "weighter.safetensors") as temporary:
+        save_file(tensors, temporary)
+    settings = {name: getattr(weighter, name) for name in ("width", "hidden", "heads", "keep")}
+    write_text(folder / "weighter.json", json.dumps(settings, indent=2) + "\n")
+
+
+def load(folder: Path) -> tuple[Weighter, Tensor | None]:
+    """Read what `save` wrote: the weighter, and the embedding [V, d] if it is not the student's own.
+
+    Raises ModelError if a file is missing or does not fit.
+    """
+    try:
+        weighter = Weighter(**json.loads((folder / "weighter.json").read_text(encoding="utf-8")))
+        tensors = load_file(folder / "weighter.safetensors")
+        embedding = tensors.pop("embedding", None)
+        weighter.load_state_dict(tensors)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise ModelError(f"{folder} holds no weighter ({str(error).splitlines()[0]}): rerun stage weights") from error
+    return weighter.eval(), embedding

@@ -1,0 +1,65 @@
+"""The command line: fast help, one-line errors, recipes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from kpod.cli import app
+from kpod.settings import load
+
+runner = CliRunner()
+
+
+def kpod(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kpod.cli", *arguments],
+        capture_output=True, text=True, check=False, env={**os.environ, **env},
+    )  # fmt: skip
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, kpod.cli; print([m for m in ('torch','prefect','mlflow','transformers') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_names_every_command() -> None:
+    shown = runner.invoke(app, ["--help"]).stdout
+    for command in ("demo", "run", "recipes", "teacher", "compare", "export", "doctor"):
+        assert command in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "demo", "--set", "distill.epocs=3"], "kpod: distill.epocs: unknown key (did you mean epochs?)"),
+        (["run", "nothing-like-this"], "kpod: nothing-like-this is neither a file nor a recipe"),
+        (["run", "demo", "--refresh", "distil"], "kpod: no stage distil; the stages are questions"),
+        (["recipes", "cp", "demmo", "x.yaml"], "kpod: no recipe demmo"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    done = kpod(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = kpod("run", "demo", KPOD_HOME=str(tmp_path / "file" / "below"))
+    assert done.returncode == 2
+    assert "KPOD_HOME" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_recipes_can_be_listed_and_copied(tmp_path: Path) -> None:
+    assert "svamp-smollm2" in runner.invoke(app, ["recipes", "ls"]).stdout
+    copy = tmp_path / "mine.yaml"
+    assert runner.invoke(app, ["recipes", "cp", "demo", str(copy)]).exit_code == 0
+    assert load(str(copy)) == load("demo")
+    assert kpod("recipes", "cp", "demo", str(copy)).returncode == 2  # never overwrites

@@ -1,0 +1,230 @@
+"""The flow for real: Prefect's embedded server, MLflow on SQLite, every stage on a tiny configuration."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kpod import runs, schemas, stages, tracking
+
+TINY = Path(__file__).parent / "tiny.yaml"
+STAGES = {"questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate"}
+FILES = {
+    "questions": {"questions.parquet": schemas.QUESTIONS},
+    "rationales": {"rationales.parquet": schemas.RATIONALES},
+    "steps": {"steps.parquet": schemas.STEPS},
+    "weights": {"weights.parquet": schemas.WEIGHTS},
+    "difficulty": {"difficulty.parquet": schemas.DIFFICULTY},
+    "curriculum": {"curriculum.parquet": schemas.CURRICULUM, "clusters.parquet": schemas.CLUSTERS},
+    "distill": {"history.parquet": schemas.HISTORY},
+    "evaluate": {"predictions.parquet": schemas.PREDICTIONS},
+}
+
+
+def kpod_run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kpod.cli", "run", str(TINY), *arguments],
+        env={**os.environ, "KPOD_HOME": str(home)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def computed(done: subprocess.CompletedProcess[str]) -> set[str]:
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("computed: "))
+    return set() if "nothing" in line else set(line.removeprefix("computed: ").split(", "))
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A state folder after one whole run."""
+    home = tmp_path_factory.mktemp("flow") / "home"
+    return home, kpod_run(home)
+
+
+@pytest.fixture
+def home(first: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch) -> Path:
+    assert first[1].returncode == 0, first[1].stderr
+    monkeypatch.setenv("KPOD_HOME", str(first[0]))
+    return first[0]
+
+
+def test_every_stage_runs_and_the_table_names_the_methods(
+    first: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    names = computed(first[1])
+    assert {name.split()[0] for name in names} == STAGES | {"report"}
+    assert {"distill (scotd)", "distill (kpod)", "evaluate (base)"} <= names
+    assert sum(name.startswith("rationales") for name in names) == 1  # shared by the methods
+    for word in ("base", "scotd", "kpod", "mlflow server", "prefect server start"):
+        assert word in first[1].stdout
+
+
+def test_every_contract_file_is_written_and_fits_its_schema(home: Path) -> None:
+    for stage, files in FILES.items():
+        for folder in (home / "artifacts" / stage).iterdir():
+            for name, schema in files.items():
+                assert len(schemas.read(folder / name, schema)), f"{stage}/{name} is empty"
+    for folder in (home / "artifacts" / "evaluate").iterdir():
+        assert "accuracy" in (folder / "metrics.json").read_text()
+        assert (folder / "report.html").read_text().startswith("<!doctype html>")
+    assert not list((home / "work").iterdir())
+
+
+def test_keys_match_across_the_stages(home: Path) -> None:
+    def keys(stage: str, name: str) -> set[tuple[str, int]]:
+        (folder,) = (home / "artifacts" / stage).iterdir()
+        rows = schemas.read(folder / name, FILES[stage][name]).select(["question_id", "sample"]).to_pylist()
+        return {(row["question_id"], row["sample"]) for row in rows}
+
+    steps = keys("steps", "steps.parquet")
+    assert steps == keys("weights", "weights.parquet") == keys("difficulty", "difficulty.parquet")
+    assert steps == keys("curriculum", "curriculum.parquet") == keys("curriculum", "clusters.parquet")
+
+
+def test_mlflow_has_one_parent_and_a_nested_run_a_stage_with_inputs_and_artifacts(home: Path) -> None:
+    api = tracking.client()
+    found = api.search_runs([tracking.experiment_id(api)], max_results=500)
+    (parent,) = [r for r in found if r.data.tags["kpod.stage"] == "pipeline" and r.info.status == "FINISHED"][-1:]
+    nested = [r for r in found if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert {r.data.tags["kpod.stage"] for r in nested} == STAGES | {"report"}
+    by_stage = {r.data.tags["kpod.stage"]: r for r in nested}
+    inputs = by_stage["weights"].inputs.dataset_inputs
+    assert {i.dataset.name for i in inputs} == {"questions", "rationales", "steps", "base"}
+    assert all(len(i.dataset.digest) == 36 for i in inputs)
+    assert by_stage["weights"].data.params["weights.alpha"] == "0.5"
+    assert {a.path for a in api.list_artifacts(by_stage["steps"].info.run_id, "output")} == {"output/steps.parquet"}
+    assert "accuracy.kpod" in parent.data.metrics
+    assert parent.data.tags["kpod.ref.kpod.weights"] == by_stage["weights"].info.run_id
+    steps = [m.step for m in api.get_metric_history(by_stage["distill"].info.run_id, "loss")]
+    assert steps == sorted(set(steps))
+    assert len(steps) > 1
+
+
+def test_students_are_registered_and_the_last_method_is_the_challenger(home: Path) -> None:
+    api = tracking.client()
+    versions = api.search_model_versions("name = 'kpod-student-wordproblems'")
+    assert {v.tags["kpod.method"] for v in versions} == {"scotd", "kpod"}
+    challenger = api.get_model_version_by_alias("kpod-student-wordproblems", "challenger")
+    assert challenger.tags["kpod.method"] == "kpod"
+
+
+def test_a_second_run_executes_nothing_and_links_the_cached_stages(home: Path) -> None:
+    done = kpod_run(home)
+    assert computed(done) == set()
+    run_id = next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("Run "))
+    assert runs.result_of(f"{run_id}/kpod", "distill").stage == "distill"
+    assert runs.predictions_of(run_id).num_rows == 6
+
+
+def test_refresh_recomputes_that_stage_and_only_what_really_changed(home: Path) -> None:
+    # Training is deterministic: the same bytes come out, so no evaluation has to be repeated.
+    names = computed(kpod_run(home, "--refresh", "distill"))
+    assert names - {"report (all)"} == {"distill (scotd)", "distill (kpod)"}
+
+
+def test_a_changed_setting_recomputes_from_its_stage_on(home: Path) -> None:
+    names = computed(kpod_run(home, "--set", "curriculum.p=0.7", "--set", "methods=[kpod]"))
+    assert "curriculum (kpod)" in names
+    assert not {name.split()[0] for name in names} & {"questions", "rationales", "steps", "base", "weights"}
+
+
+def test_until_stops_early(home: Path) -> None:
+    names = computed(kpod_run(home, "--set", "difficulty.temperature=0.5", "--until", "difficulty"))
+    assert {name.split()[0] for name in names} == {"difficulty"}
+
+
+def test_bytes_that_are_gone_come_back_from_mlflow(home: Path) -> None:
+    shutil.rmtree(home / "artifacts" / "weights")
+    assert computed(kpod_run(home)) == set()
+    assert list((home / "artifacts" / "weights").iterdir())
+
+
+def test_bytes_that_were_altered_everywhere_are_a_miss_with_a_warning(home: Path) -> None:
+    for path in [*home.glob("artifacts/steps/*/steps.parquet"), *home.glob("mlflow/artifacts/*/artifacts/output/steps.parquet")]:
+        path.write_bytes(b"PAR1")
+    done = kpod_run(home)
+    assert {name.split()[0] for name in computed(done)} == {"steps"}  # the same bytes again: nothing else changed
+    assert "steps is gone or altered" in done.stderr
+
+
+def test_a_new_home_with_the_same_mlflow_computes_nothing(home: Path, tmp_path: Path) -> None:
+    """As on another machine: the cache is empty, the lasting copies are in MLflow."""
+    uri = f"sqlite:///{home}/mlflow/mlflow.db"
+    done = subprocess.run(
+        [sys.executable, "-m", "kpod.cli", "run", str(TINY)],
+        env={**os.environ, "KPOD_HOME": str(tmp_path / "other"), "MLFLOW_TRACKING_URI": uri},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert computed(done) == set()
+
+
+def test_two_runs_at_once_compute_each_stage_once(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    command = [sys.executable, "-m", "kpod.cli", "run", str(TINY), "--until", "steps"]
+    # The database is made first: two processes that migrate it at once would race.
+    assert kpod_run(home, "--until", "questions").returncode == 0
+    both = [
+        subprocess.Popen(command, env={**os.environ, "KPOD_HOME": str(home)}, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    lines = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    names = [next(x for x in out.splitlines() if x.startswith("computed: ")) for out in lines]
+    assert sum("rationales" in name for name in names) == 1
+    assert sum("steps" in name for name in names) == 1
+
+
+def _await(condition, seconds: float) -> None:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Iterator[Path]:
+    """A state folder whose run was killed while it trained the student."""
+    home = tmp_path / "home"
+    arguments = [sys.executable, "-m", "kpod.cli", "run", str(TINY), "--set", "methods=[scotd]"]
+    slow = ["--set", "distill.epochs=40", "--set", "distill.checkpoint_seconds=0.01"]
+    process = subprocess.Popen(
+        [*arguments, *slow], env={**os.environ, "KPOD_HOME": str(home)}, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        _await(lambda: list(home.glob("work/distill-*/work/*")), 200)
+        os.killpg(process.pid, signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    yield home
+
+
+def test_after_sigkill_the_next_run_goes_on_where_it_was(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KPOD_HOME", str(killed))
+    assert not (killed / "artifacts" / "distill").exists()  # nothing half-made is visible
+    answers = sum(1 for path in (killed / "journal").rglob("*.jsonl") for _ in path.open())
+    done = kpod_run(killed, "--set", "methods=[scotd]", "--set", "distill.epochs=40")
+    assert {name.split()[0] for name in computed(done)} <= {"distill", "evaluate", "report"}
+    assert sum(1 for path in (killed / "journal").rglob("*.jsonl") for _ in path.open()) == answers
+    api = tracking.client()
+    states = [r.info.status for r in api.search_runs([tracking.experiment_id(api)], "tags.`kpod.stage` = 'distill'")]
+    assert sorted(states) == ["FINISHED", "KILLED"]  # the dead run does not stay RUNNING
+    with sqlite3.connect(killed / "mlflow" / "mlflow.db") as database:
+        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def test_summary_json_holds_the_figures_of_the_table(home: Path) -> None:
+    for folder in (home / "artifacts" / "report").iterdir():
+        summary = json.loads((folder / "summary.json").read_text())
+        assert {row["method"] for row in summary["accuracy"]} <= {"base", "scotd", "kpod"}
+        assert (folder / "report.html").stat().st_size > 10_000
+    assert set(stages.STAGES) >= set(FILES)

@@ -1,0 +1,73 @@
+"""A stage's key changes with everything that decides its result, and with nothing else."""
+
+from pathlib import Path
+
+from kpod import codeversion, stages
+from kpod.artifacts import ArtifactRef
+from kpod.config import Pipeline, ReplayEndpoint, Teacher
+from kpod.identity import identity, stage_key
+
+
+def test_operational_settings_do_not_count() -> None:
+    slow, fast = Teacher(concurrency=1, timeout_s=9), Teacher(concurrency=64, timeout_s=1)
+    assert identity(slow) == identity(fast)
+    assert identity(Teacher(temperature=0.1)) != identity(Teacher(temperature=0.2))
+
+
+def test_an_input_file_counts_by_content_not_by_path(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.jsonl", "b.jsonl", "c.jsonl")]
+    for path, text in zip(paths, ("x", "x", "y"), strict=True):
+        path.write_text(text)
+    a, b, c = (identity(ReplayEndpoint(rationales=path, questions=[path])) for path in paths)
+    assert a == b
+    assert a != c
+
+
+def test_every_part_of_the_key_counts() -> None:
+    config = Pipeline().distill
+    key = stage_key("distill", config, {"steps": "aa"}, "code")
+    assert key == stage_key("distill", config, {"steps": "aa"}, "code")
+    assert key != stage_key("evaluate", config, {"steps": "aa"}, "code")
+    assert key != stage_key("distill", config.model_copy(update={"lr": 1.0}), {"steps": "aa"}, "code")
+    assert key != stage_key("distill", config, {"steps": "bb"}, "code")
+    assert key != stage_key("distill", config, {"steps": "aa"}, "code2")
+
+
+def test_the_key_follows_the_bytes_of_inputs_not_the_run_that_made_them() -> None:
+    def ref(run: str, sha: str) -> ArtifactRef:
+        return ArtifactRef(stage="rationales", key="k", run_id=run, uri=f"runs:/{run}/output", sha256=sha)
+
+    steps = stages.STAGES["steps"]
+    first = stages.key_of(steps, Pipeline(), {"rationales": ref("1", "x")})
+    assert stages.key_of(steps, Pipeline(), {"rationales": ref("2", "x")}) == first
+    assert stages.key_of(steps, Pipeline(), {"rationales": ref("1", "y")}) != first
+
+
+def _package(root: Path) -> Path:
+    package = root / "kpod"
+    (package / "deep").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "stage.py").write_text("from kpod.deep import helper\n")
+    (package / "deep" / "__init__.py").write_text("")
+    (package / "deep" / "helper.py").write_text("def f():\n    from ..leaf import g\n    return g()\n")
+    (package / "leaf.py").write_text("import os\ndef g(): return 1\n")
+    (package / "other.py").write_text("x = 1\n")
+    return package
+
+
+def test_the_code_version_covers_lazy_and_relative_imports_at_any_depth(tmp_path: Path) -> None:
+    found = codeversion.modules("kpod.stage", _package(tmp_path))
+    assert set(found) == {"kpod", "kpod.stage", "kpod.deep", "kpod.deep.helper", "kpod.leaf"}
+
+
+def test_every_stage_module_exists_and_sees_its_own_room() -> None:
+    for stage in stages.STAGES.values():
+        found = codeversion.modules(stage.module)
+        assert stage.module in found
+        assert "kpod.schemas" in found or stage.name == "base"
+        assert not any(name.startswith("kpod.tracking") for name in found), "a stage must not depend on tracking"
+
+
+def test_trainer_code_changes_the_student_but_not_the_teacher() -> None:
+    assert "kpod.distill.trainer" in codeversion.modules("kpod.distill.stage")
+    assert "kpod.distill.trainer" not in codeversion.modules("kpod.teacher.stage")
