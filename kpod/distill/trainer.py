@@ -74,7 +74,7 @@ class _Run:
         self.parameters, self.work, self.fingerprint = parameters, work, fingerprint
         self.device = next(model.parameters()).device
         self.pad: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        self.decoder_start = _decoder_start(model)
+        self.start = decoder_start(model)
         self.lengths = np.array([row.tokens for row in rows])
         self.targets = np.array([len(row.target) for row in rows])
         self.optimizer = adamw(parameters, config)
@@ -110,7 +110,7 @@ class _Run:
         for first in range(0, len(chosen), self.config.micro_batch):
             micro = chosen[first : first + self.config.micro_batch]
             rows, skip = [self.rows[i] for i in micro], [int(given[i]) for i in micro]
-            batch = collate(rows, skip, self.pad, self.decoder_start).to(self.device)
+            batch = collate(rows, skip, self.pad, self.start).to(self.device)
             with models.autocast(self.config.precision):
                 part = weighted_nll(target_logits(self.model, batch), batch.labels, batch.weights, tokens)
             part.backward()
@@ -136,7 +136,7 @@ class _Run:
             self.saving = self.saved - started
 
 
-def _decoder_start(model: PreTrainedModel) -> int | None:
+def decoder_start(model: PreTrainedModel) -> int | None:
     if not model.config.is_encoder_decoder:
         return None
     start: int | None = model.config.decoder_start_token_id

@@ -1,7 +1,7 @@
 """Stage `report`: accuracy, paired comparisons and pictures over all methods of a pipeline, on one page."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import pyarrow as pa
 from transformers import AutoTokenizer
 
 from kpod import schemas
-from kpod.evaluate.compare import SetComparison, compare
-from kpod.evaluate.statistics import accuracy_of
+from kpod.evaluate.compare import compare
+from kpod.evaluate.stage import accuracies, as_dict
 from kpod.files import write_text
 from kpod.report.curriculum import write_curriculum_figures
 from kpod.report.data import Accuracy, Comparison, ReportData, StageRun
@@ -62,3 +62,62 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
     if data.curriculum is not None and data.difficulty is not None and data.clusters is not None:
         write_curriculum_figures(data.curriculum, data.difficulty, data.clusters, figures)
     return {"methods": len(methods)}
+
+
+def markdown(accuracy: Sequence[Accuracy], comparisons: Sequence[Comparison]) -> str:
+    """The table that a run ends with."""
+    lines = ["| method | set | questions | accuracy | 95% | truncated |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {row.method} | {row.dataset} {row.split} | {row.questions} | {row.accuracy:.1%} |"
+        f" {row.low:.1%} to {row.high:.1%} | {row.truncated:.1%} |"
+        for row in accuracy
+    ]
+    if comparisons:
+        lines += ["", "| paired | set | difference | 95% | p (McNemar) |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {row.b} - {row.a} | {row.dataset} {row.split} | {100 * row.difference:+.1f} points |"
+            f" {100 * row.low:+.1f} to {100 * row.high:+.1f} | {row.p_value:.3g} |"
+            for row in comparisons
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _comparisons(predictions: Mapping[str, pa.Table]) -> list[Comparison]:
+    """The last method against each of the others."""
+    *others, last = predictions or [""]
+    return [
+        Comparison(
+            a=other, b=last, dataset=one.dataset, split=one.split, questions=one.questions,
+            only_a=len(one.only_a), only_b=len(one.only_b), low=one.low, high=one.high, p_value=one.p_value,
+        )
+        for other in others
+        for one in compare(predictions[other], predictions[last]).sets
+    ]  # fmt: skip
+
+
+def _histories(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, pa.Table]:
+    found = {method: inputs.get(f"{method}.distill") for method in methods}
+    return {m: schemas.read(folder / "history.parquet", schemas.HISTORY) for m, folder in found.items() if folder}
+
+
+def _summary(data: ReportData) -> dict[str, Any]:
+    return {
+        "accuracy": [as_dict(row) for row in data.accuracy],
+        "comparisons": [{**vars(row), "difference": row.difference} for row in data.comparisons],
+    }
+
+
+def _last(inputs: Mapping[str, Path], stage: str) -> Path | None:
+    """The folder of a stage as the last method that has one used it."""
+    found = [folder for name, folder in inputs.items() if name.endswith(f".{stage}")]
+    return found[-1] if found else None
+
+
+def _table(inputs: Mapping[str, Path], stage: str, name: str, schema: pa.Schema) -> pa.Table | None:
+    folder = _last(inputs, stage)
+    return schemas.read(folder / name, schema) if folder else None
+
+
+def _tokenizer(inputs: Mapping[str, Path]) -> Any:
+    folder = _last(inputs, "base")
+    return AutoTokenizer.from_pretrained(folder / "student", local_files_only=True) if folder else None
