@@ -18,9 +18,7 @@ import torch
 def arrays(path: Path) -> dict[str, list[np.ndarray]]:
     """The rows: ragged int32 `prompt` and `target`, and `step` of each target token."""
     data = np.load(path)
-    return {
-        name: np.split(data[name], np.cumsum(data[f"{name}_length"])[:-1]) for name in ("prompt", "target", "step")
-    }
+    return {name: np.split(data[name], np.cumsum(data[f"{name}_length"])[:-1]) for name in ("prompt", "target", "step")}
 
 
 class Clock:
@@ -96,7 +94,9 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
     rows = Dataset.from_dict(
         {
             "input_ids": [[*p.tolist(), *t.tolist()] for p, t in zip(data["prompt"], data["target"], strict=True)],
-            "completion_mask": [[0] * len(p) + [1] * len(t) for p, t in zip(data["prompt"], data["target"], strict=True)],
+            "completion_mask": [
+                [0] * len(p) + [1] * len(t) for p, t in zip(data["prompt"], data["target"], strict=True)
+            ],
         }
     )
     lengths = [len(row) for row in rows["input_ids"]]

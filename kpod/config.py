@@ -435,6 +435,6 @@ class Pipeline(Strict):
             object.__setattr__(self, "curriculum", filled)
         elif self.curriculum.epochs != self.distill.epochs:
             raise ValueError("curriculum.epochs must equal distill.epochs (one epoch is one stage): leave it out")
-        if self.curriculum.T is not None and self.curriculum.T >= self.distill.epochs:
+        if self.curriculum.T is not None and self.distill.epochs <= self.curriculum.T:
             raise ValueError("curriculum.T must be below distill.epochs, or the whole rationale is never trained")
         return self

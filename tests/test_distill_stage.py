@@ -101,7 +101,7 @@ def write_curriculum(folder: Path, stages: int = 2, without: tuple[str, int] | N
         for (q, sample), (_, ends) in TEXTS.items()
         if (q, sample) != without
     ]
-    metadata = {"reached": json.dumps([float(stage + 1) for stage in range(stages)])}
+    metadata = {"stages": json.dumps([{"stage": stage, "reached": stage + 1} for stage in range(stages)])}
     schemas.write(folder / "curriculum.parquet", schemas.table(rows, schemas.CURRICULUM, metadata))
 
 

@@ -148,7 +148,10 @@ def test_bytes_that_are_gone_come_back_from_mlflow(home: Path) -> None:
 
 
 def test_bytes_that_were_altered_everywhere_are_a_miss_with_a_warning(home: Path) -> None:
-    for path in [*home.glob("artifacts/steps/*/steps.parquet"), *home.glob("mlflow/artifacts/*/artifacts/output/steps.parquet")]:
+    for path in [
+        *home.glob("artifacts/steps/*/steps.parquet"),
+        *home.glob("mlflow/artifacts/*/artifacts/output/steps.parquet"),
+    ]:
         path.write_bytes(b"PAR1")
     done = kpod_run(home)
     assert {name.split()[0] for name in computed(done)} == {"steps"}  # the same bytes again: nothing else changed

@@ -21,7 +21,9 @@ def test_every_recipe_is_valid_and_has_a_line_about_itself(name: str) -> None:
 
 
 def test_overrides_reach_nested_keys_and_list_items() -> None:
-    config = load("demo", ["distill.epochs=4", "questions.sources=[{kind: wordproblems}]", "questions.sources.0.train=7"])
+    config = load(
+        "demo", ["distill.epochs=4", "questions.sources=[{kind: wordproblems}]", "questions.sources.0.train=7"]
+    )
     assert config.distill.epochs == 4
     assert config.curriculum.epochs == 4  # one epoch is one stage
     assert config.questions.sources[0].train == 7

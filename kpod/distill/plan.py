@@ -34,5 +34,6 @@ def read_plan(folder: Path, epochs: int) -> Plan:
         raise DataError(f"curriculum.parquet has {stages} stages, distill.epochs is {epochs}: rerun curriculum")
     wanted = range(epochs)
     steps = {key: [found[t] for t in wanted] for key, found in by_stage.items() if all(t in found for t in wanted)}
-    reached = (table.schema.metadata or {}).get(b"reached")
-    return Plan(steps, json.loads(reached) if reached else None)
+    about = (table.schema.metadata or {}).get(b"stages")
+    difficulty = [float(stage["reached"]) for stage in json.loads(about)] if about else None
+    return Plan(steps, difficulty)

@@ -35,7 +35,10 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """The comparison as a table, with the first ids that flipped."""
-        lines = ["| set | questions | A | B | B - A | 95% | p | only A | only B |", "|---|---|---|---|---|---|---|---|---|"]
+        lines = [
+            "| set | questions | A | B | B - A | 95% | p | only A | only B |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
         for one in self.sets:
             a, b = one.correct_a / one.questions, one.correct_b / one.questions
             lines.append(

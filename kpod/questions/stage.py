@@ -1,66 +1,94 @@
-"""Stage `questions`: all sources in one table, bad rows set aside with a reason."""
+"""Stage `questions`: all sources in one table, with everything unusable set aside."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kpod import observe, schemas
-from kpod.config import QuestionFile, Questions, Source, WordProblems
+from kpod import schemas
+from kpod.config import QuestionFile, QuestionHub, Questions, WordProblems
 from kpod.errors import DataError
-from kpod.questions.load import from_files, from_hub
-from kpod.questions.wordproblems import generate
+from kpod.evaluate.quantities import parse
+from kpod.observe import warning
+from kpod.questions import file, wordproblems
+from kpod.questions.raw import BadRow, Raw, question_row
+
+EVALUATION = ("validation", "test")
 
 
 def run(inputs: Mapping[str, Path], config: Questions, out_dir: Path) -> dict[str, float]:
-    """Write questions.parquet, and quarantine.parquet if a row is unusable.
+    """Write questions.parquet (schemas.QUESTIONS), in the order of the sources.
 
-    Unusable: no id, question or answer, an id that came before, a training question that is also asked in an
-    evaluation split. Raises DataError if a source cannot be read or nothing usable is left.
+    Set aside with a reason: rows that are no object or lack an id, a question or an answer; the second row of an
+    id; and training questions whose text also stands in an evaluation split. Raises DataError if nothing is left.
     """
-    rows = [row for source in config.sources for row in _rows(source)]
-    kept, bad = check(rows)
+    rows: list[tuple[Raw, dict[str, Any]]] = []
+    bad: list[dict[str, str]] = []
+    for source in config.sources:
+        for raw in _load(source):
+            try:
+                rows.append((raw, question_row(raw)))
+            except BadRow as reason:
+                bad.append({"source": raw.source, "row": raw.shown, "reason": str(reason)})
+    kept = _without_duplicates_and_leaks(rows, bad)
+    if not kept:
+        common = Counter(row["reason"] for row in bad).most_common(1)
+        raise DataError(f"questions.sources hold no usable question (most common reason: {common[0][0]})")
     if bad:
         schemas.write(out_dir / "quarantine.parquet", schemas.table(bad, schemas.QUARANTINE))
-        observe.warning(f"questions: {len(bad)} rows set aside, see quarantine.parquet ({bad[0]['reason']}, ...)")
-    if not kept:
-        raise DataError(f"questions: none of {len(rows)} rows is usable; look at questions.sources")
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in Counter(r["reason"] for r in bad).most_common())
+        warning(f"{len(bad)} questions are set aside in quarantine.parquet: {reasons}")
     schemas.write(out_dir / "questions.parquet", schemas.table(kept, schemas.QUESTIONS))
-    splits = {split: sum(row["split"] == split for row in kept) for split in ("train", "validation", "test")}
-    return {"questions": len(kept), "quarantined": len(bad), **splits}
+    counts = Counter(f"questions.{row['dataset']}.{row['split']}" for row in kept)
+    return {"questions": len(kept), "quarantined": len(bad), **counts, **_kinds_of_answers(kept)}
 
 
-def check(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Usable rows in their order, and rows of `schemas.QUARANTINE` for the others."""
-    asked = {_folded(row["question"]) for row in rows if row["split"] != "train"}
-    kept: list[dict[str, Any]] = []
-    bad: list[dict[str, str]] = []
+def _load(source: WordProblems | QuestionFile | QuestionHub) -> Iterator[Raw]:
+    if isinstance(source, WordProblems):
+        for row in wordproblems.generate(source):
+            yield Raw(str(row["dataset"]), str(row["split"]), row)
+    elif isinstance(source, QuestionFile):
+        yield from file.load(source)
+    else:
+        from kpod.questions import hub  # imports `datasets`, which the other sources can do without
+
+        yield from hub.load(source)
+
+
+def _without_duplicates_and_leaks(
+    rows: list[tuple[Raw, dict[str, Any]]], bad: list[dict[str, str]]
+) -> list[dict[str, Any]]:
+    """The rows to keep; the others are added to `bad`."""
+    evaluated = {_same(row["question"]): row for _, row in rows if row["split"] in EVALUATION}
     seen: set[str] = set()
-    for number, row in enumerate(rows):
-        reason = _reason(row, seen, asked)
+    kept = []
+    for raw, row in rows:
+        reason = None
+        if row["id"] in seen:
+            reason = "the id occurs twice"
+        elif row["split"] == "train" and (twin := evaluated.get(_same(row["question"]))):
+            reason = f"the text is also in {twin['dataset']}/{twin['split']}"
         if reason:
-            bad.append({"source": row["dataset"], "row": row["id"] or f"row {number}", "reason": reason})
+            bad.append({"source": raw.source, "row": raw.shown, "reason": reason})
         else:
             seen.add(row["id"])
             kept.append(row)
-    return kept, bad
+    return kept
 
 
-def _reason(row: dict[str, Any], seen: set[str], asked: set[str]) -> str | None:
-    for name in ("id", "question", "answer"):
-        if not row[name].strip():
-            return f"no {name}"
-    if row["id"] in seen:
-        return "the id came before"
-    if row["split"] == "train" and _folded(row["question"]) in asked:
-        return "the question is asked in an evaluation split"
-    return None
+def _same(question: str) -> str:
+    return " ".join(question.casefold().split())
 
 
-def _folded(question: str) -> str:
-    return " ".join(question.lower().split())
-
-
-def _rows(source: Source) -> Iterable[dict[str, Any]]:
-    if isinstance(source, WordProblems):
-        return generate(source)
-    return from_files(source) if isinstance(source, QuestionFile) else from_hub(source)
+def _kinds_of_answers(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """How many golds are options, numbers and texts; a set that mixes numbers and texts is worth a look."""
+    kinds: dict[str, Counter[str]] = {}
+    for row in rows:
+        kind = "options" if row["choices"] else "numbers" if parse(row["answer"]) else "texts"
+        kinds.setdefault(row["dataset"], Counter())[kind] += 1
+    for dataset, count in kinds.items():
+        if len(count) > 1:
+            found = ", ".join(f"{n} {kind}" for kind, n in sorted(count.items()))
+            warning(f"{dataset} mixes kinds of answers: {found}")
+    total: Counter[str] = sum(kinds.values(), Counter())
+    return {f"answers.{kind}": number for kind, number in sorted(total.items())}

@@ -113,7 +113,7 @@ def _visible(student: PreTrainedTokenizerBase, text: str, tokens: int) -> int:
 def _unusable(example: Example, answer: str, reader: PreTrainedTokenizerBase, max_tokens: int) -> str | None:
     if not len(example.rationale):
         return "the rationale has no token"
-    if not answer.strip() or reader.unk_token_id is not None and reader.unk_token_id in example.answer:
+    if not answer.strip() or (reader.unk_token_id is not None and reader.unk_token_id in example.answer):
         return "the answer cannot be encoded"
     if example.length > max_tokens:
         return f"{example.length} tokens, more than max_tokens {max_tokens}"
