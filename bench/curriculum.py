@@ -148,7 +148,7 @@ def apart(what: str, n: int, solver: str = "structured") -> Figures:
     """One measurement in a fresh process of one thread."""
     command = [sys.executable, __file__, "--measure", what, str(n), solver]
     environment = {**os.environ, **ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"}
-    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout  # noqa: S603
+    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     figures: Figures = json.loads(output.splitlines()[-1])
     print(what, n, solver, figures, flush=True)
     return figures

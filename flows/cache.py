@@ -50,7 +50,7 @@ def run_cached(
         result_serializer="json",
     )(compute)
     # None leaves the decision to PREFECT_TASKS_REFRESH_CACHE, False would override it.
-    ref = cached.with_options(refresh_cache=refresh or None)()
+    ref = cached.with_options(refresh_cache=refresh or None)()  # type: ignore[arg-type]
     if not computed and artifacts.fetch(ref) is None:
         warning(f"the cached result of {stage.name} is gone or altered: it is computed again")
         ref = cached.with_options(refresh_cache=True)()

@@ -4,6 +4,7 @@ import os
 import shlex
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -27,7 +28,8 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
     for name in (*refresh, *([until] if until else [])):
         if name not in known:
             raise ConfigError(f"no stage {name}; the stages are {', '.join(known)}")
-    summary = kpod(config=config, refresh=list(refresh), until=until)
+    chosen: Any = {"refresh": list(refresh), "until": until}
+    summary = kpod(config=config, **chosen)
     typer.echo(f"\ncomputed: {', '.join(summary['computed']) or 'nothing, everything came from the cache'}")
     if summary["table"]:
         typer.echo(f"\n{summary['table']}")

@@ -60,7 +60,7 @@ def load(folder: Path, precision: Precision = "fp32") -> tuple[PreTrainedModel, 
         raise ModelError(f"{folder}: the tokenizer has no end-of-sequence token, so no output would ever stop")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.to(device()).eval(), tokenizer
+    return model.to(device()).eval(), tokenizer  # type: ignore[arg-type]
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

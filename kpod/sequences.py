@@ -83,7 +83,7 @@ def rationale_ids(
     A token belongs to the step in which it starts.
     """
     return [
-        (ids, np.maximum.accumulate(token_steps(spans, found).astype(np.int32)))
+        (ids, np.maximum.accumulate(token_steps(spans, np.asarray(found))))
         for (ids, spans), found in zip(token_spans(tokenizer, texts), steps, strict=True)
     ]
 
@@ -115,7 +115,7 @@ def _ordered(spans: np.ndarray, tokens: int, characters: int) -> bool:
     return bool((np.diff(starts) >= 0).all() and (starts <= ends).all() and ends[-1] <= characters)
 
 
-def _decoded_spans(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], characters: int) -> np.ndarray:
+def _decoded_spans(tokenizer: PreTrainedTokenizerBase, ids: list[int], characters: int) -> np.ndarray:
     """Spans from the length of the decoded prefixes, for tokenizers without usable offsets."""
     lengths = [len(tokenizer.decode(ids[:count], clean_up_tokenization_spaces=False)) for count in range(len(ids) + 1)]
     edges = np.minimum(np.maximum.accumulate(np.asarray(lengths, dtype=np.int64)), characters)

@@ -14,9 +14,14 @@ from kpod.files import atomic, publish, sha256_tree, write_text
 def test_atomic_write_replaces_the_old_file_only_when_complete(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     write_text(target, "old")
-    with pytest.raises(RuntimeError, match="half way"), atomic(target) as temporary:
-        temporary.write_text("new")
-        raise RuntimeError("half way")
+
+    def dies() -> None:
+        with atomic(target) as temporary:
+            temporary.write_text("new")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        dies()
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 

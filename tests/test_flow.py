@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -193,7 +192,7 @@ def _await(condition, seconds: float) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture
-def killed(tmp_path: Path) -> Iterator[Path]:
+def killed(tmp_path: Path) -> Path:
     """A state folder whose run was killed while it trained the student."""
     home = tmp_path / "home"
     arguments = [sys.executable, "-m", "kpod.cli", "run", str(TINY), "--set", "methods=[scotd]"]
@@ -208,7 +207,7 @@ def killed(tmp_path: Path) -> Iterator[Path]:
     finally:
         process.kill()
         process.wait()
-    yield home
+    return home
 
 
 def test_after_sigkill_the_next_run_goes_on_where_it_was(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def _batch(
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
     start = 1 if model.config.is_encoder_decoder else width
-    out = model.generate(
+    out = model.generate(  # type: ignore[operator]
         input_ids=ids.to(model.device), attention_mask=mask.to(model.device), max_new_tokens=max_new_tokens,
         do_sample=False, num_beams=1, repetition_penalty=1.0, pad_token_id=pad, eos_token_id=tokenizer.eos_token_id,
         stopping_criteria=StoppingCriteriaList([_NextQuestion(tokenizer, start)]),
@@ -89,7 +89,9 @@ def _batch(
     result = {}
     for name, row in zip(prompts, out[:, start:].tolist(), strict=True):
         ended = tokenizer.eos_token_id in row
-        text = tokenizer.decode(row[: row.index(tokenizer.eos_token_id)] if ended else row, skip_special_tokens=True)
+        text = str(
+            tokenizer.decode(row[: row.index(tokenizer.eos_token_id)] if ended else row, skip_special_tokens=True)
+        )
         asked = NEXT_QUESTION in text
         result[name] = Completion(text.split(NEXT_QUESTION)[0].strip(), truncated=not ended and not asked)
     return result

@@ -5,7 +5,7 @@
 | GSM8K | train 7473, test 1319 | 7473 / 660 / 659: the official test set halved |
 | ASDiv | 2305 in one part | 1462 / 313 / 314 of the questions with a single number as the answer |
 | SVAMP | train 700, test 300 | 700 / 150 / 150: the official test set halved |
-| CommonsenseQA | train 9741, validation 1221 | 8520 / 1221 / 1221: validation from train, test is the official validation |
+| CommonsenseQA | train 9741, validation 1221 | 8520 / 1221 / 1221: validation from train, test official |
 
 Which questions fall into a part that is not official the papers do not say: here a fixed seed decides.
 """

@@ -49,7 +49,7 @@ def _bars(axes: Axes, rows: Sequence[Accuracy], methods: Sequence[str]) -> None:
 
 
 def learning_curves(histories: Mapping[str, pa.Table], methods: Sequence[str] = ()) -> Figure:
-    """Loss over target tokens seen, by method: a running mean, and single steps where few curves are drawn (schemas.HISTORY).
+    """Loss over target tokens seen, by method (schemas.HISTORY): a running mean, and single steps behind few curves.
 
     `methods` sets the order of colours, so that a method has one colour in all pictures of a report.
     """

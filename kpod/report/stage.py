@@ -34,7 +34,7 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
 
     Writes report.html, summary.md, summary.json and, where there are weights and a curriculum, figures/.
     """
-    methods = [method for method in config.pipeline.methods if f"{method}.evaluate" in inputs]
+    methods: list[str] = [method for method in config.pipeline.methods if f"{method}.evaluate" in inputs]
     predictions = {
         method: schemas.read(inputs[f"{method}.evaluate"] / "predictions.parquet", schemas.PREDICTIONS)
         for method in methods

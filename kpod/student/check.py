@@ -28,7 +28,7 @@ def missing_part(folder: Path) -> str | None:
 
 
 def gguf_file(package: str) -> Path:
-    """The one GGUF file inside the installed package, which is not imported; ConfigError if there is none or several."""
+    """The one GGUF file inside the installed package (not imported); ConfigError if there is none or several."""
     spec = find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
         name = package.replace("_", "-")
