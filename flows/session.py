@@ -56,7 +56,8 @@ class Session:
         """Evaluate a student and put its figures on the parent run."""
         ref = self.result("evaluate", config, method, student=student)
         figures = tracking.final_metrics(ref.run_id)
-        self.run.metrics({f"{name}.{method}": value for name, value in figures.items() if "accuracy" in name})
+        shown = {name.removeprefix("evaluate."): value for name, value in figures.items() if "accuracy" in name}
+        self.run.metrics({f"{name}.{method}": value for name, value in shown.items()})
 
     def register(self, method: str, student: ArtifactRef) -> None:
         """Register a distilled student; the last method's is the challenger."""

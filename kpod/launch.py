@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +19,6 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
     Raises ConfigError for a stage that does not exist or a state folder that cannot be written.
     """
     prepare()
-    # MLflow takes seconds to import; they pass while Prefect's embedded server starts.
-    threading.Thread(target=tracking.client, daemon=True).start()
     from flows.pipeline import StageName, kpod
 
     known = StageName.__args__  # type: ignore[attr-defined]
