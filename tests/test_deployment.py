@@ -56,6 +56,7 @@ def prefect(tmp_path: Path) -> Iterator[Callable[..., str]]:
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PYTHONPATH": str(ROOT),
+        "PWD": str(ROOT),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
 
