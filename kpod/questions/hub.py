@@ -5,7 +5,7 @@
 | GSM8K | train 7473, test 1319 | 7473 / 660 / 659: the official test set halved |
 | ASDiv | 2305 in one part | 1462 / 313 / 314 of the questions with a single number as the answer |
 | SVAMP | train 700, test 300 | 700 / 150 / 150: the official test set halved |
-| CommonsenseQA | train 9741, validation 1221 | 8520 / 1221 / 1221: validation from train, test official |
+| CommonsenseQA | train 9741, validation 1221 | 8520 / 1221 / 1221: the test is the official validation |
 
 Which questions fall into a part that is not official the papers do not say: here a fixed seed decides.
 """
@@ -45,9 +45,10 @@ def _gsm8k(part: str, index: int, row: Mapping[str, Any]) -> dict[str, Any]:
 def _asdiv(part: str, index: int, row: Mapping[str, Any]) -> dict[str, Any]:
     answer = re.sub(r"\s*\([^)]*\)\s*$", "", str(row["answer"]))  # "9 (apples)"
     return {
-        "id": f"asdiv-{index + 1:04d}",
+        "id": f"asdiv-nluds-{index + 1:04d}",
         "question": f"{row['body'].strip()} {row['question'].strip()}",
         "answer": answer if parse(answer) else None,
+        "given": row["answer"],  # for the quarantine file
     }
 
 
