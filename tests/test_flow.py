@@ -3,11 +3,8 @@
 import json
 import os
 import shutil
-import signal
-import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -182,46 +179,6 @@ def test_two_runs_at_once_compute_each_stage_once(tmp_path: Path) -> None:
     names = [next(x for x in out.splitlines() if x.startswith("computed: ")) for out in lines]
     assert sum("rationales" in name for name in names) == 1
     assert sum("steps" in name for name in names) == 1
-
-
-def _await(condition, seconds: float) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def killed(tmp_path: Path) -> Path:
-    """A state folder whose run was killed while it trained the student."""
-    home = tmp_path / "home"
-    arguments = [sys.executable, "-m", "kpod.cli", "run", str(TINY), "--set", "methods=[scotd]"]
-    slow = ["--set", "distill.epochs=40", "--set", "distill.checkpoint_seconds=0.01"]
-    process = subprocess.Popen(
-        [*arguments, *slow], env={**os.environ, "KPOD_HOME": str(home)}, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        _await(lambda: list(home.glob("work/distill-*/work/*")), 200)
-        os.killpg(process.pid, signal.SIGKILL)
-    finally:
-        process.kill()
-        process.wait()
-    return home
-
-
-def test_after_sigkill_the_next_run_goes_on_where_it_was(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KPOD_HOME", str(killed))
-    assert not (killed / "artifacts" / "distill").exists()  # nothing half-made is visible
-    answers = sum(1 for path in (killed / "journal").rglob("*.jsonl") for _ in path.open())
-    done = kpod_run(killed, "--set", "methods=[scotd]", "--set", "distill.epochs=40")
-    assert {name.split()[0] for name in computed(done)} <= {"distill", "evaluate", "report"}
-    assert sum(1 for path in (killed / "journal").rglob("*.jsonl") for _ in path.open()) == answers
-    api = tracking.client()
-    states = [r.info.status for r in api.search_runs([tracking.experiment_id(api)], "tags.`kpod.stage` = 'distill'")]
-    assert sorted(states) == ["FINISHED", "KILLED"]  # the dead run does not stay RUNNING
-    with sqlite3.connect(killed / "mlflow" / "mlflow.db") as database:
-        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
 
 
 def test_summary_json_holds_the_figures_of_the_table(home: Path) -> None:
