@@ -11,6 +11,7 @@ from kpod.errors import ConfigError, DataError
 from kpod.prompt import question_text
 from kpod.teacher import rows
 
+AROUND = 16  # bytes (so at most tokens) that a chat template puts around a message
 ROUTES = {"chat": "/chat/completions", "completion": "/completions"}
 
 
@@ -69,7 +70,8 @@ class Asking:
             **({"seed": sample} if config.send_seed else {}),
         }
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-        size = len(json.dumps(told, ensure_ascii=False).encode())
+        shown = [message["content"] for message in prompt] if prompt is not None else [told]
+        size = sum(len(part.encode()) + AROUND for part in shown)
         return Ask(question, sample, hashlib.sha256(text.encode()).hexdigest(), body, size)
 
 

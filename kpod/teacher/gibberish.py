@@ -1,6 +1,47 @@
-"""Spots texts that fell apart."""
+"""Spots texts that fell apart: word salad after a good beginning, and loops.
+
+English needs its small words. On 30,643 rationales of five teachers that a dictionary finds nothing wrong with, no
+window of 24 words held a fifth of them or less; of 45 texts with eight or more non-words, 40 have such a window.
+"""
+
+import re
+import zlib
+
+WINDOW = 24
+SALAD = 0.2  # share of small words in the poorest window
+ENGLISH = 0.4  # share in the richest; without such a window the text is in another language and is not judged
+VARIED = 0.8  # share of different words in a window, below which it is a list or a table
+LOOP = 6.0  # how often zlib may compress a text: sound rationales stay below 4
+LOOP_BYTES = 300
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_SMALL = """
+a about after all also an and any are as at be because been before but by can could did do does each equal equals every
+find first for from get gets got had has have he her here his how however i if in into is it its just know left let many
+me more most much must my need needs next no not now number of off on one only or other our out over per she should
+since so some still than that the their them then there therefore these they this those three through to total two up us
+use using want was we were what when where which who why will with would you your
+"""
+SMALL = frozenset(_SMALL.split())
 
 
 def gibberish(text: str) -> bool:
-    """Whether the text is no language."""
-    return False
+    """Whether a stretch of the text is word salad, or the text repeats itself without end."""
+    return _loops(text) or _salad(text)
+
+
+def _loops(text: str) -> bool:
+    raw = text.encode()
+    return len(raw) >= LOOP_BYTES and len(raw) > LOOP * len(zlib.compress(raw))
+
+
+def _salad(text: str) -> bool:
+    words = [word.lower() for word in WORD.findall(text)]
+    small = [word in SMALL or len(word) == 1 for word in words]
+    poorest, richest = 1.0, 0.0
+    count = sum(small[:WINDOW])
+    for i in range(len(words) - WINDOW + 1):
+        richest = max(richest, count / WINDOW)
+        if count / WINDOW < poorest and len(set(words[i : i + WINDOW])) >= VARIED * WINDOW:
+            poorest = count / WINDOW
+        count += (small[i + WINDOW] if i + WINDOW < len(words) else False) - small[i]
+    return richest >= ENGLISH and poorest <= SALAD

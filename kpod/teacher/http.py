@@ -101,7 +101,10 @@ class _Connection(asyncio.Protocol):
         return HttpRequest(method, path.partition("?")[0], headers, body)
 
     async def _answer(self, request: HttpRequest) -> None:
-        response = await self._handler(request)
+        try:
+            response = await self._handler(request)
+        except Exception as error:
+            response = refusal(400, f"malformed request: {error!r}")
         self._task = None
         self._write(response)
         if not self.transport.is_closing() and self._buffer:

@@ -97,7 +97,7 @@ class Online:
             self._postpone(job, failures, ELSEWHERE_SECONDS)
             return
         try:
-            if (known := self._plan.known(ask)) is not None:  # another process was quicker
+            if (known := self._plan.known(ask.key)) is not None:  # another process was quicker
                 self._finish(job, known)
             elif self._budget.affords(ask):
                 await self._send(job, ask, failures)

@@ -4,11 +4,13 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from kpod.config import Teacher
+from kpod.errors import TeacherError
 from kpod.teacher.ask import Ask, Asking, Question
 from kpod.teacher.budget import Budget
 from kpod.teacher.journal import Journal
 from kpod.teacher.reply import Reply
-from kpod.teacher.verdict import judge
+from kpod.teacher.tables import Outcome
+from kpod.teacher.verdict import Verdict, judge
 
 
 class Plan:
@@ -24,6 +26,8 @@ class Plan:
         self._asked = [0] * len(questions)  # samples planned so far: 0 .. asked - 1
         self._waiting = [0] * len(questions)  # requests out
         self._kept = [0] * len(questions)
+        self._keys: dict[tuple[int, int], str] = {}
+        self._verdicts: dict[tuple[int, int], Verdict] = {}
         self.failed: dict[tuple[int, int], str] = {}
         self.counts: Counter[str] = Counter()
 
@@ -34,15 +38,17 @@ class Plan:
 
     def ask(self, index: int, sample: int) -> Ask:
         """The request for one sample of a question, by the question's index."""
-        return self._asking.ask(self._questions[index], sample)
+        ask = self._asking.ask(self._questions[index], sample)
+        self._keys[index, sample] = ask.key
+        return ask
 
     def start(self) -> list[tuple[int, int]]:
         """(question, sample) of every request that the journal does not answer."""
         return [(i, s) for i in range(len(self._questions)) for s in self._settle(i, self._more(i))]
 
-    def known(self, ask: Ask) -> Reply | None:
+    def known(self, key: str) -> Reply | None:
         """The reply in the journal."""
-        record = self._journal.get(ask.key)
+        record = self._journal.get(key)
         return Reply(**{name: record[name] for name in Reply.__slots__}) if record else None
 
     def finish(self, index: int, sample: int, outcome: Reply | str) -> list[int]:
@@ -52,18 +58,26 @@ class Plan:
             self.failed[index, sample] = outcome
             self.counts["failed"] += 1
         else:
-            self._count(index, outcome)
+            self._count(index, sample, outcome)
         return self._settle(index, self._more(index))
 
     def finished(self, index: int) -> bool:
         """Whether nothing is out for a question."""
         return not self._waiting[index]
 
-    def samples(self) -> Iterator[tuple[int, int]]:
-        """(question, sample) of everything that was planned, in the order of the table."""
+    def outcomes(self) -> Iterator[Outcome]:
+        """Everything that was planned, in the order of the table, with texts read from the journal again.
+
+        Raises TeacherError if the journal was emptied meanwhile.
+        """
         for index, asked in enumerate(self._asked):
             for sample in range(asked):
-                yield index, sample
+                yield self._questions[index], sample, self.failed.get((index, sample)) or self._judged(index, sample)
+
+    def _judged(self, index: int, sample: int) -> tuple[Reply, Verdict]:
+        if (reply := self.known(self._keys[index, sample])) is None:
+            raise TeacherError("a finished request is missing from the journal: run again")
+        return reply, self._verdicts[index, sample]
 
     def _more(self, index: int) -> range:
         """The samples to plan now."""
@@ -81,19 +95,20 @@ class Plan:
         missing, todo = [], deque(samples)
         while todo:
             sample = todo.popleft()
-            if (reply := self.known(self.ask(index, sample))) is None:
+            if (reply := self.known(self.ask(index, sample).key)) is None:
                 missing.append(sample)
                 self._waiting[index] += 1
             else:
                 self.counts["journal"] += 1
-                self._count(index, reply)
+                self._count(index, sample, reply)
             if not todo:
                 todo.extend(self._more(index))
         return missing
 
-    def _count(self, index: int, reply: Reply) -> None:
+    def _count(self, index: int, sample: int, reply: Reply) -> None:
         self._budget.paid(reply)
         self.counts["done"] += 1
         self.counts["tokens"] += reply.prompt_tokens + reply.completion_tokens
-        if self._config.resamples:
-            self._kept[index] += judge(reply, self._questions[index], self._config).kept
+        self.counts["completion_tokens"] += reply.completion_tokens
+        verdict = self._verdicts[index, sample] = judge(reply, self._questions[index], self._config)
+        self._kept[index] += verdict.kept

@@ -51,7 +51,7 @@ def parse(payload: Any, size: int, model: str) -> Reply:
     said = len((content or "").encode()) + len(str(thinking or "").encode())
     return Reply(
         text=text if text or not refusal else str(refusal),
-        thinking=str(thinking) if thinking else tagged,
+        thinking=str(thinking).strip() if thinking else tagged,
         refused=bool(refusal) or reason == "content_filter",
         finish_reason=reason,
         prompt_tokens=estimate(size) if prompt is None else prompt,

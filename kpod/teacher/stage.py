@@ -1,7 +1,7 @@
 """Stage `rationales`: ask the teacher about every training question, and keep what is good."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kpod import observe, schemas
@@ -17,6 +17,7 @@ from kpod.teacher.client import Client
 from kpod.teacher.journal import Journal
 from kpod.teacher.online import Online
 from kpod.teacher.plan import Plan
+from kpod.teacher.verdict import judge
 
 
 def run(inputs: Mapping[str, Path], config: Teacher, out_dir: Path) -> dict[str, float]:
@@ -75,7 +76,7 @@ def _ask(questions: Sequence[Question], config: Teacher, out_dir: Path) -> tuple
                     asyncio.run(asked.run(jobs, bar))
             told |= {"requests_sent": float(asked.sent), "retries": float(asked.retries)}
         _refuse_too_many_failures(plan, config)
-        metrics, bad = tables.write(_outcomes(plan, questions), config, out_dir)
+        metrics, bad = tables.write(plan.outcomes(), config, out_dir)
     if config.price is not None:
         told["unconfirmed_usd"] = float(budget.unconfirmed)
     return metrics | told, bad
@@ -91,19 +92,14 @@ def _refuse_too_many_failures(plan: Plan, config: Teacher) -> None:
         )
 
 
-def _outcomes(plan: Plan, questions: Sequence[Question]) -> Iterator[tables.Outcome]:
-    """Every planned sample with its reply, read from the journal again: the table depends on nothing else."""
-    for index, sample in plan.samples():
-        reply = plan.failed.get((index, sample)) or plan.known(plan.ask(index, sample))
-        if reply is None:
-            raise TeacherError("a finished request is missing from the journal: run again")
-        yield questions[index], sample, reply
-
-
 def _import(
     endpoint: ImportEndpoint, questions: Sequence[Question], config: Teacher, out_dir: Path
 ) -> tuple[dict[str, float], list[tables.Row]]:
     found, bad = imports.load(endpoint.rationales, questions, config)
-    outcomes = ((question, sample, reply) for question in questions for sample, reply in found.get(question.id, ()))
+    outcomes = (
+        (question, sample, (reply, judge(reply, question, config)))
+        for question in questions
+        for sample, reply in found.get(question.id, ())
+    )
     metrics, _ = tables.write(outcomes, config, out_dir)
     return metrics, [dict(row) for row in bad]

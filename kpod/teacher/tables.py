@@ -15,11 +15,12 @@ from kpod.files import atomic, write_text
 from kpod.teacher.ask import Question
 from kpod.teacher.budget import cost
 from kpod.teacher.reply import Reply
-from kpod.teacher.verdict import FAILED, Verdict, judge
+from kpod.teacher.verdict import FAILED, Verdict, source
 
 CHUNK = 1000
 Row = dict[str, Any]
-Outcome = tuple[Question, int, Reply | str]  # question, sample, and the reply or the reason of a failure
+Judged = tuple[Reply, Verdict]
+Outcome = tuple[Question, int, Judged | str]  # question, sample, and the reply or the reason of a failure
 
 
 class Tally:
@@ -83,7 +84,7 @@ class Tally:
 def write(outcomes: Iterable[Outcome], config: Teacher, out_dir: Path) -> tuple[dict[str, float], list[Row]]:
     """Write rationales.parquet and report.json; returns the metrics, and quarantine rows of failed requests.
 
-    Rows are judged and written in chunks, so memory does not grow with their number.
+    Rows are written in chunks, so memory does not grow with their texts.
     """
     tally, failed = Tally(config), list[Row]()
     with atomic(out_dir / "rationales.parquet") as temporary:
@@ -100,9 +101,10 @@ def _chunks(outcomes: Iterable[Outcome], config: Teacher, tally: Tally, failed: 
     for question, sample, outcome in outcomes:
         if isinstance(outcome, str):
             failed.append({"source": "teacher", "row": f"{question.id}/{sample}", "reason": outcome})
-            verdict, reply = Verdict("", None, False, FAILED), None
+            reply: Reply | None = None
+            verdict = Verdict(0, None, False, FAILED)
         else:
-            verdict, reply = judge(outcome, question, config), outcome
+            reply, verdict = outcome
         usd = tally.add(question, reply, verdict)
         rows.append(_row(question, sample, reply, verdict, usd, config))
         if len(rows) == CHUNK:
@@ -118,7 +120,7 @@ def _row(
     return {
         "question_id": question.id,
         "sample": sample,
-        "rationale": verdict.rationale,
+        "rationale": source(reply, config)[: verdict.length] if reply else "",
         "answer": verdict.answer,
         "correct": verdict.correct,
         "kept": verdict.kept,

@@ -17,7 +17,7 @@ CLOSING = re.compile(
     r"[^\n]*(?:\n[^\n]{0,80})?\s*\Z",
     re.IGNORECASE,
 )
-MOST_BEHIND = 160  # characters that may follow the words "the answer is" for the sentence to close the text
+MOST_CLOSING = 320  # characters from the words "the answer is" to the end, for the sentence to close the text
 REFUSAL = re.compile(
     r"^\W*(?:(?:i'?m|i am|we are) (?:very |so |truly )?(?:sorry|afraid|unable|not able)|sorry\b|as an ai\b|"
     r"(?:i|we) (?:can ?not|can'?t|won'?t|am unable|do not feel comfortable)\b|unfortunately, i\b|i apologi[sz]e)",
@@ -27,28 +27,35 @@ REFUSAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`drop_reason` is None exactly for a kept rationale."""
+    """`length`: the rationale is so many characters of `source(reply)`. `drop_reason` is None if it is kept.
 
-    rationale: str
+    Small, so that one for every row can stay in memory while the texts stay on disk.
+    """
+
+    length: int
     answer: str | None
     correct: bool
     drop_reason: str | None
 
     @property
     def kept(self) -> bool:
+        """Whether the rationale may be trained on."""
         return self.drop_reason is None
+
+
+def source(reply: Reply, config: Teacher) -> str:
+    """The text that holds the rationale."""
+    return reply.thinking if config.thinking == "use" and reply.thinking else reply.text
 
 
 def judge(reply: Reply, question: Question, config: Teacher) -> Verdict:
     """Split a reply into rationale and answer, compare with gold, and apply the filters in the order below."""
-    text, rationale = reply.text, strip_closing(reply.text)
-    if config.thinking == "use" and reply.thinking:
-        rationale = strip_closing(reply.thinking)
+    rationale = strip_closing(source(reply, config))
     cut = reply.finish_reason == "length"
-    answer = None if cut or reply.refused else extract_answer(text, question.choices)
+    answer = None if cut or reply.refused else extract_answer(reply.text, question.choices)
     correct = answer is not None and (answer == question.answer or answers_equal(answer, question.answer))
     reason = None
-    if reply.refused or (not correct and REFUSAL.match(text)):
+    if reply.refused or (not correct and REFUSAL.match(reply.text)):
         reason = "refusal"
     elif cut:
         reason = "cut-off"
@@ -62,12 +69,12 @@ def judge(reply: Reply, question: Question, config: Teacher) -> Verdict:
         reason = "gibberish"
     elif not correct and not config.keep_wrong:
         reason = "wrong-answer"
-    return Verdict(rationale, answer, correct, reason)
+    return Verdict(len(rationale), answer, correct, reason)
 
 
 def strip_closing(text: str) -> str:
-    """The text without the sentences that close it with the answer, so that the answer does not leak."""
-    text = text.strip()
+    """The start of `text` before the sentences that close it with the answer, so that the answer does not leak."""
+    text = text.rstrip()
     while text and (found := _closing(text)) is not None:
         text = text[:found].rstrip()
     return text
@@ -75,9 +82,7 @@ def strip_closing(text: str) -> str:
 
 def _closing(text: str) -> int | None:
     """Where the last closing sentence begins, if one closes the text."""
-    start = max(0, len(text) - 400)
     found = None
-    for match in CLOSING.finditer(text, start):
-        if len(text) - match.start() <= MOST_BEHIND * 2:
-            found = match.start()
+    for match in CLOSING.finditer(text, max(0, len(text) - MOST_CLOSING)):
+        found = match.start()
     return found

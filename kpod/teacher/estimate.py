@@ -1,0 +1,58 @@
+"""The dry run: how many requests, tokens and dollars a stage would take. Nothing is sent."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from kpod.config import ImportEndpoint, Teacher
+from kpod.home import home
+from kpod.teacher import local
+from kpod.teacher.ask import Asking
+from kpod.teacher.budget import OVERHEAD, Budget, cost
+from kpod.teacher.journal import Journal
+from kpod.teacher.plan import Plan
+from kpod.teacher.reply import estimate as tokens_of
+from kpod.teacher.stage import read_questions
+
+USUAL_COMPLETION = 200  # tokens of a rationale, while the journal knows none of this teacher
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left to ask. Dollars are None without `teacher.price`."""
+
+    finished: int
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    expected_usd: Decimal | None
+    most_usd: Decimal | None  # every completion as long as allowed, and every resample needed
+
+    def __str__(self) -> str:
+        money = "no price is set"
+        if self.expected_usd is not None and self.most_usd is not None:
+            money = f"about {self.expected_usd:.2f} US dollars, {self.most_usd:.2f} at the very most"
+        return (
+            f"{self.requests} requests ({self.finished} are in the journal), about {self.prompt_tokens} tokens in and"
+            f" {self.completion_tokens} out: {money}"
+        )
+
+
+def estimate(questions: Path, config: Teacher) -> Estimate:
+    """Look at a questions.parquet and the journal. Raises DataError, ConfigError as the stage would."""
+    if isinstance(config.endpoint, ImportEndpoint):
+        return Estimate(0, 0, 0, 0, Decimal(0), Decimal(0))
+    asking, budget = Asking(config, local.identity(config.endpoint)), Budget(config)
+    with Journal(home() / "journal") as journal:
+        plan = Plan(read_questions(questions), config, asking, journal, budget)
+        sizes = [plan.ask(*job).size for job in plan.start()]
+        done, said = plan.counts["done"], plan.counts["completion_tokens"]
+    usual = min(config.max_tokens, said / done if done else USUAL_COMPLETION)
+    prompt, completion = sum(map(tokens_of, sizes)), round(usual * len(sizes))
+    expected = most = None
+    if config.price is not None:
+        expected = cost(config.price, prompt, completion)
+        share = Decimal(config.samples + config.resamples) / config.samples
+        worst = sum((cost(config.price, size + OVERHEAD, config.max_tokens) for size in sizes), Decimal(0))
+        most = worst * share
+    return Estimate(done, len(sizes), prompt, completion, expected, most)
