@@ -183,8 +183,9 @@ def full_report(count: int = 150) -> ReportData:
             "distill": {"epochs": 8, "adapter": {"kind": "full"}, "lr": 0.001},
         },
         lineage=[
-            StageRun(stage, f"{i:02x}" * 32, f"{i:032x}", cached=i < 3)
-            for i, stage in enumerate(("questions", "rationales", "steps", "weights", "distill kpod"))
+            StageRun(f"{method}.{stage}", f"{i:02x}" * 32, f"{i:032x}")
+            for i, stage in enumerate(("questions", "rationales", "steps", "weights"))
+            for method in ("scotd", "kpod")
         ],
     )
 

@@ -58,7 +58,7 @@ def test_every_section_shows_its_data(undrawn, tmp_path):
     page = Page(written(full_report(40), tmp_path))
     assert set(page.values("id")) == SECTIONS
     for text in ("demo: word problems", "scratch, 4 layers of 160", "+19.0", "0.607", "0.002", "dropped: wrong answer",
-                 "distill.adapter.kind", "questions.sources.0.train", "✓ right", "from cache"):  # fmt: skip
+                 "distill.adapter.kind", "questions.sources.0.train", "✓ right", "scotd, kpod"):  # fmt: skip
         assert text in page.text, text
 
 

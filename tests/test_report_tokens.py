@@ -52,7 +52,7 @@ def tiles(found, ids):
 
 
 @given(st.text(max_size=40))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_byte_tokens_join_until_their_character_is_whole(text):
     ids = BYTES.encode(text, add_special_tokens=False)
     found = pieces(BYTES, ids)
@@ -62,7 +62,7 @@ def test_byte_tokens_join_until_their_character_is_whole(text):
 
 
 @given(st.text("Marahsboxe3 .é你👩\u200d", max_size=30))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_pieces_of_a_unigram_tokenizer_make_up_its_own_decoding(text):
     ids = UNIGRAM.encode(text, add_special_tokens=False)
     found = pieces(UNIGRAM, ids)
@@ -98,7 +98,12 @@ def test_scale_ignores_outliers_and_bears_equal_weights():
     assert (scale.low, scale.high) == pytest.approx((0.4, 0.6))
     assert [scale.shade(w) for w in (0.1, 99.0)] == [0.0, 1.0]
     flat = weight_scale(schemas.table([row | {"weight": [0.5] * 1000}], schemas.WEIGHTS))
-    assert flat.shade(0.5) == 0.5
+    assert (flat.low, flat.high) == pytest.approx((0.4, 0.6))
+    assert flat.shade(0.5) == pytest.approx(0.5)
+    small = weight_scale(schemas.table([row | {"weight": [0.01] * 1000}], schemas.WEIGHTS))
+    assert (small.low, small.high) == pytest.approx((0.0, 0.2))
+    large = weight_scale(schemas.table([row | {"weight": [1.0] * 1000}], schemas.WEIGHTS))
+    assert (large.low, large.high) == pytest.approx((0.8, 1.0))
     assert Scale(0.0, 1.0).shade(0.25) == 0.25
 
 

@@ -48,12 +48,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class StageRun:
-    """Where the output of one stage comes from."""
+    """Where the output of one stage comes from; stages of equal key are shown as one."""
 
-    stage: str
+    stage: str  # `<method>.<stage>`, or the stage alone where there are no methods
     key: str
     run_id: str  # of the MLflow run that executed the stage
-    cached: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from kpod.files import write_text
 from kpod.report.curriculum import curriculum_figures
-from kpod.report.data import Accuracy, Comparison, ReportData
+from kpod.report.data import Accuracy, Comparison, ReportData, StageRun
 from kpod.report.render import render
 from kpod.report.results import accuracy_bars, learning_curves
 from kpod.report.samples import Group, sample_groups
@@ -49,6 +49,7 @@ def write_report(out: Path, data: ReportData) -> None:
         "weighted": 0,
         "teacher": teacher_yield(data.rationales) if data.rationales is not None and len(data.rationales) else None,
         "groups": _samples(data),
+        "lineage": _shared(data.lineage),
         "settings": list(flatten(data.config)),
     }
     if data.weights is not None and data.questions is not None and data.rationales is not None and data.tokenizer:
@@ -74,6 +75,15 @@ def _samples(data: ReportData) -> list[Group]:
         return []
     focus = data.focus or list(data.predictions)[-1]
     return sample_groups(data.predictions, focus, data.questions)
+
+
+def _shared(lineage: Sequence[StageRun]) -> dict[tuple[str, str, str], list[str]]:
+    """The methods that use each (stage, key, run)."""
+    users: dict[tuple[str, str, str], list[str]] = {}
+    for row in lineage:
+        method, _, stage = row.stage.rpartition(".")
+        users.setdefault((stage, row.key, row.run_id), []).append(method)
+    return users
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

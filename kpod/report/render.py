@@ -19,7 +19,8 @@ def _share(value: float) -> str:
 
 
 def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+    text = f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return "0.0" if float(text[1:]) == 0 else text
 
 
 def _p_value(p: float) -> str:

@@ -11,6 +11,8 @@ from kpod.errors import DataError
 from kpod.prompt import question_text
 from kpod.report.pieces import pieces
 
+_LEAST_SPAN = 0.2
+
 
 @dataclass(frozen=True)
 class Shaded:
@@ -43,19 +45,22 @@ class Scale:
     high: float
 
     def shade(self, weight: float) -> float:
-        if self.high <= self.low:
-            return 0.5
         return min(1.0, max(0.0, (weight - self.low) / (self.high - self.low)))
 
 
 def weight_scale(weights: pa.Table) -> Scale:
-    """From the 1st to the 99th percentile of all weights, so that learned contrast shows however small it is."""
+    """From the 1st to the 99th percentile of all weights, so that what was learned shows whatever its range.
+
+    It spans at least _LEAST_SPAN, so that weights which hardly differ look alike.
+    """
     values = pc.list_flatten(weights["weight"]).to_numpy()
     values = values[np.isfinite(values)]
-    if not len(values):
-        return Scale(0.0, 1.0)
-    low, high = (float(v) for v in np.quantile(values, [0.01, 0.99]))
-    return Scale(low, high)
+    low, high = (float(v) for v in np.quantile(values, [0.01, 0.99])) if len(values) else (0.0, 1.0)
+    if high - low >= _LEAST_SPAN:
+        return Scale(low, high)
+    # Weights are probabilities: the widened scale stays in [0, 1].
+    start = min(max(0.0, (low + high - _LEAST_SPAN) / 2), 1.0 - _LEAST_SPAN)
+    return Scale(start, start + _LEAST_SPAN)
 
 
 def token_views(
