@@ -7,17 +7,16 @@ from typing import Any
 
 from kpod.teacher.http import HttpRequest, HttpResponse, refusal, reply
 
-Work = Callable[[dict[str, Any], str], HttpResponse]
+Work = Callable[[dict[str, Any], str], HttpResponse | None]  # None: the line expired
 
 
 class BatchRoutes:
-    """Files and batches in memory. A batch needs `polls` looks until it is done; `expire` cuts it short."""
+    """Files and batches in memory. A batch is over after `polls` looks at it."""
 
-    def __init__(self, work: Work, polls: int = 2) -> None:
+    def __init__(self, work: Work, polls: int) -> None:
         self._work, self._polls = work, polls
         self._files: dict[str, bytes] = {}
         self._batches: dict[str, dict[str, Any]] = {}
-        self.expire_after: int | None = None  # a batch expires once so many of its lines are done
 
     def handle(self, request: HttpRequest) -> HttpResponse | None:
         """Answer one of this module's routes, None for any other."""
@@ -95,19 +94,18 @@ class BatchRoutes:
     def _finish(self, batch: dict[str, Any]) -> None:
         lines = [json.loads(line) for line in self._files[batch["input_file_id"]].splitlines() if line.strip()]
         done, failed = list[dict[str, Any]](), list[dict[str, Any]]()
-        for number, line in enumerate(lines):
-            if self.expire_after is not None and number >= self.expire_after:
+        expired = False
+        for line in lines:
+            if (response := self._work(line["body"], line["url"])) is None:
                 error = {"code": "batch_expired", "message": "This request could not be executed in time."}
                 failed.append({"custom_id": line["custom_id"], "response": None, "error": error})
+                expired = True
                 continue
-            response = self._work(line["body"], line["url"])
             answer = {"status_code": response.status, "request_id": "", "body": json.loads(response.body)}
             row = {"custom_id": line["custom_id"], "response": answer, "error": None}
             (done if response.status == 200 else failed).append(row)
         counts = {"total": len(lines), "completed": len(done), "failed": len(failed)}
-        expired = self.expire_after is not None and self.expire_after < len(lines)
         batch.update(status="expired" if expired else "completed", request_counts=counts)
-        self.expire_after = None
         for rows, where in ((done[::-1], "output_file_id"), (failed, "error_file_id")):  # order is not promised
             if rows:
                 batch[where] = self._store(b"".join(json.dumps(row).encode() + b"\n" for row in rows))

@@ -32,6 +32,8 @@ class Faults(BaseModel):
     invalid_json: Share = Field(0.0, description="200 with a body that is no JSON.")
     dropped: Share = Field(0.0, description="The connection is closed without an answer.")
     length: Share = Field(0.0, description="Half the text, with finish_reason `length`.")
+    batch_expired: Share = Field(0.0, description="Lines of a batch that are not done in time.")
+    batch_polls: int = Field(2, ge=0, description="Looks at a batch before it is over.")
     retry_after_s: float = Field(1.0, ge=0, description="Sent with `rate_limited`.")
     stall_s: float = Field(600.0, ge=0)
     latency_s: float = Field(0.0, ge=0, description="Service time of every request.")
@@ -45,3 +47,7 @@ class Faults(BaseModel):
             if point < 0:
                 return kind
         return None
+
+    def expires(self, content: str, attempt: int) -> bool:
+        """Whether a line of a batch is not done in time."""
+        return random.Random(f"{self.seed}/batch/{content}/{attempt}").random() < self.batch_expired

@@ -53,7 +53,7 @@ class TeacherServer:
         self._first = self._last = 0.0  # when the first request came and the last answer left
         self._counts: Counter[str] = Counter()
         self._faulted: Counter[str] = Counter()
-        self._batches = BatchRoutes(self._work_off)
+        self._batches = BatchRoutes(self._work_off, faults.batch_polls)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Route one request."""
@@ -122,11 +122,14 @@ class TeacherServer:
         self._counts["prompt_tokens"] += usage["prompt_tokens"]
         self._counts["completion_tokens"] += usage["completion_tokens"]
 
-    def _work_off(self, body: dict[str, Any], url: str) -> HttpResponse:
+    def _work_off(self, body: dict[str, Any], url: str) -> HttpResponse | None:
         """One line of a batch, faults included; stalls and broken connections become a 500 there."""
         content = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         self._counts["received"] += 1
         self._attempts[content] += 1
+        if self._faults.expires(content, self._attempts[content]):
+            self._faulted["batch_expired"] += 1
+            return None
         fault = self._faults.draw(content, self._attempts[content])
         if fault in ("stall", "truncated", "invalid_json", "dropped"):
             fault = "server_error"
