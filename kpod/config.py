@@ -391,6 +391,8 @@ class Distill(ModelStage):
     max_grad_norm: float = Field(1.0, gt=0)
     adapter: Annotated[Full | Lora, Field(discriminator="kind")] = Full()
     dropout: Fraction = Field(0.0, description="Dropout of the student itself while it trains.")
+    packing: bool = operational(False, "Join the rows of a forward pass instead of padding them (decoder-only).")
+    processes: int = operational(1, "Processes on this machine that train together, one a GPU.", ge=1)
     gradient_checkpointing: bool = operational(False, "Recompute activations: less memory, about a third slower.")
     checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
     seed: int = 0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GPT2Config, GraniteConfig, PreTrainedModel
 
-from kpod.distill.batches import collate, epoch_batches, target_logits
+from kpod.distill.batches import check_packing, collate, epoch_batches, target_logits
 from kpod.distill.examples import Example
 from kpod.distill.loss import weighted_nll
 from kpod.errors import DataError, ModelError
@@ -67,6 +67,27 @@ def test_selected_logits_equal_a_plain_forward_and_padding_does_not_matter(name:
         expected = torch.cat([full_logits(model, e)[skip:] for e, skip in zip(examples, given_tokens, strict=True)])
     assert found.shape == (sum(len(e.target) for e in examples) - sum(given_tokens), VOCABULARY)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", *SCALED])
+def test_packed_rows_equal_padded_rows(name: str) -> None:
+    model = STUDENTS[name]() if name in STUDENTS else scaled(name)
+    examples, skip = rows(5), [0, 3, 1, 0, 2]
+    packed, padded = (collate(examples, skip, pad=0, decoder_start=None, packing=p) for p in (True, False))
+    assert packed.inputs["input_ids"].numel() == sum(example.tokens - 1 for example in examples)
+    found, expected = (weighted_nll(target_logits(model, b), b.labels, b.weights, 9) for b in (packed, padded))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    check_packing(model, examples, pad=0, decoder_start=None)
+
+
+def test_a_model_that_mixes_packed_rows_is_refused() -> None:
+    model = STUDENTS["llama"]()
+    forward = model.forward
+    model.forward = lambda position_ids=None, **inputs: forward(**inputs)
+    with pytest.raises(ModelError, match="mixes packed rows"):
+        check_packing(model, rows(5), pad=0, decoder_start=None)
+    with pytest.raises(ModelError, match="encoder-decoder cannot be packed"):
+        check_packing(STUDENTS["t5"](), rows(5), pad=0, decoder_start=0)
 
 
 @pytest.mark.parametrize("student", STUDENTS)

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from kpod.distill.examples import Example
@@ -44,17 +46,24 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
-def collate(rows: Sequence[Example], given: Sequence[int], pad: int, decoder_start: int | None) -> Batch:
+def collate(
+    rows: Sequence[Example], given: Sequence[int], pad: int, decoder_start: int | None, packing: bool = False
+) -> Batch:
     """Pad `rows` on the right; the first `given[i]` target tokens of row i are input without a label.
 
     `decoder_start` None: one sequence, prompt and target, for a decoder-only model. Else the prompt goes to the
-    encoder and the target, shifted here once, to the decoder.
+    encoder and the target, shifted here once, to the decoder. `packing` (decoder-only) joins the rows to one without
+    padding; positions that start anew tell the model where a row begins, and nothing sees another row.
     """
     if decoder_start is None:
         # The last token predicts nothing. No attention mask: under a causal mask nothing sees the padding behind it.
         sequences = [np.concatenate([row.prompt, row.target[:-1]]) for row in rows]
         first = [len(row.prompt) - 1 for row in rows]
-        inputs = {"input_ids": _padded(sequences, pad)}
+        if packing:
+            restarting = np.concatenate([np.arange(len(sequence)) for sequence in sequences])
+            inputs = {"input_ids": _padded([np.concatenate(sequences)], pad), "position_ids": _padded([restarting], 0)}
+        else:
+            inputs = {"input_ids": _padded(sequences, pad)}
     else:
         sequences = [np.concatenate([[decoder_start], row.target[:-1]]) for row in rows]
         first = [0] * len(rows)
@@ -63,10 +72,11 @@ def collate(rows: Sequence[Example], given: Sequence[int], pad: int, decoder_sta
             "attention_mask": _padded([np.ones(len(row.prompt)) for row in rows], 0),
             "decoder_input_ids": _padded(sequences, pad),
         }
-    columns = max(map(len, sequences))
+    lengths = np.array([len(sequence) for sequence in sequences])
+    starts = np.cumsum(lengths) - lengths if packing else lengths.max() * np.arange(len(rows))
     positions = [
-        np.arange(skip, len(row.target)) + begin + columns * number
-        for number, (row, skip, begin) in enumerate(zip(rows, given, first, strict=True))
+        start + begin + np.arange(skip, len(row.target))
+        for start, begin, skip, row in zip(starts, first, given, rows, strict=True)
     ]
     labels = [row.target[skip:] for row, skip in zip(rows, given, strict=True)]
     weights = [row.weight[skip:] for row, skip in zip(rows, given, strict=True)]
@@ -78,22 +88,38 @@ def collate(rows: Sequence[Example], given: Sequence[int], pad: int, decoder_sta
     )
 
 
-def target_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+def target_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """Logits [n, V] at the trained positions only; those of the prompt and of given steps are never computed.
 
-    The hidden states are picked in front of the output layer inside the model's own forward, so whatever a model
-    does before and after that layer (scaling, soft caps) stays in force. Raises ModelError for a model whose
-    forward does not go through its output layer.
+    `model` is a language model, or DistributedDataParallel around one. The hidden states are picked in front of the
+    output layer inside the model's own forward, so whatever a model does before and after that layer (scaling, soft
+    caps) stays in force. Raises ModelError for a model whose forward does not go through its output layer.
     """
-    with _in_front_of_head(model, batch.positions):
+    plain = model.module if isinstance(model, DistributedDataParallel) else model
+    with _in_front_of_head(plain, batch.positions):
         logits: torch.Tensor = model(**batch.inputs, use_cache=False).logits
     if logits.shape[:-1] != batch.labels.shape:
-        raise ModelError(f"{type(model).__name__} does not use its output embeddings in the usual way: not supported")
+        raise ModelError(f"{type(plain).__name__} does not use its output embeddings in the usual way: not supported")
     return logits
 
 
+def check_packing(model: PreTrainedModel, rows: Sequence[Example], pad: int, decoder_start: int | None) -> None:
+    """Raise ModelError if `model` lets packed rows see each other, as seen on the two shortest rows."""
+    if decoder_start is not None:
+        raise ModelError("distill.packing: an encoder-decoder cannot be packed; switch it off")
+    pair = sorted(rows, key=lambda row: row.tokens)[:2]
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        packed, padded = (
+            target_logits(model, collate(pair, [0] * len(pair), pad, None, packing).to(device)).float()
+            for packing in (True, False)
+        )
+    if not torch.allclose(packed, padded, rtol=1e-2, atol=1e-2 * float(padded.std())):
+        raise ModelError(f"distill.packing: {type(model).__name__} mixes packed rows; switch it off")
+
+
 @contextmanager
-def _in_front_of_head(model: PreTrainedModel, positions: torch.Tensor) -> Iterator[None]:
+def _in_front_of_head(model: Any, positions: torch.Tensor) -> Iterator[None]:
     head = model.get_output_embeddings()
     if head is None:
         raise ModelError(f"{type(model).__name__} has no output embeddings: it is not a language model")

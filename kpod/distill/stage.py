@@ -6,7 +6,9 @@ from pathlib import Path
 from kpod import models, observe, schemas
 from kpod.config import Distill
 from kpod.distill.examples import build, read_weights, reject
+from kpod.distill.launch import launch
 from kpod.distill.plan import read_plan
+from kpod.distill.ranks import ranks
 from kpod.distill.trainer import nothing_given, train
 from kpod.errors import DataError
 from kpod.sequences import read_rationales
@@ -17,8 +19,15 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
 
     Reads the folders of `questions`, `rationales`, `steps` and `base`; of `weights` with `token_weights`, of
     `curriculum` with `progressive`. A rationale that is too long, has no weights or is missing in the curriculum
-    goes to `quarantine.parquet` with the reason. Raises DataError if no rationale is left.
+    goes to `quarantine.parquet` with the reason. Raises DataError if no rationale is left. With several
+    `processes` the work is done by ranks of torchrun that are started and ended here.
     """
+    return launch(inputs, config, out_dir) if config.processes > 1 else distil(inputs, config, out_dir)
+
+
+def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
+    """`run` in this process, as one of its `ranks()`; the first of them writes."""
+    writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
     model, tokenizer = models.load(inputs["base"] / "student")
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
     weights = read_weights(inputs["weights"]) if config.token_weights else None
@@ -29,7 +38,7 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
             reject(example.key, "not in curriculum.parquet") for example in examples if example.key not in plan.steps
         ]
         examples = [example for example in examples if example.key in plan.steps]
-    if rejected:
+    if rejected and writes:
         observe.warning(f"distill: {len(rejected)} rationales cannot be used, see quarantine.parquet")
         schemas.write(out_dir / "quarantine.parquet", schemas.table(rejected, schemas.QUARANTINE))
     if not examples:
@@ -37,8 +46,9 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
     history = train(model, tokenizer, examples, config, plan.input_steps if plan else nothing_given, out_dir / "work")
     if plan and plan.difficulty:
         history = [{**row, "difficulty": plan.difficulty[row["epoch"]]} for row in history]
-    schemas.write(out_dir / "history.parquet", schemas.table(history, schemas.HISTORY))
-    models.save(model, tokenizer, out_dir / "student")
+    if writes:
+        schemas.write(out_dir / "history.parquet", schemas.table(history, schemas.HISTORY))
+        models.save(model, tokenizer, out_dir / "student")
     return {
         "loss": history[-1]["loss"],
         "target_tokens": history[-1]["tokens"],

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from kpod import models, observe
 from kpod.config import Distill
 from kpod.distill import checkpoint
 from kpod.distill.adapter import trainable
-from kpod.distill.batches import collate, epoch_batches, target_logits
+from kpod.distill.batches import check_packing, collate, epoch_batches, target_logits
 from kpod.distill.examples import Example, Key
 from kpod.distill.loss import weighted_nll
 from kpod.distill.optimizer import adamw, learning_rate
+from kpod.distill.ranks import ranks
 from kpod.errors import DataError, ModelError
 
 InputSteps = Callable[[int, Key], int]  # (epoch, key) -> number of leading steps that are input, c_i(t)
@@ -80,6 +82,10 @@ class _Run:
         self.optimizer = adamw(parameters, config)
         found = checkpoint.restore(work, fingerprint, parameters, self.optimizer)
         self.position = found or checkpoint.Position()
+        self.ranks = ranks()
+        if config.packing:
+            check_packing(model, rows, self.pad, self.start)
+        self.wrapped = self.ranks.wrap(model)
         self.saved = time.monotonic()
         self.saving = config.checkpoint_seconds  # what the last checkpoint took; before the first, as long as can be
 
@@ -104,17 +110,10 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         # Dropout masks follow from the step, so a resumed run draws the same ones.
-        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, position.step]).generate_state(1)[0]))
+        seeds = np.random.SeedSequence([self.config.seed, position.step, self.ranks.rank])
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
         tokens = int((self.targets[chosen] - given[chosen]).sum())
-        loss = torch.zeros((), device=self.device)
-        for first in range(0, len(chosen), self.config.micro_batch):
-            micro = chosen[first : first + self.config.micro_batch]
-            rows, skip = [self.rows[i] for i in micro], [int(given[i]) for i in micro]
-            batch = collate(rows, skip, self.pad, self.start).to(self.device)
-            with models.autocast(self.config.precision):
-                part = weighted_nll(target_logits(self.model, batch), batch.labels, batch.weights, tokens)
-            part.backward()
-            loss += part.detach()
+        loss = self.ranks.total(self.gradients(chosen, given, tokens))
         if not torch.isfinite(loss):
             raise ModelError(f"the loss is {loss.item()} at step {position.step}: lower distill.lr")
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
@@ -124,9 +123,32 @@ class _Run:
         position.tokens += tokens
         figures = {"loss": loss.item(), "lr": rate, "tokens": position.tokens}
         position.history.append({"epoch": epoch, "step": position.step, **figures, "difficulty": None})
-        observe.metrics({**figures, "epoch": epoch, "grad_norm": norm.item()}, position.step)
+        if self.ranks.writes:
+            observe.metrics({**figures, "epoch": epoch, "grad_norm": norm.item()}, position.step)
+
+    def gradients(self, chosen: np.ndarray, given: np.ndarray, tokens: int) -> torch.Tensor:
+        """Add this rank's part of the gradients of Eq. 15 over `tokens` target tokens; returns its part of the loss."""
+        mine = self.ranks.share(chosen)
+        # A rank without rows takes part in the exchange of gradients with one that counts nothing.
+        counts = 1 if len(mine) else 0
+        mine = mine if len(mine) else chosen[:1]
+        loss = torch.zeros((), device=self.device)
+        for first in range(0, len(mine), self.config.micro_batch):
+            micro = mine[first : first + self.config.micro_batch]
+            rows, skip = [self.rows[i] for i in micro], [int(given[i]) for i in micro]
+            batch = collate(rows, skip, self.pad, self.start, self.config.packing).to(self.device)
+            last = first + self.config.micro_batch >= len(mine)
+            with nullcontext() if last else self.ranks.apart(self.wrapped):
+                with models.autocast(self.config.precision):
+                    logits = target_logits(self.wrapped, batch)
+                    part = weighted_nll(logits, batch.labels, counts * batch.weights, tokens)
+                (part * self.ranks.world).backward()  # gradients are averaged over the ranks
+            loss += part.detach()
+        return loss
 
     def maybe_save(self, last_of_epoch: bool) -> None:
+        if not self.ranks.writes:
+            return
         worked = time.monotonic() - self.saved
         # At the end of an epoch too, where a checkpoint costs little beside the work since the last one.
         if worked >= self.config.checkpoint_seconds or (last_of_epoch and worked >= 20 * self.saving):

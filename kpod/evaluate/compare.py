@@ -1,6 +1,8 @@
 """Two students on the same questions: paired, never by position."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +11,19 @@ from kpod.errors import DataError
 from kpod.evaluate.statistics import mcnemar_exact, paired_bootstrap
 
 Question = tuple[str, str, str]  # dataset, split, question_id
+SHOWN = 3  # flips a set and direction that the Markdown shows with their completions
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A question that one student gets right and the other wrong."""
+
+    question_id: str
+    answer: str
+    predicted_a: str | None
+    predicted_b: str | None
+    completion_a: str
+    completion_b: str
 
 
 @dataclass(frozen=True)
@@ -20,11 +35,19 @@ class SetComparison:
     questions: int
     correct_a: int
     correct_b: int
-    only_a: tuple[str, ...]  # ids that only `a` gets right
-    only_b: tuple[str, ...]
+    only_a: tuple[Flip, ...]  # questions that only `a` gets right
+    only_b: tuple[Flip, ...]
     low: float
     high: float
     p_value: float  # exact McNemar
+
+    @property
+    def accuracy_a(self) -> float:
+        return self.correct_a / self.questions
+
+    @property
+    def accuracy_b(self) -> float:
+        return self.correct_b / self.questions
 
 
 @dataclass(frozen=True)
@@ -34,53 +57,88 @@ class Comparison:
     sets: tuple[SetComparison, ...]
 
     def to_markdown(self) -> str:
-        """The comparison as a table, with the first ids that flipped."""
+        """The comparison as a table, and the first questions that flipped with both completions."""
         lines = [
-            "| set | questions | A | B | B - A | 95% | p | only A | only B |",
+            "| set | questions | A | B | B - A | 95% | p (McNemar) | only A | only B |",
             "|---|---|---|---|---|---|---|---|---|",
         ]
         for one in self.sets:
-            a, b = one.correct_a / one.questions, one.correct_b / one.questions
             lines.append(
-                f"| {one.dataset} {one.split} | {one.questions} | {a:.1%} | {b:.1%} | {100 * (b - a):+.1f} |"
-                f" {100 * one.low:+.1f} to {100 * one.high:+.1f} | {one.p_value:.3g} | {_ids(one.only_a)} |"
-                f" {_ids(one.only_b)} |"
+                f"| {one.dataset} {one.split} | {one.questions} | {one.accuracy_a:.1%} | {one.accuracy_b:.1%} |"
+                f" {100 * (one.accuracy_b - one.accuracy_a):+.1f} | {100 * one.low:+.1f} to {100 * one.high:+.1f} |"
+                f" {one.p_value:.3g} | {len(one.only_a)} | {len(one.only_b)} |"
             )
+        for one in self.sets:
+            for name, flips in (("A", one.only_a), ("B", one.only_b)):
+                lines += _flips(f"{one.dataset} {one.split}: only {name} is right", flips)
         return "\n".join(lines)
 
 
 def compare(a: pa.Table, b: pa.Table) -> Comparison:
-    """Compare two tables of `schemas.PREDICTIONS`. Raises DataError if they do not hold the same questions."""
-    first, second = _by_question(a), _by_question(b)
-    if first.keys() != second.keys():
-        missing = len(first.keys() ^ second.keys())
-        raise DataError(f"the two runs did not answer the same questions ({missing} differ): nothing to compare")
+    """Compare two tables of `schemas.PREDICTIONS`.
+
+    Raises DataError if they do not hold the same questions with the same gold answers, or hold one twice.
+    """
+    first, second = _by_question(a, "A"), _by_question(b, "B")
+    if not first or first.keys() != second.keys():
+        only = f"{len(first.keys() - second.keys())} only in A, {len(second.keys() - first.keys())} only in B"
+        raise DataError(f"the two runs did not answer the same questions ({only}): evaluate both on one set")
+    if other := [question for question in first if first[question]["answer"] != second[question]["answer"]]:
+        raise DataError(f"{len(other)} questions have another gold answer in B, the first is {'/'.join(other[0])}")
     sets: dict[tuple[str, str], list[Question]] = {}
     for question in first:
         sets.setdefault(question[:2], []).append(question)
     return Comparison(tuple(_compare(first, second, questions) for questions in sets.values()))
 
 
-def _compare(a: dict[Question, bool], b: dict[Question, bool], questions: list[Question]) -> SetComparison:
-    right_a = np.array([a[question] for question in questions])
-    right_b = np.array([b[question] for question in questions])
-    only_a = tuple(q[2] for q in questions if a[q] and not b[q])
-    only_b = tuple(q[2] for q in questions if b[q] and not a[q])
+def _compare(
+    a: dict[Question, dict[str, Any]], b: dict[Question, dict[str, Any]], questions: list[Question]
+) -> SetComparison:
+    right_a = np.array([a[question]["correct"] for question in questions])
+    right_b = np.array([b[question]["correct"] for question in questions])
+    flips = [_flip(a[question], b[question]) for question in questions]
+    only_a = tuple(flips[i] for i in np.flatnonzero(right_a & ~right_b))
+    only_b = tuple(flips[i] for i in np.flatnonzero(right_b & ~right_a))
     low, high = paired_bootstrap(right_a, right_b)
     dataset, split, _ = questions[0]
     return SetComparison(
-        dataset, split, len(questions), int(right_a.sum()), int(right_b.sum()), only_a, only_b, low, high,
-        mcnemar_exact(len(only_a), len(only_b)),
-    )  # fmt: skip
+        dataset=dataset,
+        split=split,
+        questions=len(questions),
+        correct_a=int(right_a.sum()),
+        correct_b=int(right_b.sum()),
+        only_a=only_a,
+        only_b=only_b,
+        low=low,
+        high=high,
+        p_value=mcnemar_exact(len(only_a), len(only_b)),
+    )
 
 
-def _by_question(table: pa.Table) -> dict[Question, bool]:
-    rows = table.select(["dataset", "split", "question_id", "correct"]).to_pylist()
-    found = {(row["dataset"], row["split"], row["question_id"]): row["correct"] for row in rows}
+def _flip(a: dict[str, Any], b: dict[str, Any]) -> Flip:
+    return Flip(a["question_id"], a["answer"], a["predicted"], b["predicted"], a["completion"], b["completion"])
+
+
+def _by_question(table: pa.Table, name: str) -> dict[Question, dict[str, Any]]:
+    rows = table.to_pylist()
+    found = {(row["dataset"], row["split"], row["question_id"]): row for row in rows}
     if len(found) != len(rows):
-        raise DataError("predictions hold a question twice: restore or recompute them")
+        raise DataError(f"{name} holds {len(rows) - len(found)} questions twice: restore or recompute its predictions")
     return found
 
 
-def _ids(ids: tuple[str, ...]) -> str:
-    return f"{len(ids)}" + (f" ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})" if ids else "")
+def _flips(title: str, flips: Sequence[Flip]) -> list[str]:
+    if not flips:
+        return []
+    lines = ["", f"**{title}** ({len(flips)}{f', the first {SHOWN}' if len(flips) > SHOWN else ''})", ""]
+    for flip in flips[:SHOWN]:
+        lines.append(f"- `{flip.question_id}`, gold {flip.answer}")
+        lines.append(f"  - A said {flip.predicted_a or 'nothing'}: {_short(flip.completion_a)}")
+        lines.append(f"  - B said {flip.predicted_b or 'nothing'}: {_short(flip.completion_b)}")
+    return lines
+
+
+def _short(text: str, longest: int = 300) -> str:
+    """One line; what is cut is the beginning, since the answer stands at the end."""
+    text = " ".join(text.split())
+    return text if len(text) <= longest else f"... {text[-longest:]}"

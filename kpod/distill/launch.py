@@ -1,0 +1,79 @@
+"""Run the stage in several processes: start torchrun, pass on what its first rank reports, leave no process behind."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from kpod import errors, observe
+from kpod.config import Distill
+
+MARK = "kpod-event:"  # in front of what a rank reports, on its stdout
+
+
+def launch(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
+    """`stage.run` with `config.processes` ranks on this machine; returns its figures and raises its KpodError.
+
+    The processes die with this one, however it ends. Raises ModelError if a rank dies without a word.
+    """
+    work = out_dir / "work"
+    work.mkdir(exist_ok=True)
+    job = work / "job.json"
+    folders = {name: str(folder) for name, folder in inputs.items()}
+    job.write_text(json.dumps({"inputs": folders, "out_dir": str(out_dir), "config": config.model_dump(mode="json")}))
+    threads = str(max(1, (os.cpu_count() or 1) // config.processes))
+    # The ranks' own progress bars never show: the one here does.
+    environment = {"OMP_NUM_THREADS": threads, **os.environ, "TQDM_DELAY": "1e9"}
+    command = [sys.executable, "-m", "kpod.distill.worker", "--processes", str(config.processes), str(job)]
+    agent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603
+    try:
+        return _followed(agent)
+    finally:
+        agent.terminate()  # torchrun ends its ranks; if it cannot, they end themselves when it is killed
+        try:
+            agent.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            agent.kill()
+            agent.wait()
+
+
+def _followed(agent: subprocess.Popen[str]) -> dict[str, float]:
+    """Pass events on until the agent closes its output."""
+    figures: dict[str, float] | None = None
+    failure: errors.KpodError | None = None
+    with ExitStack() as stack:
+        bar: observe.Progress | None = None
+        done = 0.0
+        for line in agent.stdout or ():
+            if not line.startswith(MARK):
+                print(line, end="", file=sys.stderr)
+                continue
+            event: dict[str, Any] = json.loads(line.removeprefix(MARK))
+            match event.pop("kind"):
+                case "metrics":
+                    observe.metrics(event["values"], event["step"])
+                case "warning":
+                    observe.warning(event["message"])
+                case "progress":
+                    if bar is None:
+                        bar = stack.enter_context(observe.progress(event["description"], event["total"], unit="tok"))
+                    bar.advance(event["done"] - done)
+                    done = event["done"]
+                case "figures":
+                    figures = event["values"]
+                case "failure":
+                    failure = getattr(errors, event["error"])(event["message"])
+    if failure is not None:
+        raise failure
+    if figures is None:
+        raise errors.ModelError("a training process died: see its last lines above")
+    return figures
+
+
+def tell(kind: str, **event: Any) -> None:
+    """Report from a rank to the process that launched it."""
+    print(MARK + json.dumps({"kind": kind, **event}), flush=True)

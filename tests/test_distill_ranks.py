@@ -1,0 +1,112 @@
+"""Real torchrun processes over gloo; see test_distill_stage for the files they read."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from test_distill_stage import CONFIG, inputs  # noqa: F401
+
+from kpod import models, observe, schemas
+from kpod.distill.ranks import Ranks
+from kpod.distill.stage import run
+from kpod.errors import DataError
+
+TWO = CONFIG.model_copy(update={"processes": 2})
+
+
+class Told:
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.done = 0.0
+
+    def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None:
+        self.done = done / total
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        self.losses.append(values["loss"])
+
+    def warning(self, message: str) -> None: ...
+
+
+def processes_with(marker: str) -> list[int]:
+    """Other processes with `marker` in their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().decode()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if marker in command and int(folder.name) != os.getpid():
+            found.append(int(folder.name))
+    return found
+
+
+def test_a_share_of_each_batch() -> None:
+    ranks = Ranks()
+    assert (ranks.world, ranks.rank, ranks.writes) == (1, 0, True)
+    ranks.world = 3
+    shares = []
+    for ranks.rank in range(3):
+        shares.append(list(ranks.share(torch.arange(4).numpy())))
+    assert shares == [[0, 3], [1], [2]]
+
+
+def test_two_processes_equal_one(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
+    # Three rows in batches of two: in the second step of an epoch one of the ranks has no row.
+    told = Told()
+    (tmp_path / "two").mkdir()
+    with observe.observing(told):
+        both = run(inputs, TWO, tmp_path / "two")
+    one = run(inputs, CONFIG, inputs["out"])
+    assert both == pytest.approx(one, rel=1e-4)
+    assert len(told.losses) == 4
+    assert told.done == 1
+    ours, theirs = (models.load(folder / "student")[0].state_dict() for folder in (inputs["out"], tmp_path / "two"))
+    for name, value in ours.items():
+        torch.testing.assert_close(theirs[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_errors_come_back_as_what_they_are(inputs: dict[str, Path]) -> None:  # noqa: F811
+    with pytest.raises(DataError, match="no rationale can be trained on"):
+        run(inputs, TWO.model_copy(update={"max_tokens": 8}), inputs["out"])
+
+
+def test_a_killed_launcher_leaves_no_process_and_its_work_is_taken_up(
+    inputs: dict[str, Path],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    config = TWO.model_copy(update={"checkpoint_seconds": 1e-9})
+    told = {name: str(folder) for name, folder in inputs.items()}
+    code = f"""
+from pathlib import Path
+from kpod.config import Distill
+from kpod.distill.stage import run
+inputs = {{name: Path(folder) for name, folder in {told!r}.items()}}
+run(inputs, Distill.model_validate_json({config.model_dump_json()!r}), inputs["out"])
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    work = inputs["out"] / "work"
+    while not list(work.glob("checkpoint-*")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    job = str(work / "job.json")
+    assert len(processes_with(job)) >= 2
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 20
+    while processes_with(job):
+        assert time.monotonic() < deadline, "processes were left behind"
+        time.sleep(0.05)
+    # One process goes on where two stopped.
+    done = schemas.read(next(work.glob("checkpoint-*")) / "history.parquet", schemas.HISTORY).to_pylist()
+    told_later = Told()
+    with observe.observing(told_later):
+        run(inputs, CONFIG, inputs["out"])
+    history = schemas.read(inputs["out"] / "history.parquet", schemas.HISTORY).to_pylist()
+    assert [row["loss"] for row in history[: len(done)]] == [row["loss"] for row in done]
+    assert len(told_later.losses) == len(history) - len(done)
