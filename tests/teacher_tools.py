@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from kpod import schemas
 from kpod.config import OpenAIEndpoint, Teacher
+from kpod.teacher.http import HttpResponse
+from kpod.teacher.server import TeacherServer
 from kpod.teacher.stage import run
 
 
@@ -63,7 +66,7 @@ def teacher(url: str, **settings: Any) -> Teacher:
 def execute(tmp_path: Path, config: Teacher, questions: list[dict[str, Any]]) -> tuple[dict[str, float], list[Any]]:
     """Run the stage; returns the metrics and the rows of rationales.parquet."""
     out = tmp_path / "out"
-    out.mkdir(exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     metrics = run(write(tmp_path / "questions", questions), config, out)
     return metrics, table(out)
 
@@ -71,6 +74,16 @@ def execute(tmp_path: Path, config: Teacher, questions: list[dict[str, Any]]) ->
 def table(out: Path) -> list[dict[str, Any]]:
     """The rows of rationales.parquet."""
     return pq.read_table(out / "rationales.parquet").to_pylist()
+
+
+def interfere(patch: pytest.MonkeyPatch, say: Callable[[TeacherServer, dict[str, Any]], HttpResponse | None]) -> None:
+    """Let `say` answer requests of the local servers by body; None leaves the answer to the server."""
+    real = TeacherServer._finish
+
+    def finish(self: TeacherServer, body: dict[str, Any], *rest: Any) -> HttpResponse:
+        return say(self, body) or real(self, body, *rest)
+
+    patch.setattr(TeacherServer, "_finish", finish)
 
 
 def stats(url: str) -> dict[str, Any]:

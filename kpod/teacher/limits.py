@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 WINDOW_SECONDS = 60.0
 BURST_SECONDS = 1.0  # what may leave at once; a full minute's worth would double the rate in the first minute
+ROUNDING = 1e-9
 
 
 class Bucket:
@@ -22,7 +23,8 @@ class Bucket:
         now = self._clock()
         self._level = min(self._most, self._level + (now - self._then) * self._rate)
         self._then = now
-        return max(0.0, (min(1.0, self._most) - self._level) / self._rate)
+        missing = min(1.0, self._most) - self._level
+        return missing / self._rate if missing > ROUNDING else 0.0
 
     def take(self, amount: float) -> None:
         """Take `amount`; a negative amount gives back."""
