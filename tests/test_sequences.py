@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from kpod.sequences import answer_ids, prompt_ids, rationale_ids, read_rationales, token_spans
 from kpod.steps import spans, split
-from tests.weighting_tiny import FAMILIES, llama, question, rationale, world
+from weighting_tiny import FAMILIES, llama, question, rationale, world
 
 TOKENIZERS = {name: build() for name, build in FAMILIES.items()}
 PIECES = st.sampled_from(
@@ -61,7 +61,7 @@ def test_every_token_has_one_step_and_steps_follow_one_another(family: str, text
 def test_bytes_cover_every_step(text: str) -> None:
     """A byte-level tokenizer drops nothing, so a step without a token would be a fault of the alignment."""
     found = places(text)
-    [(ids, step)] = rationale_ids(TOKENIZERS["byte_bpe"], [text], [found])
+    [(_, step)] = rationale_ids(TOKENIZERS["byte_bpe"], [text], [found])
     # A token may start in one step and hold the whole next one: only pieces of letters or digits must have their own.
     alone = {k for k, (a, b) in enumerate(found) if any(c.isascii() and c.isalnum() for c in text[a:b])}
     assert alone <= set(step.tolist())
