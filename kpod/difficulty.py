@@ -90,7 +90,7 @@ def token_losses(
                 count += 1
             rows = order[first : first + count]
             batch = collate(rows, [0] * count, pad, start).to(device)
-            logits = target_logits(model, batch).float()  # type: ignore[arg-type]
+            logits = target_logits(model, batch).float()
             nll = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none").double().cpu().numpy()
             at = 0
             for row in rows:

@@ -17,6 +17,9 @@ from kpod import schemas
 from kpod.prompt import answer_text, prompt
 from kpod.steps import token_steps
 
+# A teacher that writes "</s>" must not end the student's sentence: special tokens in a text are plain characters.
+_AS_TEXT = {"split_special_tokens": True}
+
 
 @dataclass(frozen=True)
 class Rationale:
@@ -67,12 +70,12 @@ def _rows(path: Path, schema: Any) -> list[dict[str, Any]]:
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, choices: Sequence[str] | None = None) -> list[int]:
     """Ids of the prompt, with the special tokens that the tokenizer puts around an input (BOS, T5's EOS)."""
-    return tokenizer(prompt(question, choices))["input_ids"]
+    return tokenizer(prompt(question, choices), **_AS_TEXT)["input_ids"]
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
     """Ids of ` Therefore, the answer is <answer>.` and EOS."""
-    return [*tokenizer(answer_text(answer), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    return [*tokenizer(answer_text(answer), add_special_tokens=False, **_AS_TEXT)["input_ids"], tokenizer.eos_token_id]
 
 
 def rationale_ids(
@@ -96,7 +99,7 @@ def token_spans(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> lis
     if not texts:
         return []
     spaced = [f" {text}" for text in texts]
-    encoded = tokenizer(spaced, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
+    encoded = tokenizer(spaced, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, **_AS_TEXT)
     result = []
     for row, text in enumerate(spaced):
         ids = encoded["input_ids"][row]

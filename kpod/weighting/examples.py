@@ -17,7 +17,7 @@ from kpod.sequences import Rationale, answer_ids, prompt_ids, rationale_ids, rea
 Quarantined = tuple[tuple[str, int], str]  # key, reason
 
 # A closing statement that a teacher left in the rationale: the predictor must not see it, it holds the answer.
-_CLOSING = re.compile(r"(?:\b(?:therefore|thus|so|hence),?\s+)?\bthe\s+(?:final\s+)?answer\s+is\b[^\n]*\s*\Z", re.I)
+_CLOSING = re.compile(r"\s*(?:\b(?:therefore|thus|so|hence),?\s+)?\bthe\s+(?:final\s+)?answer\s+is\b[^\n]*\s*\Z", re.I)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,134 @@
+"""Tokens and steps: every token has one step, whatever the text and the tokenizer's family."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from kpod.sequences import answer_ids, prompt_ids, rationale_ids, read_rationales, token_spans
+from kpod.steps import spans, split
+from weighting_tiny import FAMILIES, llama, question, rationale, world
+
+TOKENIZERS = {name: build() for name, build in FAMILIES.items()}
+PIECES = st.sampled_from(
+    [
+        ". ",
+        "3.50",
+        "\n",
+        " = ",
+        "Tom",
+        "é",
+        "e\u0301",
+        "数は7。",
+        "🙂",
+        "👩‍👧",
+        "\u00a0",
+        "\u200b",
+        "...",
+        " ",
+        "x",
+        "½",
+        "ﬁ",
+        "\r\n",
+    ]
+)
+TEXTS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=20).map("".join))
+
+
+def places(text: str) -> list[tuple[int, int]]:
+    return [(int(a), int(b)) for a, b in spans(split(text))]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=250, deadline=None)
+@given(text=TEXTS)
+def test_every_token_has_one_step_and_steps_follow_one_another(family: str, text: str) -> None:
+    found = places(text)
+    [(ids, step)] = rationale_ids(TOKENIZERS[family], [text], [found])
+    assert ids.dtype == step.dtype == np.int32
+    assert ids.shape == step.shape
+    assert (np.diff(step) >= 0).all()
+    if found and len(step):
+        assert step[0] >= 0
+        assert step[-1] < len(found)
+
+
+@settings(max_examples=250, deadline=None)
+@given(text=TEXTS)
+def test_bytes_cover_every_step(text: str) -> None:
+    """A byte-level tokenizer drops nothing, so a step without a token would be a fault of the alignment."""
+    found = places(text)
+    [(_, step)] = rationale_ids(TOKENIZERS["byte_bpe"], [text], [found])
+    # A token may start in one step and hold the whole next one: only pieces of letters or digits must have their own.
+    alone = {k for k, (a, b) in enumerate(found) if any(c.isascii() and c.isalnum() for c in text[a:b])}
+    assert alone <= set(step.tolist())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_token_belongs_to_the_step_it_starts_in(family: str) -> None:
+    text = "Tom has 3 apples. Tom has 3 + 4 = 7 apples.\nAnna owns 12."
+    [(ids, step)] = rationale_ids(TOKENIZERS[family], [text], [places(text)])
+    words = [TOKENIZERS[family].decode(ids[step == k]).lower().replace("<unk>", "") for k in range(3)]  # the new line
+    letters = ["".join(word.split()) for word in words]
+    assert letters == ["tomhas3apples.", "tomhas3+4=7apples.", "annaowns12."]
+
+
+class WithoutOffsets(PreTrainedTokenizerFast):
+    """A tokenizer as the slow ones are: ids, and no idea where they come from."""
+
+    is_fast = False
+
+    def __call__(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        assert not kwargs.get("return_offsets_mapping")
+        return super().__call__(*args, **kwargs)
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text(alphabet=st.characters(max_codepoint=0x7E, min_codepoint=0x20), max_size=60))
+def test_without_offsets_the_decoded_prefixes_say_where_a_token_starts(text: str) -> None:
+    fast = TOKENIZERS["byte_bpe"]
+    slow = WithoutOffsets(tokenizer_object=fast.backend_tokenizer, pad_token="<pad>", eos_token="<eos>")
+    [(ids, mine)], [(expected, theirs)] = token_spans(slow, [text]), token_spans(fast, [text])
+    assert ids.tolist() == expected.tolist()
+    assert mine.tolist() == theirs.tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=TEXTS.filter(bool))
+def test_without_offsets_any_text_still_has_ordered_steps(text: str) -> None:
+    fast = TOKENIZERS["byte_bpe"]
+    slow = WithoutOffsets(tokenizer_object=fast.backend_tokenizer, pad_token="<pad>", eos_token="<eos>")
+    [(_, step)] = rationale_ids(slow, [text], [places(text)])
+    assert (np.diff(step) >= 0).all()
+    assert not len(step) or 0 <= step[0] <= step[-1] < len(places(text))
+
+
+def test_special_words_in_a_rationale_are_text() -> None:
+    """Else a teacher that writes <eos> would end the student's sentence in the middle."""
+    tokenizer = TOKENIZERS["byte_bpe"]
+    [(ids, _)] = token_spans(tokenizer, ["He wrote <eos> and <pad>."])
+    assert not {tokenizer.eos_token_id, tokenizer.pad_token_id} & set(ids.tolist())
+    assert tokenizer.eos_token_id not in prompt_ids(tokenizer, "What is <eos>?")
+    assert answer_ids(tokenizer, "<eos>").count(tokenizer.eos_token_id) == 1
+
+
+def test_stages_are_joined_by_key(tmp_path: Path) -> None:
+    asked = [question("b", "Second?", "2"), question("a", "First?", "1", ["x", "y"])]
+    texts = [
+        rationale("a", "One. Two.", sample=1),
+        rationale("b", "Three."),
+        rationale("a", "Four.", sample=0),
+        rationale("b", "Wrong.", sample=1, kept=False),
+        rationale("nobody", "Five."),
+    ]
+    inputs = world(tmp_path, asked, texts, llama(300))
+    found = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
+    assert {r.key: (r.text, r.question, r.answer, len(r.steps)) for r in found} == {
+        ("a", 0): ("Four.", "First?", "1", 1),
+        ("a", 1): ("One. Two.", "First?", "1", 2),
+        ("b", 0): ("Three.", "Second?", "2", 1),
+    }
+    assert found[[r.key for r in found].index(("a", 1))].choices == ("x", "y")

@@ -1,0 +1,174 @@
+"""Eq. 2-4, 6 and 7: the weighter, its masks, and what reaches it from either loss."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kpod.config import Weights
+from kpod.errors import ModelError
+from kpod.sequences import Rationale
+from kpod.weighting import network
+from kpod.weighting.batch import Batch, collate
+from kpod.weighting.build import build_predictor, build_weighter
+from kpod.weighting.examples import tokenise
+from kpod.weighting.loss import backward, losses
+from kpod.weighting.masks import mask
+from kpod.weighting.network import Weighter
+from kpod.weighting.predictor import Predictor
+from weighting_tiny import MODELS, byte_bpe
+
+TOKENIZER = byte_bpe()
+
+
+def setting(model: str = "llama", **settings: object) -> tuple[Batch, Weighter, torch.nn.Embedding, Predictor, Weights]:
+    config = Weights(heads=2, hidden=8, precision="fp32", **settings)  # type: ignore[arg-type]
+    student = MODELS[model](len(TOKENIZER))
+    predictor, _ = build_predictor(student, TOKENIZER, config)
+    texts = ["Tom has 3 apples. So 3 + 4 = 7.", "It is 12. Let us see. So 12 - 5 = 7 apples."]
+    examples, _ = tokenise(
+        [Rationale(f"q{i}", 0, "How many?", None, "7", t, ((0, 9), (9, len(t)))) for i, t in enumerate(texts)],
+        TOKENIZER,
+        512,
+    )
+    batch = collate(examples, config.prefixes, 0, 0, torch.device("cpu"))
+    embedding = student.get_input_embeddings()
+    return batch, build_weighter(embedding, config), embedding, predictor, config
+
+
+def test_padding_changes_no_weight() -> None:
+    weighter = Weighter(32, 8, 4)
+    torch.manual_seed(0)
+    raw = torch.randn(1, 9, 32)
+    alone = weighter(raw, torch.ones(1, 9, dtype=torch.bool))
+    padded = torch.cat([raw, torch.full((1, 5, 32), 7.0)], dim=1)
+    valid = torch.arange(14)[None] < 9
+    torch.testing.assert_close(weighter(padded, valid)[:, :9], alone, rtol=1e-5, atol=1e-6)
+    assert torch.isfinite(weighter(padded, valid)).all()
+
+
+def test_a_weight_depends_on_the_token_its_place_and_its_neighbours() -> None:
+    torch.manual_seed(0)
+    weighter = Weighter(32, 8, 4)
+    valid = torch.ones(1, 6, dtype=torch.bool)
+    raw = torch.randn(1, 1, 32).repeat(1, 6, 1)
+    assert weighter(raw, valid)[0].unique().numel() > 1  # the same token in several places
+    changed = raw.clone()
+    changed[0, 5] = torch.randn(32)
+    assert not torch.isclose(weighter(raw, valid)[0, 0], weighter(changed, valid)[0, 0], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_every_weight_starts_near_keep_whatever_the_scale_of_the_embedding(scale: float) -> None:
+    torch.manual_seed(0)
+    weighter = Weighter(64, 16, 4, keep=0.8)
+    weight = torch.sigmoid(weighter(torch.randn(4, 50, 64) * scale, torch.ones(4, 50, dtype=torch.bool)))
+    assert (weight - 0.8).abs().max() < 0.15
+
+
+def test_heads_must_divide_the_width() -> None:
+    with pytest.raises(ModelError, match="weights.heads is 5"):
+        Weighter(32, 8, 5)
+
+
+def test_a_saved_weighter_gives_the_same_weights(tmp_path: Path) -> None:
+    weighter, table = Weighter(32, 8, 4, keep=0.7), torch.randn(10, 32)
+    network.save(weighter, tmp_path / "a")
+    network.save(weighter, tmp_path / "b", table)
+    raw, valid = torch.randn(2, 5, 32), torch.ones(2, 5, dtype=torch.bool)
+    again, none = network.load(tmp_path / "a")
+    assert torch.equal(again(raw, valid), weighter(raw, valid))
+    assert none is None
+    assert torch.equal(network.load(tmp_path / "b")[1], table)  # type: ignore[arg-type]
+    (tmp_path / "a" / "weighter.json").unlink()
+    with pytest.raises(ModelError, match="rerun stage weights"):
+        network.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 3.0])
+def test_hard_masks_are_bernoulli_at_any_temperature(temperature: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for probability in (0.05, 0.5, 0.9):
+        logits = torch.full((40_000,), probability).logit()
+        drawn = mask(logits, torch.rand(40_000, generator=generator), temperature)
+        assert set(drawn.unique().tolist()) == {0.0, 1.0}
+        assert abs(float(drawn.mean()) - probability) < 0.01
+
+
+def test_the_gradient_of_a_hard_mask_is_that_of_the_soft_one() -> None:
+    uniform = torch.rand(50, generator=torch.Generator().manual_seed(0))
+    hard, soft = (torch.zeros(50).requires_grad_() for _ in range(2))
+    mask(hard, uniform, 0.7).sum().backward()
+    mask(soft, uniform, 0.7, hard=False).sum().backward()
+    assert torch.equal(hard.grad, soft.grad)  # type: ignore[arg-type]
+    assert (hard.grad > 0).all()  # type: ignore[operator]
+
+
+def test_extreme_randomness_gives_no_nan() -> None:
+    logits = torch.tensor([0.0, 50.0, -50.0]).requires_grad_()
+    drawn = mask(logits, torch.tensor([0.0, 0.0, 1.0]), 1.0)
+    drawn.sum().backward()
+    assert torch.isfinite(drawn).all()
+    assert torch.isfinite(logits.grad).all()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("model", ["llama", "t5"])
+@pytest.mark.parametrize("how", ["hard", "soft"])
+def test_the_answer_loss_reaches_every_part_of_the_weighter(model: str, how: str) -> None:
+    """What fails when masks are made by a threshold: the weighter then only learns to shrink."""
+    batch, weighter, embedding, predictor, config = setting(model, mask=how)
+    found, drawn, leaf = losses(batch, weighter, embedding, predictor, config, 1.0)
+    from_answer = backward(found, drawn, leaf, weighter, config.alpha, len(batch))
+    for (name, _), gradient in zip(weighter.named_parameters(), from_answer, strict=True):
+        if name != "key.bias":  # the softmax over keys takes it out
+            assert float(gradient.abs().max()) > 1e-9, name
+
+
+@pytest.mark.parametrize("per_length", [True, False])
+def test_backward_is_the_gradient_of_eq_7(per_length: bool) -> None:
+    batch, weighter, embedding, predictor, config = setting(per_length=per_length, alpha=0.7)
+    found, drawn, leaf = losses(batch, weighter, embedding, predictor, config, 1.0)
+    backward(found, drawn, leaf, weighter, config.alpha, 5)
+    got = [p.grad.clone() for p in [*weighter.parameters(), *_trained(predictor)]]  # type: ignore[union-attr]
+    for parameter in [*weighter.parameters(), *_trained(predictor)]:
+        parameter.grad = None
+
+    logits = weighter(embedding(batch.rationale), batch.valid)
+    kept = mask(logits, batch.uniform, 1.0)
+    nll = predictor.nll(batch, kept[..., None] * embedding(batch.rationale))
+    total = torch.zeros(())
+    for row, example in enumerate(batch.examples):
+        count, length = len(batch.ends[row]), len(example.rationale)
+        scale = 1 if per_length else length
+        total = total + scale * (nll[row].sum() / count + 0.7 * kept[row, :length].sum() / length)
+    (total / 5).backward()
+    for mine, parameter in zip(got, [*weighter.parameters(), *_trained(predictor)], strict=True):
+        torch.testing.assert_close(mine, parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def _trained(predictor: Predictor) -> list[torch.nn.Parameter]:
+    return [p for p in predictor.parameters() if p.requires_grad]
+
+
+def test_which_layers_of_the_predictor_train() -> None:
+    names = {
+        setting: {n for n, p in _predictor(**dict(setting)).model.named_parameters() if p.requires_grad}
+        for setting in [(), (("predictor_layers", 1),), (("predictor_layers", 0),), (("predictor_lr", 0.0),)]
+    }
+    whole, top, none, frozen = names.values()
+    assert not any("embed_tokens" in name for name in whole)
+    assert any("layers.0." in name for name in whole)
+    assert top
+    assert all("layers.1." in name for name in top)
+    assert not none
+    assert not frozen
+
+
+def _predictor(**settings: object) -> Predictor:
+    return setting("llama", **settings)[3]
+
+
+def test_a_tied_output_layer_stays_with_the_embedding() -> None:
+    model = setting("gpt2")[3].model
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert not model.get_output_embeddings().weight.requires_grad
