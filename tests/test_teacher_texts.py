@@ -44,6 +44,7 @@ def reply(text: str, **changes: Any) -> Reply:
         ("She has 3 + 4 = 7 pens. Hence the correct answer is (B).", "She has 3 + 4 = 7 pens."),
         ("She has 3 + 4 = 7 pens. The answer is 7. I hope this helps!", "She has 3 + 4 = 7 pens."),
         ("Her answer is a smile. She has 3 + 4 = 7 pens.", "Her answer is a smile. She has 3 + 4 = 7 pens."),
+        ("She has 3 + 4 = 7 pens.\nThe answer is 7.\n\nA:", "She has 3 + 4 = 7 pens."),
         ("The answer is 7.", ""),
         ("She has 3 + 4 = 7 pens.", "She has 3 + 4 = 7 pens."),
     ],

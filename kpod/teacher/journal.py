@@ -138,14 +138,15 @@ class Journal:
             self._open(number)
 
     def _open(self, number: int) -> None:
-        self._log = os.open(self.folder / _log(number), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._path = str(self.folder / _log(number))
+        self._log = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._opened.append(self._log)
         self._read, self._number = 0, number
         self._repair()
 
     def _compacted(self) -> bool:
         """Whether another process has turned the log that this one writes into a part."""
-        return not (self.folder / _log(self._number)).exists()
+        return not os.path.exists(self._path)
 
     def _repair(self) -> None:
         """Read on, then cut off a torn last line: the lock is held, so whoever wrote it is dead."""

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 THOUGHT = re.compile(r"^\s*<(think|thinking|thought|reasoning)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
@@ -28,7 +28,7 @@ class Reply:
 
     def record(self) -> dict[str, Any]:
         """As a row of the journal."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def parse(payload: Any, size: int, model: str) -> Reply:

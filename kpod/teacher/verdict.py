@@ -14,7 +14,7 @@ CLOSING = re.compile(
     r"(?:^|(?<=[.!?:;)\]])\s+|\s*\n\s*)"
     r"(?:\W{0,4}(?:(?:therefore|thus|hence|so|finally|in conclusion|overall)\b,?\s*)?(?:the|my|our)?\s*"
     r"(?:final|correct|right|best)?\s*answer\b[^.!?\n]{0,80}?(?:\s+is\b|\s*[:=])|\W{0,4}####|\W{0,4}\$*\\boxed)"
-    r"[^\n]*(?:\n[^\n]{0,80})?\s*\Z",
+    r"[^\n]*(?:\s*\n[^\n]{0,80})?\s*\Z",
     re.IGNORECASE,
 )
 MOST_CLOSING = 320  # characters from the words "the answer is" to the end, for the sentence to close the text
