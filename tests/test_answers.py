@@ -98,6 +98,8 @@ EXTRACT = [
     ("The answer is 5 or 6.", "5 or 6"),
     ("The answer is 5 and 6.", "5 and 6"),
     ("The answer is 5 apples and 3 pears.", "5 apples and 3 pears"),
+    ("The answer is 3 hours 20 minutes.", "3 hours 20 minutes"),
+    ("The answer is 5 dollars 20 cents.", "5.2"),
     ("The answer is 5-6.", "5-6"),
     ("The answer is 5 to 6.", "5 to 6"),
     ("The answer is between 5 and 6.", "between 5 and 6"),

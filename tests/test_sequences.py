@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
+from weighting_tiny import FAMILIES, llama, question, rationale, world
 
 from kpod.sequences import answer_ids, prompt_ids, rationale_ids, read_rationales, token_spans
 from kpod.steps import spans, split
-from weighting_tiny import FAMILIES, llama, question, rationale, world
 
 TOKENIZERS = {name: build() for name, build in FAMILIES.items()}
 PIECES = st.sampled_from(

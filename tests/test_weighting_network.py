@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from weighting_tiny import MODELS, byte_bpe
 
 from kpod.config import Weights
 from kpod.errors import ModelError
@@ -16,7 +17,6 @@ from kpod.weighting.loss import backward, losses
 from kpod.weighting.masks import mask
 from kpod.weighting.network import Weighter
 from kpod.weighting.predictor import Predictor
-from weighting_tiny import MODELS, byte_bpe
 
 TOKENIZER = byte_bpe()
 
@@ -67,7 +67,7 @@ def test_every_weight_starts_near_keep_whatever_the_scale_of_the_embedding(scale
 
 
 def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(ModelError, match="weights.heads is 5"):
+    with pytest.raises(ModelError, match=r"weights\.heads is 5"):
         Weighter(32, 8, 5)
 
 

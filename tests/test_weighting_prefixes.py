@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from weighting_tiny import MODELS, byte_bpe
 
 from kpod.config import Weights
 from kpod.observe import observing
@@ -13,7 +14,6 @@ from kpod.weighting.build import build_predictor, one_row_a_prefix
 from kpod.weighting.examples import Example, template_length, tokenise
 from kpod.weighting.predictor import EncoderDecoder, OnePass, Predictor, Separate
 from kpod.weighting.prefixes import ends, sum_factor
-from weighting_tiny import MODELS, byte_bpe
 
 TOKENIZER = byte_bpe()
 
@@ -171,7 +171,8 @@ def test_prefixes_follow_their_rule() -> None:
 
 def test_a_closing_statement_of_the_answer_is_never_seen() -> None:
     shown = "Tom has 3 + 4 = 7 apples."
-    for closing in ("Therefore, the answer is 7.", "The answer is 7", "So the final answer is: 7.\n", "the answer is 7."):
+    closings = ("Therefore, the answer is 7.", "The answer is 7", "So the final answer is: 7.\n", "the answer is 7.")
+    for closing in closings:
         texts = [shown, f"{shown} {closing}", closing]
         found, _ = tokenise(
             [Rationale(f"q{i}", 0, "How many?", None, "7", text, ((0, len(text)),)) for i, text in enumerate(texts)],

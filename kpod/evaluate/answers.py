@@ -35,7 +35,7 @@ _LEAD = re.compile(
     r"\W*(?:(?:about|approximately|approx\.|roughly|around|exactly|just|only|simply|equal to|a total of|[a-z] ?=)\W+)*",
     re.IGNORECASE,
 )
-_ANOTHER = re.compile(rf" ?(?:,? ?(?:and|or|to)|-) ?(?P<second>{_TERM})", re.IGNORECASE)
+_ANOTHER = re.compile(rf"(?: ?(?:,? ?(?:and|or|to)|-) ?| (?=[0-9]))(?P<second>{_TERM})", re.IGNORECASE)
 _CLOSING_WORD = re.compile(r"\b(?:and|so|thus|hence|therefore|then|which|means|the)$", re.IGNORECASE)
 _LEAD_LENGTH = 200  # characters before "the answer is" that may be its sentence's opening words
 _EVASIVE = re.compile(r"\W*(?:not|between|(?:more|less|fewer|greater) than)\b", re.IGNORECASE)
