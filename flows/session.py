@@ -11,6 +11,7 @@ from flows.cache import run_cached
 from kpod import artifacts, stages, tracking
 from kpod.artifacts import ArtifactRef
 from kpod.config import Pipeline
+from kpod.flat import flatten
 from kpod.home import prepare
 from kpod.report.settings import Lineage, ReportSettings
 from kpod.runs import REF
@@ -38,7 +39,8 @@ class Session:
             "kpod.dataset": self.config.dataset,
             "kpod.methods": ",".join(self.config.methods),
         }
-        self.run = self._stack.enter_context(tracking.run(self.config.name, stages.flat(self.config, ""), tags))
+        params = dict(flatten(self.config.model_dump(mode="json")))
+        self.run = self._stack.enter_context(tracking.run(self.config.name, params, tags))
         return self
 
     def __exit__(

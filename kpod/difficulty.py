@@ -8,11 +8,10 @@ import torch
 
 from kpod import models, observe, schemas
 from kpod.config import Difficulty
-from kpod.distill.batches import collate, target_logits
+from kpod.distill.batches import collate, decoder_start, target_logits
 from kpod.distill.examples import ANSWER, Example, build, read_weights
-from kpod.distill.trainer import decoder_start
 from kpod.errors import DataError
-from kpod.sequences import read_rationales
+from kpod.sequences import read_rationales, split_by_tokens
 
 
 def run(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict[str, float]:
@@ -61,7 +60,7 @@ def step_difficulty(
     softmax (Eq. 8), w / sum(w), or equal shares.
     """
     if config.weighting == "softmax":
-        # w lies in (0, 1), so no maximum has to be taken out before the exponential unless the temperature is tiny.
+        # A softmax does not change with the maximum taken out, and a tiny temperature does not overflow.
         scaled = weight.astype(np.float64) / config.temperature
         raw = np.exp(scaled - (scaled.max() if len(scaled) else 0.0))
     elif config.weighting == "normalised":
@@ -80,22 +79,13 @@ def token_losses(
     """-log P(r_j | r_<j, x) of every target token, float64 [n] a rationale: one forward pass scores all its steps."""
     start = decoder_start(model)  # type: ignore[arg-type]
     device = next(model.parameters()).device
-    order = sorted(examples, key=lambda example: (example.tokens, example.key))
     result: dict[tuple[str, int], np.ndarray] = {}
-    with observe.progress("difficulty", len(order), "rationale") as bar:
-        first = 0
-        while first < len(order):
-            count = 1
-            while first + count < len(order) and order[first + count].tokens * (count + 1) <= batch_tokens:
-                count += 1
-            rows = order[first : first + count]
-            batch = collate(rows, [0] * count, pad, start).to(device)
+    with observe.progress("difficulty", len(examples), "rationale") as bar:
+        for rows in split_by_tokens(examples, batch_tokens):
+            batch = collate(rows, [0] * len(rows), pad, start).to(device)
             logits = target_logits(model, batch).float()
             nll = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none").double().cpu().numpy()
-            at = 0
-            for row in rows:
-                result[row.key] = nll[at : at + len(row.target)]
-                at += len(row.target)
-            first += count
-            bar.advance(count)
+            ends = np.cumsum([len(row.target) for row in rows])
+            result |= {row.key: part for row, part in zip(rows, np.split(nll, ends[:-1]), strict=True)}
+            bar.advance(len(rows))
     return result

@@ -8,7 +8,7 @@ therefore, id for id, the prompt that the student sees at evaluation, and the ra
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -68,6 +68,28 @@ def _rows(path: Path, schema: Any) -> list[dict[str, Any]]:
     return schemas.read(path, schema).to_pylist()
 
 
+class _Sized(Protocol):
+    @property
+    def key(self) -> tuple[str, int]: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+
+_Row = TypeVar("_Row", bound=_Sized)
+
+
+def split_by_tokens(rows: Sequence[_Row], limit: int) -> list[list[_Row]]:
+    """Cut rows, ordered by length and key, into batches of at most `limit` padded tokens; a longer row stands alone."""
+    batches: list[list[_Row]] = []
+    for row in sorted(rows, key=lambda one: (one.tokens, one.key)):
+        if batches and row.tokens * (len(batches[-1]) + 1) <= limit:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, choices: Sequence[str] | None = None) -> list[int]:
     """Ids of the prompt, with the special tokens that the tokenizer puts around an input (BOS, T5's EOS)."""
     return tokenizer(prompt(question, choices), **_AS_TEXT)["input_ids"]
@@ -111,7 +133,7 @@ def token_spans(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> lis
 
 
 def _ordered(spans: np.ndarray, tokens: int, characters: int) -> bool:
-    """Whether the spans walk through the text: one a token, starts never falling, and no large part left out."""
+    """Whether the spans walk through the text: one a token, starts never falling, and not past the end."""
     if spans.shape != (tokens, 2) or not tokens:
         return tokens == 0
     starts, ends = spans[:, 0], spans[:, 1]

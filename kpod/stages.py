@@ -18,6 +18,7 @@ from kpod.codeversion import code_version
 from kpod.config import Pipeline
 from kpod.errors import DataError
 from kpod.files import publish, sha256_tree
+from kpod.flat import flatten
 from kpod.identity import stage_key
 from kpod.observe import Observer, observing
 
@@ -100,7 +101,7 @@ def execute(
     folders = {name: _fetched(ref) for name, ref in inputs.items()}
     tracking.bury_dead_runs(key)
     settings = stage.config(config)
-    params = flat(settings, stage.name)
+    params = dict(flatten(settings.model_dump(mode="json"), f"{stage.name}."))
     with tracking.run(stage.name, params, {**tags, "kpod.stage": stage.name, "kpod.cache_key": key}, parent) as run:
         run.inputs({name: (ref.sha256, ref.uri) for name, ref in inputs.items()})
         out = artifacts.workspace(stage.name, key)
@@ -131,27 +132,9 @@ def ref_of(run: "Run") -> ArtifactRef | None:
         stage=tags["kpod.stage"],
         key=tags["kpod.cache_key"],
         run_id=run.info.run_id,
-        uri=f"runs:/{run.info.run_id}/{tracking.ARTIFACTS}",
+        uri=tracking.artifact_uri(run.info.run_id),
         sha256=tags["kpod.sha256"],
     )
-
-
-def flat(config: BaseModel, prefix: str) -> dict[str, str]:
-    """Settings as flat `prefix.name` strings, the shape in which MLflow compares runs."""
-    result: dict[str, str] = {}
-
-    def walk(value: object, name: str) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(item, f"{name}.{key}" if name else str(key))
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for index, item in enumerate(value):
-                walk(item, f"{name}.{index}")
-        else:
-            result[name] = str(value)
-
-    walk(config.model_dump(mode="json"), prefix)
-    return result
 
 
 def _fetched(ref: ArtifactRef) -> Path:

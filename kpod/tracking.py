@@ -58,7 +58,7 @@ def run(
     name: str, params: Mapping[str, str], tags: Mapping[str, str], parent: str | None = None
 ) -> Iterator["TrackedRun"]:
     """Open a run; it ends FINISHED, FAILED on an exception, or KILLED on a cancellation."""
-    from mlflow.entities import Param, RunTag
+    from mlflow.entities import Param
 
     api = client()
     experiment = experiment_id(api)
@@ -67,7 +67,7 @@ def run(
     tracked = TrackedRun(api, entity.info.run_id)
     everything = [Param(key, value[:6000]) for key, value in params.items()]
     for first in range(0, len(everything), 100):
-        api.log_batch(tracked.run_id, params=everything[first : first + 100], tags=[RunTag("kpod.run", name)])
+        api.log_batch(tracked.run_id, params=everything[first : first + 100])
     status = "KILLED"
     try:
         yield tracked
@@ -131,11 +131,12 @@ class TrackedRun:
     def upload(self, folder: Path) -> str:
         """Store a finished folder as the run's artifact and return its URI."""
         self._api.log_artifacts(self.run_id, str(folder), ARTIFACTS)
-        return f"runs:/{self.run_id}/{ARTIFACTS}"
+        return artifact_uri(self.run_id)
 
-    def upload_file(self, file: Path, folder: str = "") -> None:
-        """Store one file beside what the stages wrote."""
-        self._api.log_artifact(self.run_id, str(file), folder or None)
+
+def artifact_uri(run_id: str) -> str:
+    """Where a run's artifact store holds what its stage wrote."""
+    return f"runs:/{run_id}/{ARTIFACTS}"
 
 
 def download(source: str, destination: Path) -> bool:

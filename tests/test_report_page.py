@@ -11,8 +11,9 @@ from PIL import Image
 from report_sample import full_report, hostile_report
 
 from kpod.errors import DataError
+from kpod.flat import flatten
 from kpod.report.data import ReportData
-from kpod.report.page import flatten, write_report
+from kpod.report.page import write_report
 from kpod.report.samples import sample_groups
 from kpod.report.teacher import teacher_yield
 

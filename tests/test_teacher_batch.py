@@ -71,16 +71,22 @@ def test_lines_that_fail_for_good_are_rows(tmp_path: Path) -> None:
     assert 0 < len(failed) == metrics["quarantined"] < 40
 
 
-def test_a_batch_that_was_out_when_the_run_died_is_collected(
-    tmp_path: Path, kpod_home: Path, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def dies_while_waiting(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run over 30 questions that ends while its batch is out."""
+
     def die(_: float) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(batch_module.time, "sleep", die)
         with pytest.raises(KeyboardInterrupt):
-            execute(tmp_path, batched(url), rows(30))
+            execute(folder, batched(url), rows(30))
+
+
+def test_a_batch_that_was_out_when_the_run_died_is_collected(
+    tmp_path: Path, kpod_home: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dies_while_waiting(tmp_path, url, monkeypatch)
     metrics, found = execute(tmp_path, batched(url), rows(30))
     assert metrics["requests_sent"] == 0
     assert len(found) == stats(url)["received"] == 30
@@ -111,13 +117,7 @@ def test_a_run_that_died_before_it_knew_the_id(
 def test_another_selection_collects_what_it_wants_and_keeps_the_rest(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(_: float) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(batch_module.time, "sleep", die)
-        with pytest.raises(KeyboardInterrupt):
-            execute(tmp_path / "a", batched(url), rows(30))
+    dies_while_waiting(tmp_path / "a", url, monkeypatch)
     execute(tmp_path / "b", batched(url), rows(10, first=25))  # five of these are out already
     metrics, _ = execute(tmp_path / "c", batched(url), rows(30))
     assert metrics["from_journal"] == 30

@@ -46,6 +46,16 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
+def decoder_start(model: PreTrainedModel) -> int | None:
+    """The token that opens the decoder's input; None for a decoder-only model. ModelError if the config lacks it."""
+    if not model.config.is_encoder_decoder:
+        return None
+    start: int | None = model.config.decoder_start_token_id
+    if start is None:
+        raise ModelError("the model's config names no decoder_start_token_id: set it in config.json")
+    return start
+
+
 def collate(
     rows: Sequence[Example], given: Sequence[int], pad: int, decoder_start: int | None, packing: bool = False
 ) -> Batch:

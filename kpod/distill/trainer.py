@@ -1,6 +1,7 @@
 """The training loop: one epoch is one stage of the curriculum, and a killed run goes on to the same last bit."""
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -15,12 +16,13 @@ from kpod import models, observe
 from kpod.config import Distill
 from kpod.distill import checkpoint
 from kpod.distill.adapter import trainable
-from kpod.distill.batches import check_packing, collate, epoch_batches, target_logits
+from kpod.distill.batches import check_packing, collate, decoder_start, epoch_batches, target_logits
 from kpod.distill.examples import Example, Key
 from kpod.distill.loss import weighted_nll
 from kpod.distill.optimizer import adamw, learning_rate
 from kpod.distill.ranks import ranks
 from kpod.errors import DataError, ModelError
+from kpod.identity import identity
 
 InputSteps = Callable[[int, Key], int]  # (epoch, key) -> number of leading steps that are input, c_i(t)
 
@@ -158,23 +160,9 @@ class _Run:
             self.saving = self.saved - started
 
 
-def decoder_start(model: PreTrainedModel) -> int | None:
-    if not model.config.is_encoder_decoder:
-        return None
-    start: int | None = model.config.decoder_start_token_id
-    if start is None:
-        raise ModelError("the model's config names no decoder_start_token_id: set it in config.json")
-    return start
-
-
 def _fingerprint(model: PreTrainedModel, rows: list[Example], given: np.ndarray, config: Distill) -> str:
     """Names a run by what its result depends on: settings, data, curriculum and the model it starts from."""
-    operational = {
-        name
-        for name, field in type(config).model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("operational")
-    }
-    digest = hashlib.sha256(config.model_dump_json(exclude=operational).encode())
+    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode())
     digest.update(given.astype(np.int64).tobytes())
     for row in rows:
         digest.update(repr(row.key).encode())

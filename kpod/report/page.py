@@ -1,11 +1,11 @@
 """The report of a run: one HTML file that needs nothing but itself."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from kpod.files import write_text
+from kpod.flat import flatten
 from kpod.report.curriculum import curriculum_figures
 from kpod.report.data import Accuracy, Comparison, ReportData, StageRun
 from kpod.report.render import render
@@ -16,7 +16,6 @@ from kpod.report.teacher import teacher_yield
 from kpod.report.token_views import token_views, weight_scale
 
 HEAT_MAPS = 8  # rationales shown; the token view of the stage `weights` has more
-_PASSWORD = re.compile(r"//[^/@\s]+@")
 
 _Row = TypeVar("_Row", Accuracy, Comparison)
 
@@ -84,15 +83,3 @@ def _shared(lineage: Sequence[StageRun]) -> dict[tuple[str, str, str], list[str]
         method, _, stage = row.stage.rpartition(".")
         users.setdefault((stage, row.key, row.run_id), []).append(method)
     return users
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted key and value of every leaf, in order; user and password in an address are left out."""
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{name}.")
-        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-            yield from flatten({str(index): item for index, item in enumerate(value)}, f"{name}.")
-        else:
-            yield name, _PASSWORD.sub("//***@", str(value))

@@ -37,7 +37,7 @@ class Example:
         return zlib.crc32(f"{self.key[0]}\0{self.key[1]}".encode())
 
     @property
-    def length(self) -> int:
+    def tokens(self) -> int:
         """Tokens of the whole sequence."""
         return len(self.prompt) + len(self.rationale) + len(self.answer)
 
@@ -115,6 +115,6 @@ def _unusable(example: Example, answer: str, reader: PreTrainedTokenizerBase, ma
         return "the rationale has no token"
     if not answer.strip() or (reader.unk_token_id is not None and reader.unk_token_id in example.answer):
         return "the answer cannot be encoded"
-    if example.length > max_tokens:
-        return f"{example.length} tokens, more than max_tokens {max_tokens}"
+    if example.tokens > max_tokens:
+        return f"{example.tokens} tokens, more than max_tokens {max_tokens}"
     return None

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from kpod import observe
+from kpod.sequences import split_by_tokens
 from kpod.weighting import ranks
 from kpod.weighting.batch import collate
 from kpod.weighting.classes import classify
 from kpod.weighting.examples import Example
 from kpod.weighting.network import Weighter
-from kpod.weighting.order import split_by_tokens
 
 Weighted = dict[tuple[str, int], np.ndarray]  # key -> float32 [n]
 

@@ -27,20 +27,6 @@ def batches(examples: Sequence[Example], size: int, seed: int, epoch: int) -> li
     order = rng.permutation(len(examples))
     result: list[list[Example]] = []
     for start in range(0, len(order), size * _WINDOW):
-        window = sorted(order[start : start + size * _WINDOW], key=lambda i: (examples[i].length, examples[i].key))
+        window = sorted(order[start : start + size * _WINDOW], key=lambda i: (examples[i].tokens, examples[i].key))
         result += [[examples[i] for i in window[at : at + size]] for at in range(0, len(window), size)]
     return [result[i] for i in rng.permutation(len(result))]
-
-
-def split_by_tokens(examples: Sequence[Example], tokens: int) -> list[list[Example]]:
-    """Cut a batch into parts of at most `tokens` padded tokens each (a single longer row stands alone)."""
-    parts: list[list[Example]] = []
-    longest = 0
-    for example in sorted(examples, key=lambda one: (one.length, one.key)):
-        longest = max(longest, example.length)
-        if parts and longest * (len(parts[-1]) + 1) <= tokens:
-            parts[-1].append(example)
-        else:
-            parts.append([example])
-            longest = example.length
-    return parts

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from kpod import observe
 from kpod.config import Weights
 from kpod.errors import DataError, ModelError
+from kpod.sequences import split_by_tokens
 from kpod.weighting import checkpoint, ranks
 from kpod.weighting.batch import collate
 from kpod.weighting.examples import Example
 from kpod.weighting.loss import backward, losses
 from kpod.weighting.network import Weighter
-from kpod.weighting.order import batches, held_out, split_by_tokens
+from kpod.weighting.order import batches, held_out
 from kpod.weighting.predictor import Predictor
 
 _WATCH = 2**31  # the "epoch" whose masks and prefixes validation uses, the same every time
