@@ -10,12 +10,12 @@ data=$1
 port=${PORT:-8123}
 train=$data/questions/svamp.train.jsonl.gz
 
-python -m kpod teacher serve --port "$port" --questions "$train" \
+kpod teacher serve --port "$port" --questions "$train" \
     --replay "$data/rationales/svamp.gpt-3.5-turbo.faithfulcot.jsonl.gz" &
 trap 'kill $!' EXIT
 
 # 480 questions asked, resampling off because one rationale a question is stored; full training, 4 epochs.
-python -m kpod run svamp-smollm2 \
+kpod run svamp-smollm2 \
     --set "questions.sources=[{kind: file, dataset: svamp, files: {train: $train, validation: $data/questions/svamp.val.jsonl.gz}, limit: {train: 480}}]" \
     --set "teacher.endpoint={kind: openai, base_url: 'http://127.0.0.1:$port/v1', api_key_env: null}" \
     --set teacher.resamples=0 \
