@@ -25,6 +25,10 @@ def kpod(
     stages that were computed, the table of accuracies and where the report lies.
     """
     with Session(config, refresh=tuple(refresh)) as session:
+        if until not in ("questions", "base"):  # the teacher first: if it cannot be asked, nothing is trained before
+            for method in config.methods:
+                if method != "base":
+                    session.result("rationales", apply(config, method), method)
         for method in config.methods:
             chain = apply(config, method)
             if until not in (None, "distill", "evaluate"):

@@ -11,6 +11,7 @@ from flows.cache import run_cached
 from kpod import artifacts, stages, tracking
 from kpod.artifacts import ArtifactRef
 from kpod.config import Pipeline
+from kpod.curriculum.embed import check as check_embedder
 from kpod.flat import flatten
 from kpod.home import prepare
 from kpod.report.settings import Lineage, ReportSettings
@@ -32,8 +33,7 @@ class Session:
 
     def __enter__(self) -> "Session":
         prepare()
-        check_files(self.config)
-        check_student(self.config.student)
+        self._check()
         tags = {
             "kpod.stage": "pipeline",
             "kpod.dataset": self.config.dataset,
@@ -42,6 +42,14 @@ class Session:
         params = dict(flatten(self.config.model_dump(mode="json")))
         self.run = self._stack.enter_context(tracking.run(self.config.name, params, tags))
         return self
+
+    def _check(self) -> None:
+        """Whatever would stop the run later stops it now; a base student that exists already needs no source."""
+        check_files(self.config)
+        check_embedder(self.config.curriculum.embedder)
+        base = stages.STAGES["base"]
+        if not artifacts.folder_of("base", stages.key_of(base, self.config, {})).is_dir():
+            check_student(self.config.student)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

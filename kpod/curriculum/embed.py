@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from kpod import observe
 from kpod.config import Embedder, GloveEmbedder, SentenceEmbedder
@@ -159,6 +158,8 @@ def _sentence(texts: Sequence[str], embedder: SentenceEmbedder) -> np.ndarray:
 
 def _means(table: np.ndarray, places: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Mean of `table[places]` over runs of `counts` places: float32 [len(counts), d]; zeros for an empty run."""
+    from scipy.sparse import csr_array
+
     share = np.repeat(1.0 / np.maximum(counts, 1), counts).astype(np.float32)
     bounds = np.concatenate([[0], np.cumsum(counts)])
     return csr_array((share, places, bounds), shape=(len(counts), len(table))) @ table

@@ -1,10 +1,10 @@
-"""Is the student there? Asked before any money or time is spent; imports nothing heavy."""
+"""Is the student there? Asked before any money or time is spent."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
-from kpod.config import FolderStudent, GgufStudent, Student
-from kpod.errors import ConfigError
+from kpod.config import FolderStudent, GgufStudent, HubStudent, Student
+from kpod.errors import ConfigError, ModelError
 
 # What a model folder must hold, and the names under which it may.
 PARTS = {
@@ -15,11 +15,29 @@ PARTS = {
 
 
 def check(student: Student) -> None:
-    """Raise ConfigError if the student's folder or package lacks what the stage `base` will need."""
+    """Raise ConfigError or ModelError if the student's folder, package or hub name lacks what `base` will need."""
     if isinstance(student, GgufStudent):
         gguf_file(student.package)
     if isinstance(student, FolderStudent) and (missing := missing_part(student.path)):
         raise ConfigError(f"student.path: {student.path} is not a complete model folder: no {missing}")
+    if isinstance(student, HubStudent):
+        is_encoder_decoder(student)
+
+
+def is_encoder_decoder(student: HubStudent) -> bool:
+    """What the hub's config says; ModelError if the hub, or its local cache, has no such model."""
+    from transformers import AutoConfig
+
+    try:
+        return bool(AutoConfig.from_pretrained(student.name, revision=student.revision).is_encoder_decoder)
+    except (OSError, ValueError) as error:
+        raise not_from_hub(student, error) from error
+
+
+def not_from_hub(student: HubStudent, error: Exception) -> ModelError:
+    """The one line for a model that cannot be had."""
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    return ModelError(f"student.name: {student.name} cannot be had from the hub ({said})")
 
 
 def missing_part(folder: Path) -> str | None:

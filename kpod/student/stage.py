@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from kpod import models
 from kpod.config import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
-from kpod.errors import ModelError
 from kpod.student import gguf
-from kpod.student.check import gguf_file
+from kpod.student.check import gguf_file, is_encoder_decoder, not_from_hub
 
 
 def run(inputs: Mapping[str, Path], config: Student, out_dir: Path) -> dict[str, float]:
@@ -35,12 +34,9 @@ def run(inputs: Mapping[str, Path], config: Student, out_dir: Path) -> dict[str,
 
 
 def _from_hub(config: HubStudent):  # type: ignore[no-untyped-def]  # the Auto classes' own types are not exported
-    options = {"revision": config.revision}
+    kind = AutoModelForSeq2SeqLM if is_encoder_decoder(config) else AutoModelForCausalLM
     try:
-        encoder_decoder = AutoConfig.from_pretrained(config.name, **options).is_encoder_decoder
-        kind = AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
-        model = kind.from_pretrained(config.name, dtype="float32", use_safetensors=True, **options)
-        return model, AutoTokenizer.from_pretrained(config.name, **options)
+        model = kind.from_pretrained(config.name, dtype="float32", use_safetensors=True, revision=config.revision)
+        return model, AutoTokenizer.from_pretrained(config.name, revision=config.revision)
     except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise ModelError(f"student.name: {config.name} cannot be had from the hub ({first})") from error
+        raise not_from_hub(config, error) from error
