@@ -324,14 +324,14 @@ class ScratchStudent(Strict):
     """A small Llama-like model with its own tokenizer, pretrained on easy generated problems."""
 
     kind: Literal["scratch"] = "scratch"
-    layers: int = Field(3, ge=1)
+    layers: int = Field(2, ge=1)
     hidden: int = Field(128, ge=8)
     heads: int = Field(4, ge=1)
     problems: int = Field(6000, ge=1, description="Easy problems to pretrain on.")
-    drills: int = Field(2000, ge=0, description="Rows of sums to pretrain on.")
+    drills: int = Field(7000, ge=0, description="Rows of sums to pretrain on.")
     epochs: int = Field(1, ge=1)
-    lr: float = Field(2e-3, gt=0)
-    batch_size: int = Field(32, ge=1)
+    lr: float = Field(3e-3, gt=0)
+    batch_size: int = Field(16, ge=1)
     seed: int = 0
 
 

@@ -1,6 +1,6 @@
 """Seeded multi-step arithmetic word problems.
 
-Numbers stay small (every value an integer in 2..60, operands 2..9), so that a model of a few million parameters
+Numbers stay small (every value an integer in 2..40, operands 2..9), so that a model of a few million parameters
 can learn the arithmetic, and what is left to learn is which operation a sentence means, and in which order.
 Two families: a *story* (one person's things over time) and a *comparison* (a chain of people, sentences in any
 order, so that the order of the text is not the order of the work).
@@ -16,9 +16,10 @@ from kpod.questions import wordings as w
 from kpod.questions.wordings import NAMES, THINGS, Wording
 from kpod.questions.workout import COMPUTE, WorkedProblem, work_out
 
-__all__ = ["WorkedProblem", "easy", "generate", "work_out"]
+__all__ = ["WorkedProblem", "easy", "generate", "sums", "work_out"]
 
-LARGEST = 60
+LARGEST = 40
+SMALL = 12  # most that is multiplied, and that the smaller of two added amounts is
 Pair = tuple[str, str]  # (text, answer)
 
 
@@ -72,6 +73,23 @@ def easy(count: int, seed: int) -> list[tuple[str, str, str]]:
     return result
 
 
+def sums(count: int, seed: int) -> list[str]:
+    """`count` equations such as "3 + 4 = 7", the arithmetic that the problems need, every kind as likely."""
+    rng = random.Random(f"{seed}/sums")
+    result = []
+    for _ in range(count):
+        value = rng.randint(2, LARGEST)
+        choices = operations(value)
+        if value <= LARGEST - 2:
+            choices["both"] = range(2, min(SMALL, LARGEST - value) + 1)
+        kind = rng.choice(list(choices))
+        op, a, b = "+" if kind == "both" else kind, value, rng.choice(choices[kind])
+        if kind == "both" and rng.random() < 0.5:
+            a, b = b, a
+        result.append(f"{a} {op} {b} = {COMPUTE[op](a, b)}")
+    return result
+
+
 def _distinct(draw: Callable[[], Pair], count: int, seen: set[str]) -> Iterator[Pair]:
     """Draw `count` problems whose text is not in `seen`, and remember them there."""
     for _ in range(count):
@@ -92,21 +110,21 @@ def _problem(rng: random.Random, fewest: int, most: int) -> Pair:
     return _story(rng, steps, w.EVENTS)
 
 
-def _operations(value: int) -> dict[str, Sequence[int]]:
+def operations(value: int) -> dict[str, Sequence[int]]:
     """The operations that keep `value` an integer in 2..LARGEST, each with its possible operands."""
-    operations: dict[str, Sequence[int]] = {
+    found: dict[str, Sequence[int]] = {
         "+": range(2, min(9, LARGEST - value) + 1),
         "-": range(2, min(9, value - 2) + 1),
-        "x": range(2, 5 if value <= 12 else 2),
+        "x": range(2, min(4, LARGEST // value) + 1) if value <= SMALL else (),
         "/": [n for n in range(2, 6) if value % n == 0 and value // n >= 2],
     }
-    return {op: operands for op, operands in operations.items() if operands}
+    return {op: operands for op, operands in found.items() if operands}
 
 
 def _choices(value: int, wordings: Sequence[Wording]) -> dict[str, Sequence[int]]:
     """The operations that `wordings` can tell of `value`."""
     told = {wording.op for wording in wordings}
-    return {op: operands for op, operands in _operations(value).items() if op in told}
+    return {op: operands for op, operands in operations(value).items() if op in told}
 
 
 def _step(rng: random.Random, value: int, wordings: Sequence[Wording]) -> tuple[int, Wording, int]:
@@ -131,12 +149,13 @@ def _story(rng: random.Random, steps: int, events: Sequence[Wording], plain: boo
         told.append(text)
 
     if steps > 1 and not plain and rng.random() < 0.3:
-        n, m = rng.randint(2, 5), rng.randint(2, 9)
+        n = rng.randint(2, 5)
+        m = rng.randint(2, min(9, LARGEST // n))
         tell(rng.choice(w.START_PRODUCT), n=n, m=m)
         value, steps = n * m, steps - 1
     else:
         # Easy problems also start high: pretraining must meet the facts that long chains lead to.
-        value = rng.randint(2, rng.choice((20, 56)) if plain else 20)
+        value = rng.randint(2, rng.choice((20, LARGEST)) if plain else 20)
         tell(w.START[0] if plain else rng.choice(w.START), n=value)
     questions: Sequence[Wording] = w.EASY_QUESTION if plain else w.STORY_QUESTION
     closing = steps > 1 and not plain and rng.random() < 0.3
@@ -160,7 +179,7 @@ def _comparison(rng: random.Random, steps: int) -> Pair:
     asked = rng.choice(w.ONE_QUESTION).text.format(name=people[steps], things=things)
     together = steps > 1 and rng.random() < 0.3
     for i in range(1, steps + 1):
-        small = [k for k in range(i - 1) if values[k] <= 12 and values[k] + values[-1] <= LARGEST]
+        small = [k for k in range(i - 1) if values[k] <= SMALL and values[k] + values[-1] <= LARGEST]
         if together and i == steps and small:
             other = rng.choice(small)
             pair = rng.sample([people[other], people[i - 1]], 2)
