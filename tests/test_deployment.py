@@ -56,6 +56,7 @@ def prefect(tmp_path: Path) -> Iterator[Callable[..., str]]:
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PYTHONPATH": str(ROOT),
         "PWD": str(ROOT),
+        "COLUMNS": "200",  # Prefect cuts its tables to the width of the terminal
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
 
@@ -75,7 +76,7 @@ def prefect(tmp_path: Path) -> Iterator[Callable[..., str]]:
     server = start("server", "start", "--host", "127.0.0.1", "--port", str(port))
     started = [server]
     try:
-        _until(lambda: _answers(f"http://127.0.0.1:{port}/api/health"), 120, "the server's start")
+        _until(lambda: _answers(f"http://127.0.0.1:{port}/api/health"), 300, "the server's start")
         call("work-pool", "create", "kpod", "--type", "process")
         started.append(start("worker", "start", "--pool", "kpod"))
         call.env = env  # type: ignore[attr-defined]
@@ -85,7 +86,6 @@ def prefect(tmp_path: Path) -> Iterator[Callable[..., str]]:
             _stop(process)
 
 
-@pytest.mark.slow  # the server takes minutes to start where other jobs share the cores
 @pytest.mark.timeout(600)
 def test_the_deployment_runs_on_a_worker_and_its_parameters_are_a_typed_form(
     prefect: Callable[..., str], tmp_path: Path
