@@ -101,8 +101,8 @@ def test_easy_problems_are_solvable_distinct_and_never_a_generated_question() ->
         assert len(worked.steps) <= 2
     generated = generate(WordProblems(train=8000, min_steps=1, max_steps=2, longer_steps=3))
     assert not questions & {row["question"] for row in generated}
-    closing = wordings.EASY_QUESTION[0].pattern
-    assert not any(closing.search(str(row["question"])) for row in generated)
+    assert all(f"{wordings.EASY}" in question for question in questions)
+    assert not any(wordings.EASY in str(row["question"]) for row in generated)
     assert easy(10, seed=0) == problems[:10]
 
 
@@ -113,11 +113,11 @@ def test_easy_problems_are_solvable_distinct_and_never_a_generated_question() ->
         "Tom has 3 apples.",
         "How many apples does Tom have?",
         "Tom has 3 apples. Tom juggles 2 apples. How many apples does Tom have at the end?",
-        "Tom has 7 apples. Tom splits the apples into 2 equal parts and keeps one part. So how many apples is that?",
-        "Tom has 7 apples. Tom splits the apples into 0 equal parts and keeps one part. So how many apples is that?",
+        "Tom has 7 apples. Tom splits the apples into 2 equal parts and keeps one part. So how many apples does Tom have at the end?",
+        "Tom has 7 apples. Tom splits the apples into 0 equal parts and keeps one part. So how many apples does Tom have at the end?",
         "Ben has 2 more apples than Tom. Tom has 3 more apples than Ben. How many apples does Ben have?",
         "Tom has 3 apples. How many apples does Zoe have?",
-        "Tom has " + "9" * 5000 + " apples. Tom gets 1 more apples. So how many apples is that?",
+        "Tom has " + "9" * 5000 + " apples. Tom gets 1 more apples. So how many apples does Tom have at the end?",
     ],
 )
 def test_other_texts_are_not_worked_out(text: str) -> None:
@@ -127,7 +127,7 @@ def test_other_texts_are_not_worked_out(text: str) -> None:
 @given(st.text(max_size=100))
 def test_any_text_is_survived(text: str) -> None:
     work_out(text)
-    work_out(f"Tom has 3 apples. {text} So how many apples is that?")
+    work_out(f"Tom has 3 apples. {text} So how many apples does Tom have at the end?")
 
 
 def test_impossible_settings_are_refused() -> None:

@@ -17,6 +17,7 @@ THINGS = (
     "buttons", "stones", "balloons", "books", "plums", "ribbons", "badges", "candles", "flowers", "keys",
 )  # fmt: skip
 CONNECTIVES = ("Then ", "Later ", "After that ", "Next ")
+EASY = "So "  # only an easy problem's question begins like this: none can be the same text as a generated one
 
 _FIELDS = {
     "who": r"(?P<who>[A-Za-z]+)",
@@ -48,7 +49,6 @@ class Wording:
         return match.groupdict() if match else None
 
 
-# The first wording of each kind is the plain one, which easy problems use too.
 START = (
     Wording("{name} has {n} {things}."),
     Wording("{name} starts with {n} {things}."),
@@ -117,5 +117,3 @@ BOTH_QUESTION = (
     Wording("How many {things} do {name} and {other} have together?"),
     Wording("Find how many {things} {name} and {other} have in all."),
 )
-# Only easy problems end like this: they can never be the same text as a generated problem.
-EASY_QUESTION = (Wording("So how many {things} is that?"),)

@@ -7,6 +7,7 @@ order, so that the order of the text is not the order of the work).
 """
 
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -20,6 +21,8 @@ __all__ = ["WorkedProblem", "easy", "generate", "sums", "work_out"]
 
 LARGEST = 40
 SMALL = 12  # most that is multiplied, and that the smaller of two added amounts is
+HIGHEST_START = 20  # what a generated problem starts from, at most
+ASKING = ("How ", "What ", "Find ")
 Pair = tuple[str, str]  # (text, answer)
 
 
@@ -58,14 +61,14 @@ def generate(config: WordProblems) -> list[dict[str, object]]:
 
 
 def easy(count: int, seed: int) -> list[tuple[str, str, str]]:
-    """`count` different (question, rationale, answer) of one or two steps in plain wording.
+    """`count` different (question, rationale, answer) of one or two steps.
 
-    Their closing question is worded as no generated problem's is, so none of them equals a generated question.
+    Their closing question begins with "So", as no generated problem's does, so none of them equals a generated one.
+    They also start high: pretraining must meet the sums that longer chains lead to.
     """
     rng = random.Random(f"{seed}/easy")
-    plain = [next(e for e in w.EVENTS if e.op == op) for op in COMPUTE]
     result = []
-    for text, answer in _distinct(lambda: _story(rng, rng.randint(1, 2), plain, plain=True), count, set()):
+    for text, answer in _distinct(lambda: _easy(rng), count, set()):
         worked = work_out(text)
         if worked is None:
             raise RuntimeError(f"cannot read back what was written: {text}")
@@ -103,11 +106,17 @@ def _distinct(draw: Callable[[], Pair], count: int, seen: set[str]) -> Iterator[
         yield text, answer
 
 
-def _problem(rng: random.Random, fewest: int, most: int) -> Pair:
+def _easy(rng: random.Random) -> Pair:
+    text, answer = _problem(rng, 1, 2, highest=rng.choice((HIGHEST_START, LARGEST - 2)))
+    question = next(part for part in re.findall(r"[^.?]+[.?]", text) if part.strip().startswith(ASKING)).strip()
+    return text.replace(question, f"{w.EASY}{question[0].lower()}{question[1:]}"), answer
+
+
+def _problem(rng: random.Random, fewest: int, most: int, highest: int = HIGHEST_START) -> Pair:
     steps = rng.randint(fewest, most)
     if steps <= len(NAMES) - 1 and rng.random() < 0.4:
-        return _comparison(rng, steps)
-    return _story(rng, steps, w.EVENTS)
+        return _comparison(rng, steps, highest)
+    return _story(rng, steps, highest)
 
 
 def operations(value: int) -> dict[str, Sequence[int]]:
@@ -136,45 +145,43 @@ def _step(rng: random.Random, value: int, wordings: Sequence[Wording]) -> tuple[
     return COMPUTE[op](value, operand), wording, operand
 
 
-def _story(rng: random.Random, steps: int, events: Sequence[Wording], plain: bool = False) -> Pair:
+def _story(rng: random.Random, steps: int, highest: int) -> Pair:
     """One person's things change `steps` times; the question stands at the end or, now and then, at the start."""
     name, things = rng.choice(list(NAMES)), rng.choice(THINGS)
     told: list[str] = []
 
     def tell(wording: Wording, **numbers: int) -> None:
-        who = name if plain or rng.random() < 0.5 else NAMES[name].capitalize()
+        who = name if rng.random() < 0.5 else NAMES[name].capitalize()
         text = wording.text.format(who=who, name=name, things=things, **numbers)
-        if told and not plain and rng.random() < 0.25:
+        if told and rng.random() < 0.25:
             text = rng.choice(w.CONNECTIVES) + (text if text.startswith(name) else text[0].lower() + text[1:])
         told.append(text)
 
-    if steps > 1 and not plain and rng.random() < 0.3:
+    if steps > 1 and rng.random() < 0.3:
         n = rng.randint(2, 5)
         m = rng.randint(2, min(9, LARGEST // n))
         tell(rng.choice(w.START_PRODUCT), n=n, m=m)
         value, steps = n * m, steps - 1
     else:
-        # Easy problems also start high: pretraining must meet the facts that long chains lead to.
-        value = rng.randint(2, rng.choice((20, LARGEST)) if plain else 20)
-        tell(w.START[0] if plain else rng.choice(w.START), n=value)
-    questions: Sequence[Wording] = w.EASY_QUESTION if plain else w.STORY_QUESTION
-    closing = steps > 1 and not plain and rng.random() < 0.3
+        value = rng.randint(2, highest)
+        tell(rng.choice(w.START), n=value)
+    questions: Sequence[Wording] = w.STORY_QUESTION
+    closing = steps > 1 and rng.random() < 0.3
     for left in reversed(range(steps)):
         closes = closing and not left and _choices(value, w.CLOSING)
-        value, wording, operand = _step(rng, value, w.CLOSING if closes else events)
+        value, wording, operand = _step(rng, value, w.CLOSING if closes else w.EVENTS)
         tell(wording, n=operand)
         if closes:
             questions = w.WORTH_QUESTION if wording in w.WORTH else w.PACKS_QUESTION
     asked = rng.choice(questions).text.format(name=name, things=things)
-    first = not plain and rng.random() < 0.2
-    return " ".join([asked, *told] if first else [*told, asked]), str(value)
+    return " ".join([asked, *told] if rng.random() < 0.2 else [*told, asked]), str(value)
 
 
-def _comparison(rng: random.Random, steps: int) -> Pair:
+def _comparison(rng: random.Random, steps: int, highest: int) -> Pair:
     """Each person's things follow from another's; the sentences stand in order, in reverse, or in any order."""
     things = rng.choice(THINGS)
     people = rng.sample(list(NAMES), steps + 1)
-    values = [rng.randint(2, 20)]
+    values = [rng.randint(2, highest)]
     told = [rng.choice(w.COMPARISON_START).text.format(name=people[0], things=things, n=values[0])]
     asked = rng.choice(w.ONE_QUESTION).text.format(name=people[steps], things=things)
     together = steps > 1 and rng.random() < 0.3

@@ -35,7 +35,7 @@ def work_out(question: str) -> WorkedProblem | None:
 def _plain(sentence: str) -> str:
     """The sentence without white space and connective, its first letter a capital."""
     sentence = sentence.strip()
-    for connective in w.CONNECTIVES:
+    for connective in (*w.CONNECTIVES, w.EASY):
         sentence = sentence.removeprefix(connective)
     return sentence[:1].upper() + sentence[1:]
 
@@ -61,7 +61,7 @@ def _apply(value: int, op: str, operand: int) -> int | None:
 
 
 def _story(sentences: list[str]) -> WorkedProblem | None:
-    questions = w.STORY_QUESTION + w.WORTH_QUESTION + w.PACKS_QUESTION + w.EASY_QUESTION
+    questions = w.STORY_QUESTION + w.WORTH_QUESTION + w.PACKS_QUESTION
     if _match(sentences[0], questions):
         sentences = sentences[1:] + sentences[:1]
     asked = _match(sentences[-1], questions)

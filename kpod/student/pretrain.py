@@ -9,13 +9,14 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from kpod.config import Distill, ScratchStudent
+from kpod.config import Distill, ScratchStudent, ScriptedEndpoint
 from kpod.distill.examples import Example, example
 from kpod.distill.trainer import train
 from kpod.models import device
 from kpod.prompt import answer_text, prompt
 from kpod.questions.wordproblems import easy, sums
 from kpod.sequences import answer_ids, prompt_ids
+from kpod.teacher.scripted import Scripted
 
 END = "<|end|>"
 VOCABULARY = 1024
@@ -76,6 +77,9 @@ def build_tokenizer(problems: list[Problem]) -> PreTrainedTokenizerFast:
         show_progress=False,
     )  # fmt: skip
     texts = [f"{prompt(q)} {r}{answer_text(a)}" for q, r, a in problems]
+    # The teacher's words have tokens, as they would have in any real student's vocabulary; the model has not read them.
+    teacher = Scripted(ScriptedEndpoint(filler=1.0))
+    texts += [teacher.answer(prompt(question), sample=0) for question, _, _ in problems[:1000]]
     numbers = [" ".join(["", *map(str, range(100))])] * len(texts)  # often enough for a token each
     tokenizer.train_from_iterator([*texts, *numbers], trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
