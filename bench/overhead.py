@@ -19,9 +19,12 @@ from pathlib import Path
 ROUNDS = 5
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results"
-EMPTY = (
-    "from kpod.home import set_environment; set_environment()\nfrom prefect import flow\nflow(lambda: 1, name='e')()"
-)
+EMPTY = """
+from kpod.home import set_environment
+set_environment()
+from prefect import flow
+flow(lambda: None, name="empty")()
+"""
 HELP = [sys.executable, "-m", "kpod.cli", "--help"]
 CACHED = [sys.executable, "-m", "kpod.cli", "run", str(ROOT / "tests" / "tiny.yaml")]
 
