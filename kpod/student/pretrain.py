@@ -43,7 +43,8 @@ def pretrain(config: ScratchStudent, work: Path) -> tuple[LlamaForCausalLM, PreT
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-    ).to(device())
+    )
+    torch.nn.Module.to(model, device())  # transformers' own `to` is wrapped so that its types are lost
     settings = Distill(
         token_weights=False,
         progressive=False,

@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from kpod import models
 from kpod.config import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
@@ -18,6 +24,8 @@ def run(inputs: Mapping[str, Path], config: Student, out_dir: Path) -> dict[str,
     """
     folder = out_dir / "student"
     figures: dict[str, float] = {}
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     match config:
         case ScratchStudent():
             from kpod.student.pretrain import pretrain
