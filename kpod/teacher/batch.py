@@ -21,6 +21,7 @@ from kpod.teacher.client import Failed, Refused, failure
 from kpod.teacher.journal import Journal
 from kpod.teacher.key import strike
 from kpod.teacher.ledger import Entry, Ledger
+from kpod.teacher.live import Live
 from kpod.teacher.plan import Plan
 from kpod.teacher.reply import BadReply, Reply, parse
 
@@ -49,7 +50,7 @@ class BatchRun:
 
     def run(self, jobs: list[Job], bar: observe.Progress) -> None:
         """Raises TeacherError if the run has to stop; what is out stays out, to be collected by the next run."""
-        self._bar = bar
+        self._live = Live(self._plan, self._budget, bar)
         self._want(jobs)
         with OpenAI(base_url=self._url, api_key=self._key, max_retries=self._config.max_retries) as self._openai:
             try:
@@ -211,8 +212,5 @@ class BatchRun:
         self._done += self._plan.finished(index)
 
     def _tell(self, **figures: object) -> None:
-        """Move the bar."""
-        counts = self._plan.counts
         done, self._done = self._done, 0
-        usd = f"{self._budget.spent:.4f}"
-        self._bar.advance(done, failed=counts["failed"], requests=counts["done"], usd=usd, **figures)
+        self._live.tell(done, always=True, **figures)

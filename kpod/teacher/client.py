@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import httpx2
-from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAioHttpClient
+from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
 
 from kpod.errors import TeacherError
 from kpod.teacher.ask import Ask
@@ -21,6 +21,9 @@ RETRYABLE = frozenset({408, 409, 425, 429})
 ABOUT_THE_ROW = frozenset({"content_filter", "context_length_exceeded", "content_policy_violation"})
 OUT_OF_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance"})
 FIRST_SECONDS, MOST_SECONDS = 0.5, 60.0
+# What the `openai` client tells about this machine is nobody's business, and costs time with each request.
+_ABOUT_US = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
+HEADERS: dict[str, Any] = {"Accept-Encoding": "gzip, deflate", **{f"X-Stainless-{n}": Omit() for n in _ABOUT_US}}
 
 
 class Failed(Exception):
@@ -35,18 +38,29 @@ class Refused(Exception):
     """The server will never answer this one request; the others are not concerned."""
 
 
+class _Http(DefaultAioHttpClient):
+    """The `openai` client hands over whole requests: merging address, headers and cookies once more is half the work."""
+
+    _address = httpx2.URL()
+
+    def build_request(  # type: ignore[override]
+        self, method: str, url: str, *, headers: Any, content: bytes | None = None, **_: Any
+    ) -> httpx2.Request:
+        if self._address != url:
+            self._address = httpx2.URL(url)
+        return httpx2.Request(method, self._address, headers=headers, content=content)
+
+
 class Client:
     """Sends requests through the `openai` client. Use as an async context manager."""
 
     def __init__(self, url: str, key: str, route: str, timeout_s: float, concurrency: int) -> None:
-        self._key, self._route, self._timeout = key, route, timeout_s
+        self._key, self._timeout = key, timeout_s
+        self._url = url + route  # whole, or the client would take `base_url` apart for each request
         limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+        http = _Http(limits=limits, timeout=None)  # `send` keeps the time
         self._openai = AsyncOpenAI(
-            base_url=url,
-            api_key=key,
-            max_retries=0,
-            timeout=timeout_s,
-            http_client=DefaultAioHttpClient(limits=limits, timeout=timeout_s),
+            base_url=url, api_key=key, max_retries=0, timeout=None, http_client=http, default_headers=HEADERS
         )
 
     async def __aenter__(self) -> Self:
@@ -60,7 +74,7 @@ class Client:
         try:
             async with asyncio.timeout(self._timeout):
                 # The bare response, not the typed one: it costs half the time, and providers add fields of their own.
-                response = await self._openai.post(self._route, cast_to=httpx2.Response, body=ask.body)
+                response = await self._openai.post(self._url, cast_to=httpx2.Response, body=ask.body)
             payload = json.loads(response.content)
             if isinstance(payload, dict) and payload.get("error") and not payload.get("choices"):
                 raise failure(_status(payload["error"]), payload["error"], {}, self._key)
