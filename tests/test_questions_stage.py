@@ -155,8 +155,8 @@ def _cut_gzip(path: Path) -> None:
     ("name", "make", "said"),
     [
         ("a.parquet", _cut_parquet, "not a readable Parquet file"),
-        ("a.jsonl.gz", _cut_gzip, "cut short"),
-        ("a.jsonl.gz", lambda p: p.write_bytes(b"plain"), "cut short"),
+        ("a.jsonl.gz", _cut_gzip, "not whole"),
+        ("a.jsonl.gz", lambda p: p.write_bytes(b"plain"), "not whole"),
         ("a.jsonl", lambda p: p.write_bytes(b'{"id": "\xff\xfe"}'), "no UTF-8 text"),
         ("a.jsonl", lambda p: p.write_text("\n \n"), "holds no question"),
         ("a.parquet", lambda p: pq.write_table(pa.table({"id": pa.array([], pa.string())}), p), "holds no question"),

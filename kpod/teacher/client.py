@@ -39,7 +39,7 @@ class Refused(Exception):
 
 
 class _Http(DefaultAioHttpClient):
-    """The `openai` client hands over whole requests: merging address, headers and cookies once more is half the work."""
+    """The `openai` client hands over whole requests; to merge them with defaults again is half the work."""
 
     _address = httpx2.URL()
 

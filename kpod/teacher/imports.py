@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kpod import rows
 from kpod.config import Teacher
-from kpod.teacher import rows
 from kpod.teacher.ask import Question
 from kpod.teacher.reply import Reply, estimate
 
