@@ -1,6 +1,7 @@
 """Load and fault figures of the teacher client, against a local server that counts what a provider would bill.
 
-Usage: python bench/teacher.py [--curator FOLDER of bench/curator_env.sh] [--only load|faults|kills|curator ...]
+Usage: python bench/teacher.py [--curator FOLDER of bench/curator_env.sh] [--only load|memory|faults|kills|curator ...]
+           [--requests N of the part load]
 Writes bench/results/teacher.json and teacher.md; a part that is not run keeps its former figures.
 """
 
@@ -94,11 +95,10 @@ def one(kind: str, count: int, python: str = sys.executable, concurrency: int = 
 
 
 def load(count: int = 20_000, concurrency: int = 64) -> Figures:
-    """Throughput and memory. The clients run side by side, each against a server of its own, because other jobs on
+    """Throughput. The clients run side by side, each against a server of its own, because other jobs on
     the machine then cost all of them the same. Counted is from the moment at which each has 1,000 answers to the
     moment at which the first has nearly all; CPU time is the client's own in that window.
     """
-    small = one("kpod", 2_000)
     kinds = ("kpod", "httpx2", "httpx")
     with ExitStack() as stack:
         urls = {kind: stack.enter_context(server(latency_s=0.05)) for kind in kinds}
@@ -113,8 +113,7 @@ def load(count: int = 20_000, concurrency: int = 64) -> Figures:
 
         begin = _when(look, lambda seen: min(answered for _, answered, _ in seen.values()) >= min(1_000, count // 4))
         end = _when(look, lambda seen: max(answered for _, answered, _ in seen.values()) >= 0.97 * count)
-        whole = finish(running["kpod"])
-        for kind in kinds[1:]:
+        for kind in kinds:
             os.killpg(running[kind].pid, signal.SIGKILL)
             running[kind].communicate()
     found: Figures = {}
@@ -133,10 +132,13 @@ def load(count: int = 20_000, concurrency: int = 64) -> Figures:
         "rate_to_httpx": rate / found["httpx"]["requests_per_s"],
         "rate_to_httpx2": rate / found["httpx2"]["requests_per_s"],
         "cpu_to_httpx2": found["kpod"]["cpu_ms_per_request"] / found["httpx2"]["cpu_ms_per_request"],
-        "kpod_peak_mb_2000": small["peak_mb"],
-        f"kpod_peak_mb_{count}": whole["peak_mb"],
-        "memory_growth_mb": whole["peak_mb"] - small["peak_mb"],
     }
+
+
+def memory() -> Figures:
+    """Peak memory of small and large runs of the stage."""
+    small, large = one("kpod", 2_000), one("kpod", 20_000)
+    return {"kpod_2000": small, "kpod_20000": large, "growth_mb": large["peak_mb"] - small["peak_mb"]}
 
 
 def _cpu(pid: int) -> float:
@@ -245,9 +247,10 @@ def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curator", metavar="FOLDER", help="environment made by bench/curator_env.sh")
-    parser.add_argument("--only", nargs="+", choices=("load", "faults", "kills", "curator"))
+    parser.add_argument("--only", nargs="+", choices=("load", "memory", "faults", "kills", "curator"))
+    parser.add_argument("--requests", type=int, default=20_000, help="of each client in the part load")
     options = parser.parse_args()
-    parts = {"load": load, "faults": faults, "kills": kills}
+    parts = {"load": lambda: load(options.requests), "memory": memory, "faults": faults, "kills": kills}
     if options.curator:
         parts["curator"] = lambda: curator(f"{options.curator}/bin/python")
     found = json.loads(RESULT.read_text()) if RESULT.exists() else {}

@@ -12,10 +12,11 @@ class ProgressArtifact:
     def __init__(self, stage: str) -> None:
         self._stage = stage
         self._artifacts: dict[str, object] = {}
+        self._figures: Mapping[str, float] = {}
         self._told = 0.0
 
     def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None:
-        """Publish the share done and the time left, at most every UPDATE_SECONDS and at the end."""
+        """Publish the share done, the last figures and the time left, at most every UPDATE_SECONDS and at the end."""
         finished = done >= total
         if not finished and time.monotonic() - self._told < UPDATE_SECONDS:
             return
@@ -25,7 +26,8 @@ class ProgressArtifact:
 
         self._told = time.monotonic()
         share = 100.0 * done / total if total else 100.0
-        text = f"{self._stage}: {description}"
+        text = f"{self._stage}: {description}, {done:g} of {total:g}"
+        text += "".join(f", {name} {value:.6g}" for name, value in self._figures.items())
         if seconds_left is not None and not finished:
             text += f", about {seconds_left / 60:.1f} min left"
         if description in self._artifacts:
@@ -34,7 +36,8 @@ class ProgressArtifact:
             self._artifacts[description] = create_progress_artifact(progress=share, description=text)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Metrics go to MLflow."""
+        """Keep the last figures, to be shown beside the share; their curves are in MLflow."""
+        self._figures = dict(values)
 
     def warning(self, message: str) -> None:
         """Put warnings into the run's log."""

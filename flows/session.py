@@ -8,6 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from flows.cache import run_cached
+from flows.secrets import read_secrets
 from kpod import artifacts, stages, tracking
 from kpod.artifacts import ArtifactRef
 from kpod.config import Pipeline
@@ -47,6 +48,7 @@ class Session:
         """Whatever would stop the run later stops it now; a base student that exists already needs no source."""
         check_files(self.config)
         check_embedder(self.config.curriculum.embedder)
+        read_secrets(self.config)
         base = stages.STAGES["base"]
         if not artifacts.folder_of("base", stages.key_of(base, self.config, {})).is_dir():
             check_student(self.config.student)

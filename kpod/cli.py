@@ -18,7 +18,7 @@ app = typer.Typer(
     epilog="Start with: kpod demo",
 )
 recipes_app = typer.Typer(no_args_is_help=True, help="List and copy the recipes that ship with kpod.")
-teacher_app = typer.Typer(no_args_is_help=True, help="A local teacher that speaks chat completions.")
+teacher_app = typer.Typer(no_args_is_help=True, help="What a teacher costs, and a local one.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(teacher_app, name="teacher")
 
@@ -129,6 +129,20 @@ def teacher_serve(
         raise ConfigError(f"kpod teacher serve: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     check_files(endpoint)
     serve(endpoint, port=port, faults=planned, host=host)
+
+
+@teacher_app.command("estimate", epilog="Example: kpod teacher estimate mine.yaml --set teacher.samples=4")
+def teacher_estimate(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or a YAML file.")],
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Dry run: how many requests, tokens and dollars the teacher would still take. Nothing is sent."""
+    from kpod.settings import load
+    from kpod.teacher.estimate import estimate_pipeline
+
+    config = load(recipe, overrides)
+    prepare()
+    typer.echo(str(estimate_pipeline(config)))
 
 
 @app.command()

@@ -95,6 +95,9 @@ class OpenAIEndpoint(Strict):
     api_key_env: str | None = operational(
         "OPENAI_API_KEY", "Name of the environment variable that holds the key; null for a server that needs none."
     )
+    api_key_block: str | None = operational(
+        None, "Name of a Prefect Secret block that holds the key, in place of an environment variable."
+    )
 
 
 class ScriptedEndpoint(Strict):

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from kpod.config import ImportEndpoint, Teacher
+from kpod.config import ImportEndpoint, Pipeline, Teacher
 from kpod.home import home
+from kpod.questions import stage as questions
 from kpod.teacher import local
 from kpod.teacher.ask import Asking
 from kpod.teacher.budget import OVERHEAD, Budget, cost
@@ -38,13 +40,20 @@ class Estimate:
         )
 
 
-def estimate(questions: Path, config: Teacher) -> Estimate:
+def estimate_pipeline(config: Pipeline) -> Estimate:
+    """Load the questions of a configuration and look at what its teacher would be asked."""
+    with TemporaryDirectory() as folder:
+        questions.run({}, config.questions, Path(folder))
+        return estimate(Path(folder) / "questions.parquet", config.teacher)
+
+
+def estimate(table: Path, config: Teacher) -> Estimate:
     """Look at a questions.parquet and the journal. Raises DataError, ConfigError as the stage would."""
     if isinstance(config.endpoint, ImportEndpoint):
         return Estimate(0, 0, 0, 0, Decimal(0), Decimal(0))
     asking, budget = Asking(config, local.identity(config.endpoint)), Budget(config)
     with Journal(home() / "journal") as journal:
-        plan = Plan(read_questions(questions), config, asking, journal, budget)
+        plan = Plan(read_questions(table), config, asking, journal, budget)
         sizes = [plan.ask(*job).size for job in plan.start()]
         done, said = plan.counts["done"], plan.counts["completion_tokens"]
     usual = min(config.max_tokens, said / done if done else USUAL_COMPLETION)

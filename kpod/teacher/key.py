@@ -1,4 +1,7 @@
-"""The API key: read from the environment where it is used, and struck out of every text that leaves the client."""
+"""The API key: read where it is used, and struck out of every text that leaves the client.
+
+It comes from the environment, or from whoever runs the stage and can read a store of secrets (`give`).
+"""
 
 import os
 from urllib.parse import urlsplit
@@ -8,6 +11,7 @@ from kpod.errors import ConfigError
 
 DEFAULT_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
+_given: dict[str, str] = {}  # by the name of the block
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -26,8 +30,20 @@ def base_url(endpoint: OpenAIEndpoint) -> str:
     return url.rstrip("/")
 
 
+def give(block: str, key: str) -> None:
+    """Keep the key of a block for the stages that run in this process."""
+    _given[block] = key.strip()
+
+
 def api_key(endpoint: OpenAIEndpoint) -> str:
-    """The key. A server on this machine needs none. Raises ConfigError if the variable is not set."""
+    """The key. A server on this machine needs none. Raises ConfigError if its variable or block is not there."""
+    if endpoint.api_key_block is not None:
+        if key := _given.get(endpoint.api_key_block):
+            return key
+        raise ConfigError(
+            f"teacher.endpoint.api_key_block: Prefect has no Secret block {endpoint.api_key_block!r} with a key; make it"
+            " on the page Blocks of Prefect's UI, or name an environment variable in api_key_env"
+        )
     if endpoint.api_key_env is None:
         return NO_KEY
     if key := os.environ.get(endpoint.api_key_env, "").strip():

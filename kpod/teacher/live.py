@@ -27,5 +27,5 @@ class Live:
         counts, spent = self._plan.counts, self._budget.spent
         shown = {"failed": counts["failed"], "requests": counts["done"], "tokens": counts["tokens"]}
         rate = (counts["done"] - self._before) / max(now - self._began, 1e-9)
-        self._bar.advance(finished, **shown, usd=f"{spent:.4f}", **figures)
         observe.metrics({**shown, "usd": float(spent), "requests_per_s": rate}, step=counts["done"])
+        self._bar.advance(finished, **shown, usd=f"{spent:.4f}", **figures)
