@@ -7,7 +7,7 @@ from kpod.teacher import key
 
 
 def read_secrets(config: Pipeline) -> None:
-    """Hand the key of the teacher's Secret block over to the stages; the stage that needs it says so if it is missing."""
+    """Hand the key of the teacher's Secret block over to the stages; who needs it says so if it is missing."""
     endpoint = config.teacher.endpoint
     if not isinstance(endpoint, OpenAIEndpoint) or endpoint.api_key_block is None:
         return

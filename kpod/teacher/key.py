@@ -41,8 +41,8 @@ def api_key(endpoint: OpenAIEndpoint) -> str:
         if key := _given.get(endpoint.api_key_block):
             return key
         raise ConfigError(
-            f"teacher.endpoint.api_key_block: Prefect has no Secret block {endpoint.api_key_block!r} with a key; make it"
-            " on the page Blocks of Prefect's UI, or name an environment variable in api_key_env"
+            f"teacher.endpoint.api_key_block: Prefect has no Secret block {endpoint.api_key_block!r} with a key;"
+            " make it on the page Blocks of Prefect's UI, or name an environment variable in api_key_env"
         )
     if endpoint.api_key_env is None:
         return NO_KEY
