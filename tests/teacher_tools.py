@@ -17,6 +17,15 @@ from kpod.teacher.http import HttpResponse
 from kpod.teacher.server import TeacherServer
 from kpod.teacher.stage import run
 
+# Arguments: folder of the questions, settings as JSON, output folder.
+RUN = """
+import sys
+from pathlib import Path
+from kpod.config import Teacher
+from kpod.teacher.stage import run
+run({"questions": Path(sys.argv[1])}, Teacher.model_validate_json(sys.argv[2]), Path(sys.argv[3]))
+"""
+
 
 class Sums:
     """Answers "How much is 3 plus 4?" and remembers every prompt, in the order in which they came."""

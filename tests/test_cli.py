@@ -63,3 +63,11 @@ def test_recipes_can_be_listed_and_copied(tmp_path: Path) -> None:
     assert runner.invoke(app, ["recipes", "cp", "demo", str(copy)]).exit_code == 0
     assert load(str(copy)) == load("demo")
     assert kpod("recipes", "cp", "demo", str(copy)).returncode == 2  # never overwrites
+
+
+def test_a_teacher_is_estimated_without_being_asked(tmp_path: Path) -> None:
+    priced = ["--set", "teacher.price={input: 1, output: 2}", "--set", "teacher.samples=3"]
+    nobody = ["--set", "teacher.endpoint={kind: openai, base_url: 'http://127.0.0.1:9/v1'}"]
+    shown = runner.invoke(app, ["teacher", "estimate", "demo", *priced, *nobody]).stdout
+    assert shown.startswith("1080 requests (0 are in the journal), about ")  # 360 training questions
+    assert "US dollars" in shown

@@ -1,12 +1,15 @@
 """The Batch API: upload, poll, collect, what fails, what expires, and what a killed run left out."""
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from teacher_tools import Sums, execute, interfere, rows, stats, teacher
+from teacher_tools import RUN, Sums, execute, interfere, rows, stats, teacher, write
 
 from kpod.config import Price
 from kpod.errors import TeacherError
@@ -92,6 +95,23 @@ def test_a_batch_that_was_out_when_the_run_died_is_collected(
     assert len(found) == stats(url)["received"] == 30
     assert sum("keys" in event for event in entries(kpod_home)) == 1
     assert entries(kpod_home)[-1]["back"]
+
+
+def test_sigkill_while_a_batch_is_out(tmp_path: Path, kpod_home: Path, url: str) -> None:
+    inputs = write(tmp_path / "questions", rows(30))
+    (tmp_path / "out").mkdir()
+    config = teacher(url, batch=True, batch_poll_s=60)
+    arguments = [str(inputs["questions"]), config.model_dump_json(), str(tmp_path / "out")]
+    process = subprocess.Popen([sys.executable, "-c", RUN, *arguments])
+    ledger = kpod_home / "journal" / "batches.jsonl"
+    while not (ledger.exists() and '"batch"' in ledger.read_text()):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    metrics, found = execute(tmp_path, batched(url), rows(30))
+    assert (metrics["requests_sent"], stats(url)["received"]) == (0, 30)
+    assert all(row["kept"] for row in found)
 
 
 @pytest.mark.parametrize("submitted", [True, False])

@@ -2,13 +2,15 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 from openai import OpenAI
-from teacher_tools import Sums, stats
+from teacher_tools import Sums, execute, stats, teacher
 
 from kpod.config import ReplayEndpoint, ScriptedEndpoint, WordProblems
 from kpod.errors import DataError, TeacherError
@@ -180,3 +182,32 @@ def test_a_taken_port_is_one_line(url: str) -> None:
     port = int(url.split(":")[2].split("/")[0])
     with pytest.raises(TeacherError, match=f"port {port} .* choose another"):
         serve(ScriptedEndpoint(), port=port)
+
+
+def test_stored_rationales_are_served_with_planned_faults(tmp_path: Path, stored: ReplayEndpoint) -> None:
+    command = ["teacher", "serve", "--replay", str(stored.rationales), "--questions", str(stored.questions[0])]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kpod.cli", *command, "--port", "0", "--fault", "server_error=0.5"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        url = process.stdout.readline().strip()
+        config = teacher(url, samples=2, resamples=0, max_retries=30)
+        shown = [("a", "How many legs has a dog?", "4"), ("b", "How many legs has a dog? And two dogs?", "8")]
+        questions = [
+            {"id": i, "dataset": "d", "split": "train", "question": text, "answer": answer, "choices": None}
+            for i, text, answer in shown
+        ]
+        metrics, found = execute(tmp_path, config, questions)
+        counted = stats(url)
+    finally:
+        process.kill()
+        process.wait()
+    assert [(row["question_id"], row["sample"], row["rationale"]) for row in found if row["kept"]] == [
+        ("a", 0, "Dogs have four."),
+        ("a", 1, "Later."),
+        ("b", 0, "Four and four."),
+    ]
+    assert metrics["retries"] == counted["faults"]["server_error"] > 0

@@ -1,7 +1,9 @@
 """The stage against a local server: resuming, failures, limits and money."""
 
+import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +13,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from teacher_tools import Sums, execute, interfere, rows, stats, table, teacher, write
+from teacher_tools import RUN, Sums, execute, interfere, rows, stats, table, teacher, write
 
 from kpod.config import ImportEndpoint, OpenAIEndpoint, Price, ScriptedEndpoint, Teacher, WordProblems
 from kpod.errors import ConfigError, DataError, KpodError, TeacherError
@@ -27,14 +30,6 @@ from kpod.teacher.faults import Faults
 from kpod.teacher.http import HttpResponse, refusal
 from kpod.teacher.limits import Bucket
 from kpod.teacher.server import TeacherServer, running
-
-RUN = """
-import sys
-from pathlib import Path
-from kpod.config import Teacher
-from kpod.teacher.stage import run
-run({"questions": Path(sys.argv[1])}, Teacher.model_validate_json(sys.argv[2]), Path(sys.argv[3]))
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +74,17 @@ def test_nothing_finished_is_sent_again(tmp_path: Path, url: str) -> None:
     counted = stats(url)
     assert counted["received"] == 20 + 10 + 5
     assert counted["duplicates"] == 0
+
+
+def test_a_journal_goes_with_its_folder_to_another_machine(
+    tmp_path: Path, kpod_home: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    _, found = execute(tmp_path / "a", teacher(url), rows(10))
+    shutil.copytree(kpod_home / "journal", tmp_path / "elsewhere" / "journal")
+    monkeypatch.setenv("KPOD_HOME", str(tmp_path / "elsewhere"))
+    metrics, same = execute(tmp_path / "b", teacher(url, concurrency=2), rows(10))
+    assert (metrics["requests_sent"], stats(url)["received"]) == (0, 10)
+    assert same == found
 
 
 def test_dropped_samples_are_asked_again_under_new_numbers(tmp_path: Path) -> None:
@@ -209,6 +215,54 @@ def test_retries_run_while_first_attempts_go_on(tmp_path: Path, monkeypatch: pyt
     tries = [i for i, prompt in enumerate(asked) if "is 0 plus" in prompt]
     assert len(tries) == 2
     assert tries[1] < 150
+
+
+def test_both_rate_limits_hold_at_once(tmp_path: Path, url: str) -> None:
+    execute(tmp_path / "requests", teacher(url, requests_per_minute=1200, tokens_per_minute=10**9), rows(50))
+    assert stats(url)["span_s"] > (50 - 20 - 1) / 20  # a second's worth may leave at once, the others wait
+    with running(Sums()) as other:
+        expected = 100 + 70  # max_tokens, and at least so many of the prompt
+        limit = 60 * 10 * expected
+        settings = {"requests_per_minute": 10**9, "tokens_per_minute": limit, "max_tokens": 100, "concurrency": 1}
+        execute(tmp_path / "tokens", teacher(other, **settings), rows(60, first=1000))
+        used = stats(other)["prompt_tokens"] + stats(other)["completion_tokens"]
+        assert used - limit / 60 - expected < stats(other)["span_s"] * limit / 60
+
+
+def test_retry_after_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    came: list[float] = []
+
+    def say(_: object, body: dict[str, Any]) -> HttpResponse | None:
+        came.append(time.monotonic())
+        limited = {"retry-after": "0.4"}
+        return refusal(429, "Slow down.", "rate_limit_exceeded", **limited) if len(came) == 1 else None
+
+    interfere(monkeypatch, say)
+    metrics, found = execute(tmp_path, teacher(url), rows(1))
+    assert (metrics["retries"], found[0]["kept"]) == (1, True)
+    assert came[1] - came[0] > 0.39
+
+
+def test_what_is_sent_and_how_an_answer_may_be_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    heads: list[dict[str, str]] = []
+    real = TeacherServer.handle
+
+    async def packed(self: TeacherServer, request: Any) -> HttpResponse:
+        response = await real(self, request)
+        if request.method == "POST":
+            heads.append(request.headers)
+            response.body = gzip.compress(response.body)
+            response.headers["content-encoding"] = "gzip"
+        return response
+
+    monkeypatch.setattr(TeacherServer, "handle", packed)
+    with running(Sums()) as packing:
+        _, found = execute(tmp_path, teacher(packing, prompt={"system": "Größe: “kurz”."}), rows(3))
+    assert [row["kept"] for row in found] == [True] * 3
+    assert not [name for head in heads for name in head if name.startswith("x-stainless-") and "retry" not in name]
+    assert {head["content-type"] for head in heads} == {"application/json"}
 
 
 def test_cap_is_never_passed_and_what_was_paid_stays(tmp_path: Path, url: str) -> None:
@@ -377,6 +431,9 @@ def test_import_instead_of_asking(tmp_path: Path) -> None:
     assert found[2]["model"] == "old"
     assert metrics["quarantined"] == 4
     assert {row["row"] for row in _quarantine(tmp_path / "out")} == {"4", "5", "6", "7"}
+    pq.write_table(pa.Table.from_pylist(told[:3]), tmp_path / "old.parquet")  # absent fields are null there
+    _, again = execute(tmp_path, Teacher(endpoint=ImportEndpoint(rationales=[tmp_path / "old.parquet"])), rows(2))
+    assert again == found
 
 
 def test_progress_reaches_observers(tmp_path: Path, url: str) -> None:
@@ -387,15 +444,21 @@ def test_progress_reaches_observers(tmp_path: Path, url: str) -> None:
         def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None:
             self.seen.append((done, total))
 
-        def metrics(self, values: Any, step: int) -> None: ...
+        def metrics(self, values: Any, step: int) -> None:
+            self.figures, self.step = values, step
 
         def warning(self, message: str) -> None: ...
 
     watcher = Watcher()
     execute(tmp_path, teacher(url), rows(5))
     with observing(watcher):
-        execute(tmp_path, teacher(url), rows(8))
+        execute(tmp_path, teacher(url, price=Price(output=1)), rows(8))
     assert watcher.seen[-1] == (8, 8)
+    counted = stats(url)
+    assert (watcher.figures["requests"], watcher.figures["failed"], watcher.step) == (8, 0, 8)
+    assert watcher.figures["tokens"] == counted["prompt_tokens"] + counted["completion_tokens"]
+    assert watcher.figures["usd"] == pytest.approx(counted["completion_tokens"] / 1e6)
+    assert watcher.figures["requests_per_s"] > 0
     assert all(done > 5 for done, _ in watcher.seen)  # five were done before
 
 
