@@ -96,7 +96,7 @@ def one(kind: str, count: int, python: str = sys.executable, concurrency: int = 
 
 def load(count: int = 20_000, concurrency: int = 64) -> Figures:
     """Throughput. The clients run side by side, each against a server of its own, because other jobs on
-    the machine then cost all of them the same. Counted is from the moment at which each has 1,000 answers to the
+    the machine then cost all of them the same. Counted is from the moment at which each has 500 answers to the
     moment at which the first has nearly all; CPU time is the client's own in that window.
     """
     kinds = ("kpod", "httpx2", "httpx")
@@ -111,7 +111,7 @@ def load(count: int = 20_000, concurrency: int = 64) -> Figures:
                 for kind in kinds
             }
 
-        begin = _when(look, lambda seen: min(answered for _, answered, _ in seen.values()) >= min(1_000, count // 4))
+        begin = _when(look, lambda seen: min(answered for _, answered, _ in seen.values()) >= min(500, count // 10))
         end = _when(look, lambda seen: max(answered for _, answered, _ in seen.values()) >= 0.97 * count)
         for kind in kinds:
             os.killpg(running[kind].pid, signal.SIGKILL)
