@@ -48,7 +48,7 @@ def _reply(row: dict[str, Any] | str, model: str) -> tuple[str, int | None, Repl
     """Raises ValueError with what is wrong with the row."""
     if isinstance(row, str):
         raise ValueError("not a JSON object")
-    question = row.get("question_id", row.get("id"))
+    question = row.get("id") if row.get("question_id") is None else row["question_id"]
     if question is None or not isinstance(row.get("rationale"), str) or not row["rationale"].strip():
         raise ValueError("a row needs question_id (or id) and a rationale")
     sample = row.get("sample")
