@@ -39,7 +39,7 @@ FAULTS = {
     "truncated": 0.01,
     "invalid_json": 0.01,
     "dropped": 0.01,
-    "stall_s": 8,
+    "stall_s": 30,
     "retry_after_s": 0.5,
 }
 Figures = dict[str, Any]
@@ -156,7 +156,7 @@ def _when(look: Callable[[], Any], reached: Callable[[Any], bool]) -> Any:
 def faults(count: int = 5_000) -> Figures:
     """Every question ends, and nothing is billed twice."""
     with tempfile.TemporaryDirectory() as folder, server(latency_s=0.05, **FAULTS) as url:
-        found = finish(start(sys.executable, "kpod", url, count, 64, Path(folder), timeout_s=2.0, resamples=0))
+        found = finish(start(sys.executable, "kpod", url, count, 64, Path(folder), timeout_s=20.0, resamples=0))
         counted = stats(url)
     return {
         "questions": count,
