@@ -1,7 +1,7 @@
 """Load and fault figures of the teacher client, against a local server that counts what a provider would bill.
 
 Usage: python bench/teacher.py [--curator FOLDER of bench/curator_env.sh] [--only load|memory|faults|kills|curator ...]
-           [--requests N of the part load]
+           [--requests N of the parts load and curator]
 Writes bench/results/teacher.json and teacher.md; a part that is not run keeps its former figures.
 """
 
@@ -248,11 +248,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curator", metavar="FOLDER", help="environment made by bench/curator_env.sh")
     parser.add_argument("--only", nargs="+", choices=("load", "memory", "faults", "kills", "curator"))
-    parser.add_argument("--requests", type=int, default=20_000, help="of each client in the part load")
+    parser.add_argument("--requests", type=int, help="of each client, in place of 20,000 (load) and 2,000 (curator)")
     options = parser.parse_args()
-    parts = {"load": lambda: load(options.requests), "memory": memory, "faults": faults, "kills": kills}
+    parts = {"load": lambda: load(options.requests or 20_000), "memory": memory, "faults": faults, "kills": kills}
     if options.curator:
-        parts["curator"] = lambda: curator(f"{options.curator}/bin/python")
+        parts["curator"] = lambda: curator(f"{options.curator}/bin/python", options.requests or 2_000)
     found = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for name, part in parts.items():
         if not options.only or name in options.only:
