@@ -66,7 +66,6 @@ def test_no_key_is_in_anything_that_flows_leave_behind(tmp_path: Path, echo: Non
         "KPOD_HOME": str(home),
         "MY_KEY": OTHER,
         "OPENAI_LOG": "debug",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "250",
         "PREFECT_LOGGING_LEVEL": "DEBUG",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "DEBUG",
     }
