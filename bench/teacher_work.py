@@ -89,6 +89,12 @@ def with_curator(url: str, count: int, concurrency: int, folder: Path) -> dict[s
         "TELEMETRY_ENABLED": "0",
         "CURATOR_DISABLE_RICH_DISPLAY": "1",
     }
+    import tiktoken
+
+    # curator counts tokens ahead for its rate limit, with a vocabulary that it downloads: here a byte is a token.
+    vocabulary = {bytes([i]): i for i in range(256)}
+    tokenizer = tiktoken.Encoding("bytes", pat_str=r"[\s\S]", mergeable_ranks=vocabulary, special_tokens={})
+    tiktoken.get_encoding = tiktoken.encoding_for_model = lambda *_: tokenizer
     from bespokelabs import curator
 
     llm = curator.LLM(

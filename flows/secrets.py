@@ -1,5 +1,7 @@
 """Keys that lie in Prefect: read when a run begins, and kept in this process alone."""
 
+from typing import Any
+
 from prefect.blocks.system import Secret
 
 from kpod.config import OpenAIEndpoint, Pipeline
@@ -12,7 +14,7 @@ def read_secrets(config: Pipeline) -> None:
     if not isinstance(endpoint, OpenAIEndpoint) or endpoint.api_key_block is None:
         return
     try:
-        block = Secret.load(endpoint.api_key_block)
+        block: Any = Secret.load(endpoint.api_key_block)
     except ValueError:  # no such block, which does not matter if all rationales are in the cache
         return
     key.give(endpoint.api_key_block, str(block.get()))
