@@ -38,7 +38,6 @@ from kpod.steps import spans, split
 
 RESULT = Path(__file__).parent / "results" / "difficulty.json"
 CONFIG = Difficulty(weighting="uniform", precision="fp32")
-ROUNDS = 3
 VOCABULARY = 4000
 Figures = dict[str, Any]
 
@@ -46,6 +45,7 @@ Figures = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--limit", type=int, default=400, help="so many rationales")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--student", type=Path)
     parser.add_argument("--rationales", type=Path)
     parser.add_argument("--questions", type=Path)
@@ -61,14 +61,16 @@ def main() -> None:
         students = {"small decoder-only": (llama(), tokenizer), "small encoder-decoder": (t5(), tokenizer)}
     texts = options.rationales.name.removesuffix(".jsonl.gz") if options.rationales else "made up"
     for name, (model, tokenizer) in students.items():
-        figures = measure(model, tokenizer, rows)
+        figures = measure(model, tokenizer, rows, options.rounds)
         print(name, texts, figures, flush=True)
         result.setdefault("runs", {})[f"{name} / {texts}"] = figures
     RESULT.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
     RESULT.with_suffix(".md").write_text(report(result))
 
 
-def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Rationale]) -> Figures:
+def measure(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Rationale], rounds: int
+) -> Figures:
     """Median CPU seconds of tokenising, scoring, the bare forward pass over the same batches, and a loop of batch 1."""
     clock = Clock()
     examples, rejected = build(tokenizer, rows, CONFIG.max_tokens)
@@ -89,7 +91,7 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: Se
     }
     forward(model, batches[:1])
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):  # in turn, so that a busy minute of the machine meets all of them
+    for _ in range(rounds):  # in turn, so that a busy minute of the machine meets all of them
         for name, way in ways.items():
             clock = Clock()
             way()
@@ -175,27 +177,40 @@ def t5() -> PreTrainedModel:
 
 def report(result: Figures) -> str:
     m = result["machine"]
+    columns = (
+        "student / texts", "rounds", "rationales", "tokens (of them target)", "padding", "raw, s", "scoring, s",
+        "of raw throughput", "loop, s", "times the loop", "tokens/s", "tokenise, s",
+    )  # fmt: skip
     lines = [
         "# Difficulty: scoring against the bare forward pass",
         "",
         f"One thread, fp32, {CONFIG.batch_tokens} padded tokens a batch, on a shared machine ({m['cpu']}; Python",
-        f"{m['python']}, torch {m['torch']}, transformers {m['transformers']}). CPU seconds of the process, medians of",
-        f"{ROUNDS} rounds in which the three ways take turns. *Raw*: the model called on the same batches, logits of",
+        f"{m['python']}, torch {m['torch']}, transformers {m['transformers']}). CPU seconds of the process, medians",
+        "over rounds in which the three ways take turns. *Raw*: the model called on the same batches, logits of",
         "every position, nothing else. *Scoring*: batching, padding, the pass, losses and Eq. 8; logits are computed",
         "at target positions only, which is how it can beat the raw pass. *Loop*: one rationale at a time.",
         "Written by `python bench/difficulty.py`.",
         "",
-        "| student / texts | rationales | tokens (of them target) | padding | raw, s | scoring, s | of raw throughput "
-        "| loop, s | times the loop | tokens/s | tokenise, s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(columns)} |",
+        "|---" * len(columns) + "|",
     ]
     for name, run in result["runs"].items():
-        lines.append(
-            f"| {name} | {run['rationales']:,} | {run['tokens']:,} ({run['target tokens'] / run['tokens']:.0%}) "
-            f"| {run['padding']:.1%} | {run['raw_cpu_s']:.1f} | {run['scoring_cpu_s']:.1f} "
-            f"| **{run['share of raw throughput']:.2f}** | {run['loop_cpu_s']:.1f} | {run['times the loop']:.2f} "
-            f"| {run['tokens'] / run['scoring_cpu_s']:.0f} | {run['tokenise_cpu_s']:.2f} |"
+        share = run["target tokens"] / run["tokens"]
+        cells = (
+            name,
+            len(run["rounds"]["raw"]),
+            run["rationales"],
+            f"{run['tokens']:,} ({share:.0%})",
+            f"{run['padding']:.1%}",
+            f"{run['raw_cpu_s']:.2f}",
+            f"{run['scoring_cpu_s']:.2f}",
+            f"**{run['share of raw throughput']:.2f}**",
+            f"{run['loop_cpu_s']:.2f}",
+            f"{run['times the loop']:.2f}",
+            f"{run['tokens'] / run['scoring_cpu_s']:.0f}",
+            f"{run['tokenise_cpu_s']:.2f}",
         )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
 
