@@ -1,9 +1,13 @@
 """What the diversity term changes in a selection, and what another normalisation changes in the ranking of steps.
 
-Usage: python bench/curriculum_findings.py     Writes bench/results/curriculum_findings.json; under a minute, one core.
-Everything is synthetic: no model, no data set. docs/findings-curriculum.md reads the figures.
+Usage: python bench/curriculum_findings.py [--weights FOLDER [--losses FOLDER --score N]]
+Writes bench/results/curriculum_findings.json; under a minute, one core. Without options everything is synthetic: no
+model, no data set. `--weights`: the folder of a stage `weights`, whose weights then stand on synthetic losses.
+`--score N`: N of its rationales are scored by the student as well; `--losses` holds the stages' folders questions,
+rationales, steps and base (or links to them). docs/findings-curriculum.md reads the figures.
 """
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from kpod.curriculum.instance import build, fill
 RESULT = Path(__file__).parent / "results" / "curriculum_findings.json"
 BETAS = (1e-6, 1e-3, 1.0, 12.0, 100.0, 1e4)
 N = 20_000
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 K = 5
 Figures = dict[str, Any]
 
@@ -150,7 +155,7 @@ def compare(found: dict[str, np.ndarray], steps: np.ndarray) -> Figures:
     rng = np.random.default_rng(4)
     pairs = rng.integers(0, len(found["softmax"]), (2, 1_000_000))
     schedule = {
-        name: plan(np.split(d, np.cumsum(steps)[:-1]), np.zeros(N, dtype=int), Curriculum(epochs=20))
+        name: plan(np.split(d, np.cumsum(steps)[:-1]), np.zeros(len(steps), dtype=int), Curriculum(epochs=20))
         for name, d in found.items()
     }
     result: Figures = {}
@@ -167,15 +172,88 @@ def compare(found: dict[str, np.ndarray], steps: np.ndarray) -> Figures:
     return result
 
 
-def main() -> None:
-    result = {
-        "one order for every beta": one_order(),
-        "clusters alike": selections(1.0),
-        "clusters of unlike difficulty": selections(1.3),
-        "schedules, share that differs from beta 12, K 5": schedules(),
-        "small instances": optima(),
-        "rankings": rankings(),
+def learned(folder: Path) -> Figures:
+    """Weights of a trained weighter: how they spread within a step, and what the normalisation does to losses."""
+    from kpod import schemas
+
+    table = schemas.read(folder / "weights.parquet", schemas.WEIGHTS).to_pylist()
+    weight = np.concatenate([row["weight"] for row in table])
+    step = [np.asarray(row["step"]) for row in table]
+    steps = np.array([int(one.max()) + 1 for one in step])
+    first = np.cumsum(steps) - steps
+    place = np.concatenate([one + at for one, at in zip(step, first, strict=True)])
+    used = np.flatnonzero(np.bincount(place, minlength=int(steps.sum())))  # a step may have no token
+    tokens = np.bincount(place)[used]
+    begin = np.cumsum(tokens) - tokens
+    ratio = np.maximum.reduceat(weight, begin) / np.maximum(np.minimum.reduceat(weight, begin), 1e-9)
+    result: Figures = {
+        "rationales": len(table),
+        "tokens": len(weight),
+        "quantiles of the weights, 1 5 25 50 75 95 99%": np.quantile(weight, QUANTILES).round(4).tolist(),
+        "largest / smallest weight of a step, quartiles": np.quantile(ratio, [0.25, 0.5, 0.75]).round(2).tolist(),
     }
+    alive = np.bincount(np.repeat(np.arange(len(steps)), steps)[used], minlength=len(steps))
+    for together in (False, True):
+        rng = np.random.default_rng(5)
+        loss = rng.gamma(0.5, 1.5, len(weight))
+        if together:
+            score = np.argsort(np.argsort(weight)) / len(weight) + rng.uniform(0, 1, len(weight))
+            loss = np.sort(loss)[np.argsort(np.argsort(score))]
+        label = f"synthetic losses, {'following the weights' if together else 'independent'}"
+        result[label] = compare(difficulties(weight, loss, tokens), alive[alive > 0])
+    return result
+
+
+def scored(weights: Path, losses: Path, count: int) -> Figures:
+    """The same with the losses that the student has on the first `count` rationales."""
+    from kpod import models
+    from kpod.difficulty import token_losses
+    from kpod.distill.examples import ANSWER, build, read_weights
+    from kpod.sequences import read_rationales
+
+    model, tokenizer = models.load(losses / "base" / "student", "fp32")
+    rows = read_rationales(losses / "questions", losses / "rationales", losses / "steps")
+    known = read_weights(weights)
+    examples, _ = build(tokenizer, [row for row in rows if row.key in known][:count], 512, known)
+    found = token_losses(model, int(tokenizer.pad_token_id), examples, 4096)
+    bodies = [example.step != ANSWER for example in examples]
+    loss = np.concatenate([found[example.key][body] for example, body in zip(examples, bodies, strict=True)])
+    weight = np.concatenate([example.weight[body] for example, body in zip(examples, bodies, strict=True)])
+    tokens = [
+        np.unique(example.step[body], return_counts=True)[1] for example, body in zip(examples, bodies, strict=True)
+    ]
+    alive = np.array(list(map(len, tokens)))
+    ranks = [np.argsort(np.argsort(x)) for x in (weight, loss)]
+    return {
+        "rationales": len(examples),
+        "steps": int(alive.sum()),
+        "tokens": len(loss),
+        "mean loss, nats": float(loss.mean()),
+        "rank correlation of weight and loss": float(np.corrcoef(*ranks)[0, 1]),
+        **compare(difficulties(weight, loss, np.concatenate(tokens)), alive),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--losses", type=Path)
+    parser.add_argument("--score", type=int, default=0)
+    options = parser.parse_args()
+    result: Figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    if options.weights is None:
+        result |= {
+            "one order for every beta": one_order(),
+            "clusters alike": selections(1.0),
+            "clusters of unlike difficulty": selections(1.3),
+            "schedules, share that differs from beta 12, K 5": schedules(),
+            "small instances": optima(),
+            "rankings": rankings(),
+        }
+    elif options.score:
+        result["learned weights and the student's losses"] = scored(options.weights, options.losses, options.score)
+    else:
+        result["learned weights"] = learned(options.weights)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(RESULT.read_text())

@@ -267,6 +267,7 @@ class Difficulty(ModelStage):
     )
     temperature: float = Field(1.0, gt=0, description="Of the softmax.")
     batch_tokens: int = operational(4096, "Padded tokens a forward pass.", ge=1)
+    processes: int = operational(1, "Processes on this machine that score together, one a GPU.", ge=1)
 
 
 class StudentEmbedder(Strict):

@@ -7,6 +7,7 @@ therefore, id for id, the prompt that the student sees at evaluation, and the ra
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -19,6 +20,7 @@ from kpod.steps import token_steps
 
 # A teacher that writes "</s>" must not end the student's sentence: special tokens in a text are plain characters.
 _AS_TEXT = {"split_special_tokens": True}
+_CHUNK = 512  # texts whose tokens are Python objects at one time
 
 
 @dataclass(frozen=True)
@@ -107,37 +109,58 @@ def rationale_ids(
 
     A token belongs to the step in which it starts.
     """
-    return [
-        (ids, np.maximum.accumulate(token_steps(spans, np.asarray(found))))
-        for (ids, spans), found in zip(token_spans(tokenizer, texts), steps, strict=True)
-    ]
+    result: list[tuple[np.ndarray, np.ndarray]] = []
+    for first in range(0, len(texts), _CHUNK):
+        found = token_spans(tokenizer, texts[first : first + _CHUNK])
+        placed = token_steps([spans for _, spans in found], steps[first : first + _CHUNK])
+        result += [(ids, step) for (ids, _), step in zip(found, placed, strict=True)]
+    return result
 
 
 def token_spans(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Ids (int32 [n]) of each rationale and the characters [start, end) (int64 [n, 2]) that each token stands for.
 
     One space stands before the rationale, as behind the prompt; a token that is only this space has an empty span.
+    Starts never fall from one token to the next.
     """
-    if not texts:
-        return []
-    spaced = [f" {text}" for text in texts]
-    encoded = tokenizer(spaced, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, **_AS_TEXT)
-    result = []
-    for row, text in enumerate(spaced):
-        ids = encoded["input_ids"][row]
-        spans = np.asarray(encoded["offset_mapping"][row] if tokenizer.is_fast else [], dtype=np.int64)
-        if not _ordered(spans, len(ids), len(text)):
-            spans = _decoded_spans(tokenizer, ids, len(text))
-        result.append((np.asarray(ids, dtype=np.int32), np.maximum(spans.reshape(-1, 2) - 1, 0)))
+    result: list[tuple[np.ndarray, np.ndarray]] = []
+    for first in range(0, len(texts), _CHUNK):
+        result += _token_spans(tokenizer, [f" {text}" for text in texts[first : first + _CHUNK]])
     return result
 
 
-def _ordered(spans: np.ndarray, tokens: int, characters: int) -> bool:
-    """Whether the spans walk through the text: one a token, starts never falling, and not past the end."""
-    if spans.shape != (tokens, 2) or not tokens:
-        return tokens == 0
+def _token_spans(tokenizer: PreTrainedTokenizerBase, spaced: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`token_spans` of some texts that have their space. All rows at once: numpy's calls cost more than their work."""
+    encoded = tokenizer(
+        list(spaced), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, **_AS_TEXT
+    )
+    rows: list[list[int]] = encoded["input_ids"]
+    bounds = np.cumsum([0, *map(len, rows)])
+    ids = np.fromiter(chain.from_iterable(rows), np.int32, bounds[-1])
+    spans = np.zeros((len(ids), 2), dtype=np.int64)
+    ordered = np.zeros(len(rows), dtype=bool)
+    if tokenizer.is_fast:
+        offsets = chain.from_iterable(row.offsets for row in encoded.encodings or ())
+        spans = np.fromiter(chain.from_iterable(offsets), np.int64, 2 * len(ids)).reshape(-1, 2)
+        ordered = _ordered(spans, bounds, np.fromiter(map(len, spaced), np.int64, len(spaced)))
+    for row in np.flatnonzero(~ordered).tolist():
+        spans[bounds[row] : bounds[row + 1]] = _decoded_spans(tokenizer, rows[row], len(spaced[row]))
+    spans = np.maximum(spans - 1, 0)
+    return [(ids[a:b], spans[a:b]) for a, b in pairwise(bounds.tolist())]
+
+
+def _ordered(spans: np.ndarray, bounds: np.ndarray, characters: np.ndarray) -> np.ndarray:
+    """Whether a row's spans walk through its text (bool [rows]): starts never fall, nothing ends behind the text.
+
+    `spans` [n, 2] of all rows; row i has those from `bounds[i]` on, and `characters[i]` characters.
+    """
     starts, ends = spans[:, 0], spans[:, 1]
-    return bool((np.diff(starts) >= 0).all() and (starts <= ends).all() and ends[-1] <= characters)
+    row = np.repeat(np.arange(len(characters)), np.diff(bounds))
+    wrong = (starts > ends) | (ends > characters[row])
+    wrong[1:] |= (starts[1:] < starts[:-1]) & (row[1:] == row[:-1])
+    result = np.ones(len(characters), dtype=bool)
+    result[row[wrong]] = False
+    return result
 
 
 def _decoded_spans(tokenizer: PreTrainedTokenizerBase, ids: list[int], characters: int) -> np.ndarray:

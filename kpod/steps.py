@@ -71,18 +71,28 @@ def spans(parts: Sequence[str]) -> np.ndarray:
     return np.array([[0, *ends[:-1]], ends], dtype=np.int32).T if ends else np.empty((0, 2), dtype=np.int32)
 
 
-def token_steps(offsets: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """The step in which each token starts.
+def token_steps(
+    spans: Sequence[np.ndarray], steps: Sequence[Sequence[tuple[int, int]] | np.ndarray]
+) -> list[np.ndarray]:
+    """The step in which each token starts, for many rationales at once: int32 [n] a rationale, non-decreasing.
 
-    `offsets` [n, 2]: character spans of the tokens; `steps` [k, 2]: character spans of the steps, ascending.
-    Returns int32 [n]; -1 for a token that starts before the first step or behind the last.
+    `spans`: int [n, 2] a rationale, the characters of its tokens, starts never falling; `steps`: the characters of
+    its steps, ascending. A token behind the last step belongs to it; one before the first step gets -1.
     """
-    starts = np.asarray(offsets).reshape(-1, 2)[:, 0]
-    bounds = np.asarray(steps).reshape(-1, 2)
-    index = bounds[:, 0].searchsorted(starts, side="right") - 1
-    if len(bounds):
-        index[starts >= bounds[-1, 1]] = -1
-    return index.astype(np.int32)
+    tokens, counts = (np.fromiter(map(len, some), np.int64, len(some)) for some in (spans, steps))
+    starts = np.concatenate([np.zeros(0, np.int64), *(found[:, 0] for found in spans)])
+    bounds = np.fromiter((start for found in steps for start, _ in found), np.int64, int(counts.sum()))
+    # One search for all: a rationale's characters are numbered on from the rationale before.
+    shift = np.arange(len(spans)) * (1 + max(starts.max(initial=0), bounds.max(initial=0)))
+    place = (bounds + np.repeat(shift, counts)).searchsorted(starts + np.repeat(shift, tokens), side="right")
+    step = (place - 1 - np.repeat(np.cumsum(counts) - counts, tokens)).astype(np.int32)
+    return _rows(step, tokens)
+
+
+def _rows(flat: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
+    """`flat` cut into runs of `counts` entries."""
+    ends = np.cumsum(counts).tolist()
+    return [flat[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
 def run(inputs: Mapping[str, Path], config: Steps, out_dir: Path) -> dict[str, float]:

@@ -1,9 +1,12 @@
 """The schedule of Eq. 9-13: targets, monotony, options, and independence of the rows' order."""
 
+from math import fsum
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kpod.config import Curriculum
 from kpod.curriculum import Schedule, plan
@@ -198,3 +201,64 @@ def test_odd_difficulties(beta: float) -> None:
 def test_what_cannot_be_planned_is_refused(difficulties: list, clusters: list, epochs: int | None) -> None:
     with pytest.raises(ValueError, match=r"rationale|difficulty|epochs"):
         plan(difficulties, np.array(clusters, int), Curriculum(epochs=epochs))
+
+
+awkward = st.one_of(st.sampled_from([0.0, 1e-9, 0.1, 0.2, 0.3, 1.0, 7.0, 1e9]), st.floats(0, 10, width=32))
+items = st.tuples(st.lists(awkward, min_size=1, max_size=5).map(tuple), st.integers(0, 3))
+configs = st.builds(
+    Curriculum,
+    epochs=st.integers(1, 7),
+    p=st.sampled_from([0.001, 0.5, 1.0, 3.0]),
+    c0=st.sampled_from([0.0, 0.1, 0.3, 1.0]),
+    T=st.sampled_from([None, 1, 3, 9]),
+    beta=st.sampled_from([0.0, 1e-9, 12.0, 1e6]),
+    solver=st.sampled_from(["structured", "ftgp", "greedy"]),
+    eps=st.sampled_from([0.01, 0.05, 0.4]),
+    delta_s=st.integers(1, 3),
+    passes=st.sampled_from(["repeat", "single"]),
+    start=st.sampled_from(["last-step", "answer-only"]),
+    seed=st.integers(0, 3),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(items, min_size=1, max_size=10), configs, st.randoms(use_true_random=False))
+def test_any_schedule(chosen: list[tuple[tuple[float, ...], int]], config: Curriculum, random: Any) -> None:
+    """Everything that is promised, for awkward difficulties and any settings; sums are exact."""
+    stages, width = config.epochs or 0, config.delta_s
+    end = config.T or stages // 2
+    found = _planned(chosen, config)
+    given_before = [len(d) - (config.start == "last-step") for d, _ in chosen]
+    total = fsum(x for d, _ in chosen for x in d)
+    base = max(config.c0 * total, fsum(x for (d, _), c in zip(chosen, given_before, strict=True) for x in d[c:]))
+    for t, row in enumerate(found.input_steps.tolist()):
+        assert all(0 <= now <= before for now, before in zip(row, given_before, strict=True))
+        assert found.selected[t].tolist() == [now < before for now, before in zip(row, given_before, strict=True)]
+        reached = fsum(x for (d, _), c in zip(chosen, row, strict=True) for x in d[c:])
+        target = total if t >= end else base + (total - base) * (t / end) ** (config.p + 1)
+        assert found.reached[t] == pytest.approx(reached, rel=1e-9)
+        assert found.target[t] == pytest.approx(target, rel=1e-9)
+        assert reached <= target * (1 + 1e-6)
+        if t >= end:
+            assert not any(row)
+        elif config.passes == "repeat" or t == 0:
+            # Within 1% of what is allowed, or whatever a rationale could still give up is more than is left.
+            offers = [fsum(d[max(c - width, 0) : c]) for (d, _), c in zip(chosen, row, strict=True) if c]
+            assert reached >= 0.99 * target or not offers or min(offers) > (target - reached) * (1 - 1e-9)
+        else:
+            assert all(before - now <= width for now, before in zip(row, given_before, strict=True))
+        given_before = row
+    assert all(0 <= gap <= (0.5 + config.eps if config.beta > 0 else 1) for gap in found.certificate)
+    assert same(found, _planned(chosen, config))
+
+    # Equal rationales are interchangeable; apart from that, every rationale keeps its way in any order of the rows.
+    shuffled = random.sample(chosen, len(chosen))
+    ways, others = (
+        sorted(zip(rows, plan.input_steps.T.tolist(), strict=True))
+        for rows, plan in ((chosen, found), (shuffled, _planned(shuffled, config)))
+    )
+    assert ways == others
+
+
+def _planned(chosen: list[tuple[tuple[float, ...], int]], config: Curriculum) -> Schedule:
+    return plan([np.array(d) for d, _ in chosen], np.array([k for _, k in chosen]), config)

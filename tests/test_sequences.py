@@ -1,12 +1,14 @@
 """Tokens and steps: every token has one step, whatever the text and the tokenizer's family."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerFast
+from transformers import BatchEncoding, PreTrainedTokenizerFast
 from weighting_tiny import FAMILIES, llama, question, rationale, world
 
 from kpod.sequences import answer_ids, prompt_ids, rationale_ids, read_rationales, token_spans
@@ -132,3 +134,39 @@ def test_stages_are_joined_by_key(tmp_path: Path) -> None:
         ("b", 0): ("Three.", "Second?", "2", 1),
     }
     assert found[[r.key for r in found].index(("a", 1))].choices == ("x", "y")
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts=st.lists(TEXTS, max_size=8))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_many_texts_equal_one_by_one(family: str, texts: list[str]) -> None:
+    """Whatever lies between two chunks, and rows without a token among others."""
+    tokenizer, bounds = TOKENIZERS[family], [places(text) for text in texts]
+    alone = [rationale_ids(tokenizer, [text], [found])[0] for text, found in zip(texts, bounds, strict=True)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("kpod.sequences._CHUNK", 3)
+        together = rationale_ids(tokenizer, texts, bounds)
+    assert [(ids.tolist(), step.tolist()) for ids, step in together] == [(i.tolist(), s.tolist()) for i, s in alone]
+
+
+class Scrambled:
+    """The answer of a tokenizer, with the offsets of one row turned round."""
+
+    def __init__(self, encoded: BatchEncoding, row: int) -> None:
+        self._encoded = encoded
+        self.encodings = list(encoded.encodings)
+        self.encodings[row] = SimpleNamespace(offsets=encoded.encodings[row].offsets[::-1])
+
+    def __getitem__(self, name: str) -> Any:
+        return self._encoded[name]
+
+
+def test_only_rows_with_unusable_offsets_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["Tom has 3.", "He gets 4 more.", "So 7."]
+    plain = TOKENIZERS["byte_bpe"]
+    expected = token_spans(plain, texts)
+    call = type(plain).__call__
+    monkeypatch.setattr(type(plain), "__call__", lambda self, *a, **k: Scrambled(call(self, *a, **k), 1))
+    for (ids, found), (same, right) in zip(token_spans(plain, texts), expected, strict=True):
+        assert ids.tolist() == same.tolist()
+        assert found.tolist() == right.tolist()

@@ -1,5 +1,6 @@
 """Where the default rule and the literal rule cut. `¦` marks the expected cuts."""
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -183,22 +184,32 @@ def test_spans_tile() -> None:
 
 def test_a_token_belongs_to_the_step_in_which_it_starts() -> None:
     # "Ab. Cd." with tokens "Ab", ". C" (over the border), "d", ".", and one behind the text
-    offsets = [[0, 2], [2, 5], [5, 6], [6, 7], [7, 9]]
-    found = token_steps(offsets, spans(split("Ab. Cd.")))
+    offsets = np.array([[0, 2], [2, 5], [5, 6], [6, 7], [7, 9]])
+    [found] = token_steps([offsets], [spans(split("Ab. Cd."))])
     assert found.dtype.name == "int32"
-    assert found.tolist() == [0, 0, 1, 1, -1]
+    assert found.tolist() == [0, 0, 1, 1, 1]
 
 
 def test_tokens_may_overlap_leave_holes_or_be_missing() -> None:
-    bounds = [[2, 4], [4, 9]]  # the text's first two characters belong to no step
-    assert token_steps([[0, 1], [2, 3], [2, 3], [8, 9]], bounds).tolist() == [-1, 0, 0, 1]
-    assert token_steps([], bounds).tolist() == []
-    assert token_steps([[0, 1]], []).tolist() == [-1]
+    bounds = [(2, 4), (4, 9)]  # the text's first two characters belong to no step
+    some = np.array([[0, 1], [2, 3], [2, 3], [8, 9]])
+    none = np.zeros((0, 2), int)
+    found = token_steps([some, none, some, none, some], [bounds, bounds, [], [], bounds])
+    assert [row.tolist() for row in found] == [[-1, 0, 0, 1], [], [-1] * 4, [], [-1, 0, 0, 1]]
+    assert token_steps([], []) == []
 
 
-@given(st.lists(st.text(min_size=1, max_size=5), min_size=1), st.data())
-def test_token_steps_equal_a_search_by_hand(parts: list[str], data: st.DataObject) -> None:
-    bounds = spans(parts)
-    starts = data.draw(st.lists(st.integers(0, int(bounds[-1, 1]) - 1)))
-    expected = [next(k for k, (a, b) in enumerate(bounds) if a <= s < b) for s in starts]
-    assert token_steps([[s, s + 1] for s in starts], bounds).tolist() == expected
+texts_in_parts = st.lists(st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=6), max_size=5)
+
+
+@given(texts_in_parts, st.data())
+def test_token_steps_equal_a_search_by_hand(parts: list[list[str]], data: st.DataObject) -> None:
+    """All rationales together, each token searched alone."""
+    bounds = [spans(one) for one in parts]
+    starts = [sorted(data.draw(st.lists(st.integers(0, int(one[-1, 1]) - 1)))) for one in bounds]
+    expected = [
+        [next(k for k, (a, b) in enumerate(one) if a <= s < b) for s in some]
+        for one, some in zip(bounds, starts, strict=True)
+    ]
+    tokens = [np.array([[s, s + 1] for s in some], dtype=int).reshape(-1, 2) for some in starts]
+    assert [row.tolist() for row in token_steps(tokens, bounds)] == expected

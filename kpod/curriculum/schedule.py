@@ -113,7 +113,7 @@ class _State:
         order = np.argsort(_mix(self.tickets[rows] + np.uint64(self.draws)), kind="stable")
         chosen = order[fill(gain[order], budget)]
         bound = min(budget, float(gain.sum()))
-        return chosen, 1 - float(gain[chosen].sum()) / bound if bound > 0 else 0.0
+        return chosen, max(0.0, 1 - float(gain[chosen].sum()) / bound) if bound > 0 else 0.0
 
 
 def _stages(state: _State, config: Curriculum, epochs: int) -> Schedule:

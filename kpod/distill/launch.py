@@ -1,37 +1,45 @@
-"""Run the stage in several processes: start torchrun, pass on what its first rank reports, leave no process behind."""
+"""Run a stage in several processes: start torchrun, pass on what its first rank reports, leave no process behind."""
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from kpod import errors, observe
-from kpod.config import Distill
+from kpod.config import Difficulty, Distill
 
 MARK = "kpod-event:"  # in front of what a rank reports, on its stdout
 
 
-def launch(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
-    """`stage.run` with `config.processes` ranks on this machine; returns its figures and raises its KpodError.
+def launch(
+    part: Callable[..., dict[str, float]],
+    inputs: Mapping[str, Path],
+    config: Distill | Difficulty,
+    out_dir: Path,
+    unit: str,
+) -> dict[str, float]:
+    """Call `part(inputs, config, out_dir)` in `config.processes` ranks on this machine; returns what the first returns.
 
-    The processes die with this one, however it ends. Raises ModelError if a rank dies without a word.
+    `part`: a function of a module that ranks can import; `unit`: what its progress counts. Raises its KpodError. The
+    processes die with this one, however it ends. Raises ModelError if a rank dies without a word.
     """
     work = out_dir / "work"
     work.mkdir(exist_ok=True)
     job = work / "job.json"
     folders = {name: str(folder) for name, folder in inputs.items()}
-    job.write_text(json.dumps({"inputs": folders, "out_dir": str(out_dir), "config": config.model_dump(mode="json")}))
+    told = {"part": [part.__module__, part.__name__], "settings": type(config).__name__, "inputs": folders}
+    job.write_text(json.dumps({**told, "out_dir": str(out_dir), "config": config.model_dump(mode="json")}))
     threads = str(max(1, (os.cpu_count() or 1) // config.processes))
     # The ranks' own progress bars never show: the one here does.
     environment = {"OMP_NUM_THREADS": threads, **os.environ, "TQDM_DELAY": "1e9"}
     command = [sys.executable, "-m", "kpod.distill.worker", "--processes", str(config.processes), str(job)]
     agent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603
     try:
-        return _followed(agent)
+        return _followed(agent, unit)
     finally:
         agent.terminate()  # torchrun ends its ranks; if it cannot, they end themselves when it is killed
         try:
@@ -41,7 +49,7 @@ def launch(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
             agent.wait()
 
 
-def _followed(agent: subprocess.Popen[str]) -> dict[str, float]:
+def _followed(agent: subprocess.Popen[str], unit: str) -> dict[str, float]:
     """Pass events on until the agent closes its output."""
     figures: dict[str, float] | None = None
     failure: errors.KpodError | None = None
@@ -60,7 +68,7 @@ def _followed(agent: subprocess.Popen[str]) -> dict[str, float]:
                     observe.warning(event["message"])
                 case "progress":
                     if bar is None:
-                        bar = stack.enter_context(observe.progress(event["description"], event["total"], unit="tok"))
+                        bar = stack.enter_context(observe.progress(event["description"], event["total"], unit))
                     bar.advance(event["done"] - done)
                     done = event["done"]
                 case "figures":
@@ -70,7 +78,7 @@ def _followed(agent: subprocess.Popen[str]) -> dict[str, float]:
     if failure is not None:
         raise failure
     if figures is None:
-        raise errors.ModelError("a training process died: see its last lines above")
+        raise errors.ModelError("a process of the stage died: see its last lines above")
     return figures
 
 

@@ -22,7 +22,7 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
     goes to `quarantine.parquet` with the reason. Raises DataError if no rationale is left. With several
     `processes` the work is done by ranks of torchrun that are started and ended here.
     """
-    return launch(inputs, config, out_dir) if config.processes > 1 else distil(inputs, config, out_dir)
+    return launch(distil, inputs, config, out_dir, "tok") if config.processes > 1 else distil(inputs, config, out_dir)
 
 
 def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:

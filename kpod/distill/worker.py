@@ -10,10 +10,10 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
-from kpod import errors, observe
-from kpod.config import Distill
+from kpod import config, errors, observe
 from kpod.distill.launch import tell
 
 
@@ -49,14 +49,16 @@ def rank(job: Path) -> None:
     import torch.distributed
 
     from kpod.distill.ranks import ranks
-    from kpod.distill.stage import distil
 
     told = json.loads(job.read_text())
+    module, name = told["part"]
+    part = getattr(import_module(module), name)
+    settings = getattr(config, told["settings"])
     inputs = {name: Path(folder) for name, folder in told["inputs"].items()}
     observers = [Teller()] if ranks().writes else []
     try:
         with observe.observing(*observers):
-            figures = distil(inputs, Distill.model_validate(told["config"]), Path(told["out_dir"]))
+            figures = part(inputs, settings.model_validate(told["config"]), Path(told["out_dir"]))
     except errors.KpodError as error:
         if ranks().writes:
             tell("failure", error=type(error).__name__, message=str(error))
