@@ -225,6 +225,7 @@ class Weights(ModelStage):
         None, description="Model folder of the answer predictor (a projection is learned); null: the student."
     )
     epochs: int = Field(3, ge=0)
+    warmup: int = Field(1, ge=0, description="Epochs before these in which only the answer predictor is trained.")
     prefixes: Annotated[int, Field(ge=1)] | Literal["steps", "tokens"] = Field(
         4,
         description="Prefixes of the masked rationale in Eq. 5, drawn anew each time; steps, tokens: every end of one.",
@@ -232,6 +233,9 @@ class Weights(ModelStage):
     alpha: float = Field(0.5, ge=0, description="Weight of the mask-length loss in Eq. 7.")
     mask: Literal["hard", "soft"] = Field(
         "hard", description="hard: zeros and ones, straight-through gradient (Eq. 4)."
+    )
+    blank: Literal["mean", "zero"] = Field(
+        "mean", description="What a masked token is read as: the mean of all embeddings, or zero (Eq. 4)."
     )
     temperature: float = Field(1.0, gt=0, description="Temperature of the binary concrete masks (Eq. 4).")
     final_temperature: float | None = Field(None, gt=0, description="Anneal the temperature to this by the last epoch.")
