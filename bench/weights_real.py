@@ -1,6 +1,7 @@
 """Mean weight of digits, operators, names, function words and filler on real rationales with a real student.
 
     python bench/weights_real.py NAME MODEL_FOLDER QUESTIONS.jsonl.gz RATIONALES.jsonl.gz [--limit 200] [--set ...]
+    python bench/weights_real.py NAME --weighted FOLDER     # holds questions, rationales, steps, base, weights of a run
 
 Questions hold `id`, `question`, `answer`; rationales hold `id`, `sample`, `rationale`, `correct`. Right ones only,
 one a question. Filler is every token of a step without a digit; the other classes are counted in steps with one.
@@ -13,12 +14,12 @@ import json
 import os
 import platform
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import yaml
 
 os.environ["TQDM_DISABLE"] = "1"
@@ -117,7 +118,12 @@ def table(results: Figures) -> str:
             f"| {name} | {' | '.join(cells)} | {run['auc']:.3f} | {run['rationales']} | {run['cpu_seconds']:.0f} |"
         )
     return "\n".join(
-        [*text, "", *(f"- {n}: `{r['command']}`, {r['date']}, {r['machine']}" for n, r in results.items()), ""]
+        [
+            *text,
+            "",
+            *(f"- {n}: `{r['command']}`, {r['date']}, {r['machine']}. {r['note']}" for n, r in results.items()),
+            "",
+        ]
     )
 
 
@@ -140,9 +146,11 @@ def picture(results: Figures, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
-    parser.add_argument("model", type=Path)
-    parser.add_argument("questions", type=Path)
-    parser.add_argument("rationales", type=Path)
+    parser.add_argument("model", type=Path, nargs="?")
+    parser.add_argument("questions", type=Path, nargs="?")
+    parser.add_argument("rationales", type=Path, nargs="?")
+    parser.add_argument("--weighted", type=Path, help="Stage folders of a finished run: nothing is trained here.")
+    parser.add_argument("--note", default="", help="What the table should say about this run.")
     parser.add_argument("--limit", type=int, default=200)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="Settings of kpod.config.Weights.")
     parser.add_argument("--work", type=Path, default=Path(".bench-weights"))
@@ -161,26 +169,32 @@ def main() -> None:
             print(rows[-1], flush=True)
 
     rows: list[Figures] = []
-    folder = options.work / options.name
-    shutil.rmtree(folder, ignore_errors=True)
-    inputs = world(folder, options)
-    out = folder / "weights"
-    out.mkdir()
+    figures: Figures = {}
     changed = {key: yaml.safe_load(value) for key, value in (one.split("=", 1) for one in options.set)}
     started = time.process_time()
-    with observe.observing(Curve()):
-        figures = stage.run(inputs, Weights(**{"precision": "fp32", **changed}), out)
+    if options.weighted:
+        inputs = {name: options.weighted / name for name in ("questions", "rationales", "steps", "base")}
+        out = options.weighted / "weights"
+    else:
+        folder = options.work / options.name
+        shutil.rmtree(folder, ignore_errors=True)
+        inputs = world(folder, options)
+        out = folder / "weights"
+        out.mkdir()
+        with observe.observing(Curve()):
+            figures = stage.run(inputs, Weights(**{"precision": "fp32", **changed}), out)
     results = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
     results[options.name] = {
         **by_class(inputs, out),
         "cpu_seconds": time.process_time() - started,
-        "rationales": int(figures["rationales"]),
+        "rationales": len(pq.read_table(out / "weights.parquet")),
         "set": changed,
         "answer_loss": figures.get("answer_loss"),
         "validation_answer_loss": figures.get("validation_answer_loss"),
-        "command": " ".join(
-            ["python bench/weights_real.py", options.name, "MODEL QUESTIONS RATIONALES", *sys.argv[5:]]
-        ),
+        "command": f"python bench/weights_real.py {options.name} "
+        + ("--weighted FOLDER" if options.weighted else f"MODEL QUESTIONS RATIONALES --limit {options.limit}")
+        + (f" --set {' '.join(options.set)}" if options.set else ""),
+        "note": options.note,
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.machine()}, Python {platform.python_version()}, OMP {os.environ.get('OMP_NUM_THREADS')}",
         "curve": rows[:: max(1, len(rows) // 20)],

@@ -224,13 +224,18 @@ class Weights(ModelStage):
     predictor: Path | None = Field(
         None, description="Model folder of the answer predictor (a projection is learned); null: the student."
     )
-    epochs: int = Field(3, ge=0)
+    epochs: int = Field(1, ge=0, description="Epochs in which the weighter is trained.")
     warmup: int = Field(1, ge=0, description="Epochs before these in which only the answer predictor is trained.")
     prefixes: Annotated[int, Field(ge=1)] | Literal["steps", "tokens"] = Field(
         4,
         description="Prefixes of the masked rationale in Eq. 5, drawn anew each time; steps, tokens: every end of one.",
     )
-    alpha: float = Field(0.5, ge=0, description="Weight of the mask-length loss in Eq. 7.")
+    alpha: float = Field(
+        0.1,
+        ge=0,
+        description="Weight of the mask-length loss in Eq. 7 (paper: 0.5); keep it well below the nats that the whole "
+        "rationale is worth to the predictor, or every token is masked.",
+    )
     mask: Literal["hard", "soft"] = Field(
         "hard", description="hard: zeros and ones, straight-through gradient (Eq. 4)."
     )
@@ -242,11 +247,11 @@ class Weights(ModelStage):
     per_length: bool = Field(
         True, description="Divide both losses by the rationale's length, so alpha keeps its meaning."
     )
-    keep: float = Field(0.5, gt=0, lt=1, description="Weight of every token before training.")
+    keep: float = Field(0.8, gt=0, lt=1, description="Weight of every token before training.")
     hidden: int = Field(64, ge=1, description="Width of the two-layer MLP in Eq. 3.")
     heads: int = Field(4, ge=1, description="Heads of the self-attention in Eq. 2.")
-    lr: float = Field(1e-3, gt=0, description="Learning rate of the weighter.")
-    predictor_lr: float = Field(5e-5, ge=0, description="Learning rate of the answer predictor; 0 freezes it.")
+    lr: float = Field(5e-4, gt=0, description="Learning rate of the weighter.")
+    predictor_lr: float = Field(5e-4, ge=0, description="Learning rate of the answer predictor; 0 freezes it.")
     predictor_layers: int | None = Field(
         None, ge=0, description="Train only so many of the predictor's top layers; null: all of them."
     )

@@ -21,6 +21,7 @@ from kpod.weighting.order import batches, held_out
 from kpod.weighting.predictor import Predictor
 
 _WATCH = 2**31  # the "epoch" whose masks and prefixes validation uses, the same every time
+_WATCH_EVERY = 50  # steps: on many rationales the weights can fall to nothing long before an epoch ends
 _SUMS = ("answer_loss", "mask_loss", "mean_weight", "keep_rate")
 
 
@@ -59,6 +60,8 @@ class Training:
         if slow:
             groups.append({"params": list(slow.values()), "lr": config.predictor_lr or config.lr})
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+        self.epoch_steps = math.ceil(len(self.training) / config.batch_size)
+        self.warm_steps = config.warmup * self.epoch_steps
         self.epoch = self.batch = self.step = self.bad = 0
         self.best = math.inf
         self.best_weighter = {n: p.detach().clone() for n, p in self.fast.items()}
@@ -78,8 +81,13 @@ class Training:
             while self.epoch < epochs and self.bad < config.patience:
                 plan = batches(self.training, config.batch_size, config.seed, self.epoch)
                 for batch in plan[self.batch :]:
-                    figures = self._step(batch, len(plan))
+                    figures = self._step(batch)
                     bar.advance(len(batch), loss=f"{figures['answer_loss']:.3f}", w=f"{figures['mean_weight']:.2f}")
+                    trained = self.step - self.warm_steps
+                    if trained > 0 and trained % _WATCH_EVERY == 0 and self.batch < len(plan):
+                        self._watch()
+                        if self.bad >= config.patience:
+                            break
                     if time.monotonic() - saved > config.checkpoint_seconds:
                         self._save()
                         saved = time.monotonic()
@@ -95,11 +103,11 @@ class Training:
         start, end = self.config.temperature, self.config.final_temperature
         return start if end is None else start * (end / start) ** share
 
-    def _step(self, examples: list[Example], steps_an_epoch: int) -> dict[str, float]:
+    def _step(self, examples: list[Example]) -> dict[str, float]:
         """One optimizer step on a global batch; each rank takes every world-th part of it."""
         config = self.config
-        warm = self.epoch < config.warmup
-        share = max(0.0, (self.step - steps_an_epoch * config.warmup) / max(1, steps_an_epoch * config.epochs - 1))
+        warm = self.step < self.warm_steps
+        share = max(0, self.step - self.warm_steps) / max(1, self.epoch_steps * config.epochs - 1)
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(len(_SUMS), device=self.device)
         from_answer: list[Tensor] = [torch.zeros_like(p) for p in self.fast.values()]
@@ -145,14 +153,18 @@ class Training:
         self.last["gradient"] = self.sums["gradient"] / steps
         self.sums = dict.fromkeys(self.sums, 0.0)
         self.epoch, self.batch = self.epoch + 1, 0
-        score = -float(self.epoch)  # nothing to watch: the last epoch is the best
+        self._watch()
+
+    def _watch(self) -> None:
+        """Validate, and remember the weighter if the answer loss is the lowest since it began to train."""
+        score = -float(self.step)  # nothing to watch: the last state is the best
         if self.watched:
             answer, masked = self._validate()
             score = answer
             self.last |= {"validation_answer_loss": answer, "validation_mask_loss": masked}
             if self.rank == 0:
                 observe.metrics({"validation_answer_loss": answer, "validation_mask_loss": masked}, self.step)
-        if self.epoch <= self.config.warmup:
+        if self.step <= self.warm_steps:
             return
         if score < self.best:
             self.best, self.bad = score, 0
