@@ -227,25 +227,34 @@ class Weights(ModelStage):
     predictor: Path | None = Field(
         None, description="Model folder of the answer predictor (a projection is learned); null: the student."
     )
-    epochs: int = Field(3, ge=0)
+    epochs: int = Field(1, ge=0, description="Epochs in which the weighter is trained.")
+    warmup: int = Field(1, ge=0, description="Epochs before these in which only the answer predictor is trained.")
     prefixes: Annotated[int, Field(ge=1)] | Literal["steps", "tokens"] = Field(
         4,
         description="Prefixes of the masked rationale in Eq. 5, drawn anew each time; steps, tokens: every end of one.",
     )
-    alpha: float = Field(0.5, ge=0, description="Weight of the mask-length loss in Eq. 7.")
+    alpha: float = Field(
+        0.1,
+        ge=0,
+        description="Weight of the mask-length loss in Eq. 7 (paper: 0.5); keep it well below the nats that the whole "
+        "rationale is worth to the predictor, or every token is masked.",
+    )
     mask: Literal["hard", "soft"] = Field(
         "hard", description="hard: zeros and ones, straight-through gradient (Eq. 4)."
+    )
+    blank: Literal["mean", "zero"] = Field(
+        "mean", description="What a masked token is read as: the mean of all embeddings, or zero (Eq. 4)."
     )
     temperature: float = Field(1.0, gt=0, description="Temperature of the binary concrete masks (Eq. 4).")
     final_temperature: float | None = Field(None, gt=0, description="Anneal the temperature to this by the last epoch.")
     per_length: bool = Field(
         True, description="Divide both losses by the rationale's length, so alpha keeps its meaning."
     )
-    keep: float = Field(0.5, gt=0, lt=1, description="Weight of every token before training.")
+    keep: float = Field(0.8, gt=0, lt=1, description="Weight of every token before training.")
     hidden: int = Field(64, ge=1, description="Width of the two-layer MLP in Eq. 3.")
     heads: int = Field(4, ge=1, description="Heads of the self-attention in Eq. 2.")
-    lr: float = Field(1e-3, gt=0, description="Learning rate of the weighter.")
-    predictor_lr: float = Field(5e-5, ge=0, description="Learning rate of the answer predictor; 0 freezes it.")
+    lr: float = Field(5e-4, gt=0, description="Learning rate of the weighter.")
+    predictor_lr: float = Field(5e-4, ge=0, description="Learning rate of the answer predictor; 0 freezes it.")
     predictor_layers: int | None = Field(
         None, ge=0, description="Train only so many of the predictor's top layers; null: all of them."
     )

@@ -13,7 +13,7 @@ from kpod.weighting import network
 from kpod.weighting.batch import Batch, collate
 from kpod.weighting.build import build_predictor, build_weighter
 from kpod.weighting.examples import tokenise
-from kpod.weighting.loss import backward, losses
+from kpod.weighting.loss import backward, blank, losses
 from kpod.weighting.masks import mask
 from kpod.weighting.network import Weighter
 from kpod.weighting.predictor import Predictor
@@ -117,7 +117,7 @@ def test_extreme_randomness_gives_no_nan() -> None:
 def test_the_answer_loss_reaches_every_part_of_the_weighter(model: str, how: str) -> None:
     """What fails when masks are made by a threshold: the weighter then only learns to shrink."""
     batch, weighter, embedding, predictor, config = setting(model, mask=how)
-    found, drawn, leaf = losses(batch, weighter, embedding, predictor, config, 1.0)
+    found, drawn, leaf = losses(batch, weighter, embedding, blank(embedding, config), predictor, config, 1.0)
     from_answer = backward(found, drawn, leaf, weighter, config.alpha, len(batch))
     for (name, _), gradient in zip(weighter.named_parameters(), from_answer, strict=True):
         if name != "key.bias":  # the softmax over keys takes it out
@@ -127,7 +127,7 @@ def test_the_answer_loss_reaches_every_part_of_the_weighter(model: str, how: str
 @pytest.mark.parametrize("per_length", [True, False])
 def test_backward_is_the_gradient_of_eq_7(per_length: bool) -> None:
     batch, weighter, embedding, predictor, config = setting(per_length=per_length, alpha=0.7)
-    found, drawn, leaf = losses(batch, weighter, embedding, predictor, config, 1.0)
+    found, drawn, leaf = losses(batch, weighter, embedding, blank(embedding, config), predictor, config, 1.0)
     backward(found, drawn, leaf, weighter, config.alpha, 5)
     got = [p.grad.clone() for p in [*weighter.parameters(), *_trained(predictor)]]  # type: ignore[union-attr]
     for parameter in [*weighter.parameters(), *_trained(predictor)]:
@@ -135,7 +135,8 @@ def test_backward_is_the_gradient_of_eq_7(per_length: bool) -> None:
 
     logits = weighter(embedding(batch.rationale), batch.valid)
     kept = mask(logits, batch.uniform, 1.0)
-    nll = predictor.nll(batch, kept[..., None] * embedding(batch.rationale))
+    raw, mean = embedding(batch.rationale), embedding.weight.detach().mean(0)
+    nll = predictor.nll(batch, kept[..., None] * raw + (1 - kept[..., None]) * mean)
     total = torch.zeros(())
     for row, example in enumerate(batch.examples):
         count, length = len(batch.ends[row]), len(example.rationale)

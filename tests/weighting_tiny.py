@@ -1,5 +1,7 @@
 """Tokenizers of three families, tiny random models, and the folders of earlier stages, for the weighter's tests."""
 
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -168,3 +170,44 @@ def world(
     (model or llama(len(tokenizer))).save_pretrained(inputs["base"] / "student")
     tokenizer.save_pretrained(inputs["base"] / "student")
     return inputs
+
+
+def trained(work: Path, kill_at: int | None = None) -> Any:
+    """Three epochs on ten sums; with `kill_at` a checkpoint after every step and a SIGKILL behind step `kill_at`."""
+    from kpod.config import Weights
+    from kpod.sequences import Rationale
+    from kpod.weighting.build import build_predictor, build_weighter
+    from kpod.weighting.examples import tokenise
+    from kpod.weighting.train import Training
+
+    torch.set_num_threads(1)
+    tokenizer = byte_bpe()
+    config = Weights(
+        heads=2, hidden=8, precision="fp32", batch_size=4, epochs=2, warmup=1, predictor_lr=1e-3,
+        checkpoint_seconds=1e-9 if kill_at else 60.0,
+    )  # fmt: skip
+    asked, texts = sums(10)
+    rows = [
+        Rationale(q["id"], 0, q["question"], None, q["answer"], t["rationale"], ((0, 5), (5, len(t["rationale"]))))
+        for q, t in zip(asked, texts, strict=True)
+    ]
+    student = llama(len(tokenizer))
+    embedding = student.get_input_embeddings()
+    predictor, _ = build_predictor(student, tokenizer, config)
+    examples = tokenise(rows, tokenizer, 512)[0]
+    run = Training(examples, build_weighter(embedding, config), embedding, predictor, config, work)
+    if kill_at:
+        step = run._step
+
+        def killed(*arguments: Any) -> dict[str, float]:
+            if run.step == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(*arguments)
+
+        run._step = killed  # type: ignore[method-assign]
+    run.run()
+    return run
+
+
+def train_saving_each_step(work: Path, kill_at: int) -> None:
+    trained(work, kill_at)

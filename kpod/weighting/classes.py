@@ -109,21 +109,24 @@ _FUNCTION = frozenset(
     ]
 )
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d[\d.,]*\d|\d|\S")
+_TIMES = re.compile(r"(?<=\d)\s*([xX])\s*(?=[\d$(])")  # the letter that stands for a multiplication
 _SENTENCE_END = re.compile(r"[.!?:\n]\W*\Z")
 
 
 def classify(text: str, spans: np.ndarray) -> list[TokenClass]:
     """The class of each token of `text` by its span (int64 [n, 2]); a piece of a word has the word's class.
 
-    digit: a number's digits; operator: arithmetic signs; name: a capitalised word that does not open a sentence,
-    or one that also stands capitalised inside a sentence of this text; function: articles, prepositions, pronouns,
-    auxiliaries; mark: punctuation and white space; other: the rest.
+    digit: a number's digits; operator: arithmetic signs, and an x between numbers; name: a capitalised word that does
+    not open a sentence, or one that also stands capitalised inside a sentence of this text; function: articles,
+    prepositions, pronouns, auxiliaries; mark: punctuation and white space; other: the rest.
     """
     words = [(m.start(), m.end(), m.group()) for m in _WORD.finditer(text)]
     names = {w for start, _, w in words if w[:1].isupper() and len(w) > 1 and _inside(text, start)}
     owner: list[TokenClass] = ["mark"] * len(text)
     for start, end, word in words:
         owner[start:end] = [_word_class(word, names)] * (end - start)
+    for times in _TIMES.finditer(text):
+        owner[times.start(1)] = "operator"
     return [_of_span(owner, text, int(start), int(end)) for start, end in spans]
 
 

@@ -24,11 +24,29 @@ class Losses:
     kept: Tensor  # share of tokens that were not masked
 
 
+def blank(embedding: nn.Embedding, config: Weights) -> Tensor:
+    """What a masked token is read as, float [d].
+
+    Zero has no direction, and a transformer that normalises its input by length sees only the direction: for it
+    m * Emb is the same at every m > 0, and the gradient at m = 0 is divided by almost nothing. Towards the mean of
+    all embeddings a token fades instead.
+    """
+    table = embedding.weight.detach()
+    return table.mean(0) if config.blank == "mean" else torch.zeros_like(table[0])
+
+
 def losses(
-    batch: Batch, weighter: Weighter, embedding: nn.Embedding, predictor: Predictor, config: Weights, temperature: float
+    batch: Batch,
+    weighter: Weighter,
+    embedding: nn.Embedding,
+    masked: Tensor,
+    predictor: Predictor,
+    config: Weights,
+    temperature: float,
 ) -> tuple[Losses, Tensor, Tensor]:
     """Losses of a batch, the mask m [B, R] as the weighter made it, and the leaf that the predictor read.
 
+    `masked` [d] stands for a masked token (see `blank`): the predictor reads `m Emb + (1 - m) masked`.
     The predictor reads a leaf of its own, so that dL_p/dm can be had before it goes on to the weighter.
     """
     raw = embedding(batch.rationale)
@@ -36,7 +54,7 @@ def losses(
     drawn = mask(logits, batch.uniform, temperature, hard=config.mask == "hard")
     leaf = drawn.detach().requires_grad_()
     with models.autocast(config.precision):
-        nll = predictor.nll(batch, leaf[..., None] * raw)
+        nll = predictor.nll(batch, masked + leaf[..., None] * (raw - masked))
     counts = torch.tensor([len(ends) for ends in batch.ends], device=raw.device)
     answer = nll.sum(1) / counts
     seen = batch.visible.to(drawn.dtype)

@@ -6,14 +6,18 @@ import numpy as np
 
 from kpod.weighting.examples import Example
 
+_MOST_WATCHED = 128
 _WINDOW = 16  # batches that are sorted by length among themselves: little padding, still a random order
 
 
 def held_out(examples: Sequence[Example], share: float, limit: int | None, seed: int) -> tuple[list, list]:
-    """(training, validation) examples: whole questions are held out; training is cut to a sample of `limit`."""
+    """(training, validation) examples: whole questions are held out; training is cut to a sample of `limit`.
+
+    More than _MOST_WATCHED questions are never held out: they would cost time and tell the loss no better.
+    """
     names = sorted({example.key[0] for example in examples})
     np.random.default_rng([seed, 1]).shuffle(names)
-    watched = set(names[: int(len(names) * share)])
+    watched = set(names[: min(int(len(names) * share), _MOST_WATCHED)])
     training = [example for example in examples if example.key[0] not in watched]
     if limit is not None and len(training) > limit:
         chosen = np.random.default_rng([seed, 2]).choice(len(training), limit, replace=False)

@@ -15,12 +15,13 @@ from kpod.sequences import split_by_tokens
 from kpod.weighting import checkpoint, ranks
 from kpod.weighting.batch import collate
 from kpod.weighting.examples import Example
-from kpod.weighting.loss import backward, losses
+from kpod.weighting.loss import backward, blank, losses
 from kpod.weighting.network import Weighter
 from kpod.weighting.order import batches, held_out
 from kpod.weighting.predictor import Predictor
 
 _WATCH = 2**31  # the "epoch" whose masks and prefixes validation uses, the same every time
+_WATCH_EVERY = 50  # steps: on many rationales the weights can fall to nothing long before an epoch ends
 _SUMS = ("answer_loss", "mask_loss", "mean_weight", "keep_rate")
 
 
@@ -48,6 +49,7 @@ class Training:
         self.rank, self.world = ranks.rank_and_world()
         self.device = embedding.weight.device
         embedding.weight.requires_grad_(config.train_embedding)
+        self.masked = blank(embedding, config)
         slow = {f"predictor.{n}": p for n, p in predictor.named_parameters() if p.requires_grad}
         if config.train_embedding:
             slow["embedding"] = embedding.weight
@@ -58,6 +60,8 @@ class Training:
         if slow:
             groups.append({"params": list(slow.values()), "lr": config.predictor_lr or config.lr})
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+        self.epoch_steps = math.ceil(len(self.training) / config.batch_size)
+        self.warm_steps = config.warmup * self.epoch_steps
         self.epoch = self.batch = self.step = self.bad = 0
         self.best = math.inf
         self.best_weighter = {n: p.detach().clone() for n, p in self.fast.items()}
@@ -71,13 +75,19 @@ class Training:
         """
         self._restore()
         config, saved = self.config, time.monotonic()
-        total, done = len(self.training) * config.epochs, len(self.training) * self.epoch
+        epochs = config.warmup + config.epochs
+        total, done = len(self.training) * epochs, len(self.training) * self.epoch
         with observe.progress("weights: training", total, "rationale", initial=min(done, total)) as bar:
-            while self.epoch < config.epochs and self.bad < config.patience:
+            while self.epoch < epochs and self.bad < config.patience:
                 plan = batches(self.training, config.batch_size, config.seed, self.epoch)
                 for batch in plan[self.batch :]:
-                    figures = self._step(batch, len(plan))
+                    figures = self._step(batch)
                     bar.advance(len(batch), loss=f"{figures['answer_loss']:.3f}", w=f"{figures['mean_weight']:.2f}")
+                    trained = self.step - self.warm_steps
+                    if trained > 0 and trained % _WATCH_EVERY == 0 and self.batch < len(plan):
+                        self._watch()
+                        if self.bad >= config.patience:
+                            break
                     if time.monotonic() - saved > config.checkpoint_seconds:
                         self._save()
                         saved = time.monotonic()
@@ -93,17 +103,18 @@ class Training:
         start, end = self.config.temperature, self.config.final_temperature
         return start if end is None else start * (end / start) ** share
 
-    def _step(self, examples: list[Example], steps_an_epoch: int) -> dict[str, float]:
+    def _step(self, examples: list[Example]) -> dict[str, float]:
         """One optimizer step on a global batch; each rank takes every world-th part of it."""
         config = self.config
-        share = self.step / max(1, steps_an_epoch * config.epochs - 1)
+        warm = self.step < self.warm_steps
+        share = max(0, self.step - self.warm_steps) / max(1, self.epoch_steps * config.epochs - 1)
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(len(_SUMS), device=self.device)
         from_answer: list[Tensor] = [torch.zeros_like(p) for p in self.fast.values()]
         for part in split_by_tokens(examples[self.rank :: self.world], config.batch_tokens):
             batch = collate(part, config.prefixes, config.seed, self.epoch, self.device)
             found, drawn, leaf = losses(
-                batch, self.weighter, self.embedding, self.predictor, config, self._temperature(share)
+                batch, self.weighter, self.embedding, self.masked, self.predictor, config, self._temperature(share)
             )
             if not bool(torch.isfinite(found.answer).all()):
                 raise ModelError(_not_finite(self.epoch, found.answer, part))
@@ -112,7 +123,10 @@ class Training:
             ):
                 mine += new
             sums += torch.stack([x.detach().sum() for x in (found.answer, found.mask, found.weight, found.kept)])
-        parameters = [*self.fast.values(), *self.slow.values()]
+        if warm:  # no gradient at all, rather than zero: Adam's moments must not start before the weighter does
+            for parameter in self.fast.values():
+                parameter.grad = None
+        parameters = [*([] if warm else self.fast.values()), *self.slow.values()]
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -139,13 +153,19 @@ class Training:
         self.last["gradient"] = self.sums["gradient"] / steps
         self.sums = dict.fromkeys(self.sums, 0.0)
         self.epoch, self.batch = self.epoch + 1, 0
-        score = -float(self.epoch)  # nothing to watch: the last epoch is the best
+        self._watch()
+
+    def _watch(self) -> None:
+        """Validate, and remember the weighter if the answer loss is the lowest since it began to train."""
+        score = -float(self.step)  # nothing to watch: the last state is the best
         if self.watched:
             answer, masked = self._validate()
             score = answer
             self.last |= {"validation_answer_loss": answer, "validation_mask_loss": masked}
             if self.rank == 0:
                 observe.metrics({"validation_answer_loss": answer, "validation_mask_loss": masked}, self.step)
+        if self.step <= self.warm_steps:
+            return
         if score < self.best:
             self.best, self.bad = score, 0
             self.best_weighter = {n: p.detach().clone() for n, p in self.fast.items()}
@@ -158,7 +178,9 @@ class Training:
         with torch.no_grad():
             for part in split_by_tokens(self.watched[self.rank :: self.world], self.config.batch_tokens):
                 batch = collate(part, self.config.prefixes, self.config.seed, _WATCH, self.device)
-                found, _, _ = losses(batch, self.weighter, self.embedding, self.predictor, self.config, 1.0)
+                found, _, _ = losses(
+                    batch, self.weighter, self.embedding, self.masked, self.predictor, self.config, 1.0
+                )
                 sums += torch.stack([found.answer.sum(), found.mask.sum()])
         ranks.add_up([sums])
         answer, masked = (sums / len(self.watched)).tolist()
