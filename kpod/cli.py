@@ -70,13 +70,34 @@ def _run(recipe: str, overrides: list[str], refresh: list[str], until: str | Non
     launch(load(recipe, overrides), refresh, until)
 
 
+@app.command(epilog="Example: kpod sweep table-2 --size tiny --set seeds=[0,1]")
+def sweep(
+    recipe: Annotated[str, typer.Argument(help="A sweep's name or a YAML file.")],
+    size: Annotated[
+        str | None, typer.Option(help="What it is compared on: tiny, cpu, gpu, paper, or a YAML file.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
+    refresh: Refresh = [],  # noqa: B006
+) -> None:
+    """Compare methods over seeds, datasets and students; what they share is computed once."""
+    from kpod.launch import launch_sweep
+    from kpod.settings import load_sweep
+    from kpod.sweep.plan import arms
+
+    loaded = load_sweep(recipe, size, overrides)
+    arms(loaded)  # a setting that does not fit is told before anything starts
+    launch_sweep(loaded, refresh)
+
+
 @recipes_app.command("ls")
 def recipes_ls() -> None:
     """List the recipes with their first line."""
     from kpod.settings import recipes
 
-    for name, path in recipes().items():
-        typer.echo(f"{name:<16} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+    for kind, command in (("", "kpod run"), ("sweeps", "kpod sweep"), ("sizes", "kpod sweep ... --size")):
+        for name, path in recipes(kind).items():
+            first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+            typer.echo(f"{f'{command} {name}':<30} {first}")
 
 
 @recipes_app.command("cp")
@@ -85,12 +106,14 @@ def recipes_cp(name: str, destination: Path) -> None:
     from kpod.errors import ConfigError
     from kpod.settings import recipes
 
-    if name not in recipes():
-        raise ConfigError(f"no recipe {name}; there are: {', '.join(recipes())}")
+    known = recipes() | recipes("sweeps") | recipes("sizes")
+    if name not in known:
+        raise ConfigError(f"no recipe {name}; there are: {', '.join(known)}")
     if destination.exists():
         raise ConfigError(f"{destination} exists already")
-    destination.write_text(recipes()[name].read_text(encoding="utf-8"), encoding="utf-8")
-    typer.echo(f"{destination} written; run it with: kpod run {destination}")
+    destination.write_text(known[name].read_text(encoding="utf-8"), encoding="utf-8")
+    command = "run" if name in recipes() else "sweep"
+    typer.echo(f"{destination} written; run it with: kpod {command} {destination}")
 
 
 @teacher_app.command(

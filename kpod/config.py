@@ -433,6 +433,18 @@ class Pipeline(Strict):
         first = self.questions.sources[0]
         return first.kind if isinstance(first, WordProblems) else first.dataset
 
+    @property
+    def student_name(self) -> str:
+        """What the student is called in tables and tags."""
+        match self.student:
+            case HubStudent(name=name):
+                return name.rpartition("/")[2]
+            case FolderStudent(path=path):
+                return path.name
+            case GgufStudent(package=package):
+                return package
+        return self.student.kind
+
     @model_validator(mode="after")
     def _stages_are_epochs(self) -> "Pipeline":
         if self.curriculum.epochs is None:

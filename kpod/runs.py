@@ -1,4 +1,4 @@
-"""Results of earlier runs by their MLflow run id: `ID`, or `ID/METHOD` for a method of a pipeline run."""
+"""Results of earlier runs by their MLflow run id: `ID`, `ID/METHOD` of a pipeline, or `ID/LABEL` of a sweep's arm."""
 
 import shutil
 from pathlib import Path
@@ -24,7 +24,7 @@ def result_of(run: str, stage: str) -> ArtifactRef:
     links = {tag: value for tag, value in entity.data.tags.items() if tag.startswith(f"{REF}.")}
     if links:
         methods = [tag.split(".")[-2] for tag in links if tag.endswith(f".{stage}")]
-        made = [name for name in entity.data.tags.get("kpod.methods", "").split(",") if name in methods]
+        made = [name for name in entity.data.tags.get("kpod.methods", "").split(",") if name in methods] or methods
         method = method or (made[-1] if made else "")
         if method not in methods:
             raise ConfigError(f"run {run_id} has no {stage} of {method or 'any method'}; it has {', '.join(made)}")

@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from kpod import schemas
-from kpod.report.data import Accuracy, Comparison, ReportData, StageRun
+from kpod.evaluate.accuracy import Accuracy
+from kpod.report.data import Comparison, ReportData, StageRun
 
 METHODS = ("base", "scotd", "kpod-wo-prog", "kpod")
 THINGS = ("apples", "marbles", "stamps", "pencils")

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from kpod import schemas
 from kpod.config import Evaluate, WordProblems
 from kpod.errors import DataError, ModelError
-from kpod.evaluate.stage import accuracies, run
+from kpod.evaluate.accuracy import accuracies
+from kpod.evaluate.stage import run
 from kpod.evaluate.statistics import wilson
 from kpod.questions.wordproblems import generate
 

@@ -6,24 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Right answers of one method on one set of questions; shares and interval ends are in [0, 1]."""
-
-    method: str
-    dataset: str
-    split: str
-    questions: int
-    correct: int
-    low: float  # 95% interval
-    high: float
-    truncated: float  # share of outputs that ran out of tokens
-    answerless: float  # share of outputs without an answer
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.questions if self.questions else 0.0
+from kpod.evaluate.accuracy import Accuracy
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kpod.evaluate.accuracy import Accuracy
 from kpod.files import write_text
 from kpod.flat import flatten
 from kpod.report.curriculum import curriculum_figures
-from kpod.report.data import Accuracy, Comparison, ReportData, StageRun
+from kpod.report.data import Comparison, ReportData, StageRun
 from kpod.report.render import render
 from kpod.report.results import accuracy_bars, learning_curves
 from kpod.report.samples import Group, sample_groups

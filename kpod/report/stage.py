@@ -9,11 +9,11 @@ import pyarrow as pa
 from transformers import AutoTokenizer
 
 from kpod import schemas
+from kpod.evaluate.accuracy import Accuracy, accuracies, as_dict
 from kpod.evaluate.compare import compare
-from kpod.evaluate.stage import accuracies, as_dict
 from kpod.files import write_text
 from kpod.report.curriculum import write_curriculum_figures
-from kpod.report.data import Accuracy, Comparison, ReportData, StageRun
+from kpod.report.data import Comparison, ReportData, StageRun
 from kpod.report.page import write_report
 from kpod.report.settings import ReportSettings
 from kpod.report.tokens import write_token_view
