@@ -172,25 +172,42 @@ def teacher_estimate(
 def compare(
     a: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id, id/METHOD, or a predictions.parquet.")],
     b: Annotated[str, typer.Argument(metavar="RUN")],
+    figure: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw what flipped into this file.")] = None,
 ) -> None:
-    """Compare two evaluated students on the same questions, paired."""
+    """Compare two evaluated students on the same questions, paired, and show what flipped."""
     from kpod.evaluate.compare import compare as paired
-    from kpod.runs import predictions_of
+    from kpod.evaluate.compare import steps_markdown
+    from kpod.runs import predictions_of, steps_of
 
     prepare()
-    typer.echo(paired(predictions_of(a), predictions_of(b)).to_markdown())
+    comparison = paired(predictions_of(a), predictions_of(b))
+    steps = steps_of(a), steps_of(b)
+    typer.echo(comparison.to_markdown())
+    if by_steps := steps_markdown(*steps):
+        typer.echo(f"\n{by_steps}")
+    if figure:
+        from kpod.report.flips import flips_figure
+        from kpod.report.style import write_png
+
+        write_png(flips_figure(comparison, *steps), figure)
 
 
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id or id/METHOD.")],
     folder: Annotated[Path, typer.Argument(help="Where to put the model folder; must not exist.")],
+    lm_eval: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write a task for lm-evaluation-harness here.")
+    ] = None,
 ) -> None:
     """Copy a student out of the artifact store as a plain Hugging Face folder."""
-    from kpod.runs import export_student
+    from kpod.runs import export_student, export_task
 
     prepare()
     export_student(run, folder)
+    if lm_eval:
+        export_task(run, lm_eval)
+        typer.echo(f"{lm_eval} written; use it with: lm_eval run --include_path {lm_eval} --tasks kpod ...")
     typer.echo(f"{folder} written; load it with AutoModelForCausalLM.from_pretrained({str(folder)!r})")
 
 

@@ -194,7 +194,7 @@ RESULTS = [
 
 def test_rows_are_means_over_seeds_set_by_set() -> None:
     found = rows(RESULTS, "scotd")
-    assert [(row.dataset, row.variant) for row in found] == [(d, v) for d in ("sums", "far") for v in ("base", "scotd", "kpod")]  # fmt: skip
+    assert [(row.dataset, row.variant) for row in found] == list(product(("sums", "far"), ("base", "scotd", "kpod")))
     near = {row.variant: row for row in found if row.dataset == "sums"}
     assert near["scotd"].by_seed == [0.5, 0.25]
     assert near["kpod"].accuracy == 1.0
@@ -205,7 +205,9 @@ def test_rows_are_means_over_seeds_set_by_set() -> None:
     assert (near["base"].truncated, near["base"].answerless) == (0.25, 1.0)
 
 
-@pytest.mark.parametrize("other", [result("kpod", "+++"), result("kpod", "++++++", gold="8"), result("kpod", "++++++", name="x")])  # fmt: skip
+@pytest.mark.parametrize(
+    "other", [result("kpod", "+++"), result("kpod", "++++++", gold="8"), result("kpod", "++++++", name="x")]
+)
 def test_arms_that_answered_other_questions_are_refused(other: Result) -> None:
     with pytest.raises(DataError, match="kpod did not answer the same questions"):
         rows([RESULTS[0], RESULTS[1], other], "scotd")

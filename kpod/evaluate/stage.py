@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from kpod import models, schemas
 from kpod.config import Evaluate
@@ -14,8 +14,10 @@ from kpod.evaluate.accuracy import accuracies, accuracy, as_dict, by_steps, shar
 from kpod.evaluate.answers import answers_equal, extract_answer
 from kpod.evaluate.generate import Completion, generate, longest_prompt
 from kpod.evaluate.page import page
+from kpod.evaluate.served import ask
 from kpod.files import write_text
 from kpod.observe import warning
+from kpod.prompt import prompt
 from kpod.sequences import prompt_ids
 
 Row = dict[str, Any]
@@ -36,8 +38,7 @@ def run(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dict[str
     if bad:
         schemas.write(out_dir / "quarantine.parquet", schemas.table(bad, schemas.QUARANTINE))
         warning(f"{len(bad)} questions are not asked, see quarantine.parquet")
-    model, tokenizer = models.load(inputs["student"] / "student", config.precision)
-    told, too_long = _ask(model, tokenizer, asked, config, out_dir / "work")
+    told, too_long = _ask(inputs["student"] / "student", asked, config, out_dir / "work")
     rows = [_judged(row, told[row["id"]]) for row in asked]
     predictions = schemas.table(rows, schemas.PREDICTIONS)
     found = accuracies("student", predictions)
@@ -73,19 +74,31 @@ def _usable(rows: list[Row]) -> tuple[list[Row], list[dict[str, str]]]:
     return list(kept.values()), bad
 
 
-def _ask(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: list[Row], config: Evaluate, work: Path
-) -> tuple[dict[str, Completion], int]:
-    """Completions by id, and how many questions are too long to be asked."""
-    positions = longest_prompt(model, config.max_new_tokens)
+def _ask(folder: Path, asked: list[Row], config: Evaluate, work: Path) -> tuple[dict[str, Completion], int]:
+    """Completions by id of the student in `folder`, and how many questions are too long to be asked."""
+    if config.server:
+        tokenizer, shape = AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder)
+        fitting = _fitting(asked, tokenizer, shape, config)
+        prompts = {row["id"]: prompt(row["question"], row["choices"]) for row in fitting}
+        told = ask(config.server, prompts, config.max_new_tokens, work)
+    else:
+        model, tokenizer = models.load(folder, config.precision)
+        fitting = _fitting(asked, tokenizer, model.config, config)
+        questions = [(row["id"], row["question"], row["choices"]) for row in fitting]
+        told = generate(model, tokenizer, questions, config.batch_size, config.max_new_tokens, work)
+    return {row["id"]: told.get(row["id"], UNASKED) for row in asked}, len(asked) - len(fitting)
+
+
+def _fitting(
+    asked: list[Row], tokenizer: PreTrainedTokenizerBase, shape: PretrainedConfig, config: Evaluate
+) -> list[Row]:
+    """The questions whose prompts are short enough for the settings and for the student."""
+    positions = longest_prompt(shape, config.max_new_tokens)
     limit = config.max_tokens if positions is None else min(config.max_tokens, positions)
-    lengths = {row["id"]: len(prompt_ids(tokenizer, row["question"], row["choices"])) for row in asked}
-    fitting = [(row["id"], row["question"], row["choices"]) for row in asked if lengths[row["id"]] <= limit]
-    too_long = len(asked) - len(fitting)
-    if too_long:
+    fitting = [row for row in asked if len(prompt_ids(tokenizer, row["question"], row["choices"])) <= limit]
+    if too_long := len(asked) - len(fitting):
         warning(f"evaluate: {too_long} prompts are longer than {limit} tokens and count as wrong")
-    told = generate(model, tokenizer, fitting, config.batch_size, config.max_new_tokens, work)
-    return {row["id"]: told.get(row["id"], UNASKED) for row in asked}, too_long
+    return fitting
 
 
 def _judged(row: Row, completion: Completion) -> Row:

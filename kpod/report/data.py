@@ -48,6 +48,7 @@ class ReportData:
     title: str
     facts: Mapping[str, str] = field(default_factory=dict)  # short lines under the heading: student, teacher, set
     accuracy: Sequence[Accuracy] = ()
+    steps: Mapping[str, Mapping[int, Accuracy]] = field(default_factory=dict)  # by method and number of steps
     comparisons: Sequence[Comparison] = ()
     histories: Mapping[str, pa.Table] = field(default_factory=dict)  # HISTORY by method
     questions: pa.Table | None = None  # QUESTIONS; needed for token heat maps and samples

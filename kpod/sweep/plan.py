@@ -35,7 +35,10 @@ def arms(sweep: Sweep) -> list[Arm]:
 
     So a sweep that is stopped early has something of everything. Raises ConfigError naming the arm that does not fit.
     """
-    return [arm for seed in sweep.seeds for arm in _with_seed(sweep, seed)]
+    found = [arm for seed in sweep.seeds for arm in _with_seed(sweep, seed)]
+    if len(found) > 1 and any(arm.config.evaluate.server for arm in found):
+        raise ConfigError(f"evaluate.server has loaded one student and cannot answer for {len(found)}: leave it out")
+    return found
 
 
 def _with_seed(sweep: Sweep, seed: int) -> Iterator[Arm]:
