@@ -22,6 +22,16 @@ from kpod.settings import check_files
 from kpod.student.check import check as check_student
 
 
+def check(config: Pipeline) -> None:
+    """Whatever would stop a run later stops it now; a base student that exists already needs no source."""
+    check_files(config)
+    check_embedder(config.curriculum.embedder)
+    read_secrets(config)
+    base = stages.STAGES["base"]
+    if not artifacts.folder_of("base", stages.key_of(base, config, {})).is_dir():
+        check_student(config.student)
+
+
 class Session:
     """The parent MLflow run of a pipeline and the results that it has so far.
 
@@ -54,7 +64,8 @@ class Session:
 
     def __enter__(self) -> "Session":
         prepare()
-        self._check()
+        if self._parent is None:  # a sweep has checked all its arms before the first of them
+            check(self.config)
         tags = {
             "kpod.stage": "pipeline",
             "kpod.methods": ",".join(self.config.methods),
@@ -63,15 +74,6 @@ class Session:
         params = dict(flatten(self.config.model_dump(mode="json")))
         self.run = self._stack.enter_context(tracking.run(self._name, params, tags, self._parent))
         return self
-
-    def _check(self) -> None:
-        """Whatever would stop the run later stops it now; a base student that exists already needs no source."""
-        check_files(self.config)
-        check_embedder(self.config.curriculum.embedder)
-        read_secrets(self.config)
-        base = stages.STAGES["base"]
-        if not artifacts.folder_of("base", stages.key_of(base, self.config, {})).is_dir():
-            check_student(self.config.student)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

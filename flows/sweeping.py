@@ -8,13 +8,12 @@ from typing import Any
 from tqdm import tqdm
 
 from flows.cache import run_cached
-from flows.session import Session
+from flows.session import Session, check
 from kpod import artifacts, stages, tracking
 from kpod.artifacts import ArtifactRef
 from kpod.flat import flatten
 from kpod.home import prepare
 from kpod.runs import REF
-from kpod.student.check import check as check_student
 from kpod.sweep.config import Sweep
 from kpod.sweep.curve import curve
 from kpod.sweep.plan import Arm
@@ -33,8 +32,8 @@ class Sweeping:
 
     def __enter__(self) -> "Sweeping":
         prepare()
-        for student in {arm.student: arm.config.student for arm in self.arms}.values():
-            check_student(student)
+        for config in {arm.group: arm.config for arm in self.arms}.values():
+            check(config)
         tags = {"kpod.stage": "sweep", "kpod.dataset": ",".join(dict.fromkeys(arm.train for arm in self.arms))}
         params = dict(flatten(self.sweep.model_dump(mode="json")))
         self.run = self._stack.enter_context(tracking.run(self.sweep.name, params, tags))

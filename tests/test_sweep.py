@@ -101,8 +101,8 @@ def test_errors_name_the_arm_the_key_or_the_way_out(tmp_path: Path) -> None:
         load_sweep("table-1")
     with pytest.raises(ConfigError, match="recipes: figure-2"):
         load_sweep("table-9")
-    with pytest.raises(ConfigError, match=r"seedz: unknown key \(did you mean seeds\?\)"):
-        load_sweep("table-1", "tiny", ["seedz=[1]"])
+    with pytest.raises(ConfigError, match=r"acros: unknown key \(did you mean across\?\)"):
+        load_sweep("table-1", "tiny", ["acros=[]"])
     mine = tmp_path / "mine.yaml"
     mine.write_text("methods: [scotd]\ndatasets: {sums: [{kind: wordproblems}]}\n")
     assert [arm.label for arm in arms(load_sweep(str(mine), overrides=["seeds=[5]"]))] == ["scotd/s5"]

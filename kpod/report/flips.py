@@ -63,6 +63,6 @@ def _by_steps(axes: Axes, shared: list[str], steps_a: Steps, steps_b: Steps) -> 
         places = [index + shift for index in range(len(shared))]
         axes.errorbar(places, values, yerr=error, fmt="o-", color=shade, capsize=3, label=name)
     axes.set_xticks(range(len(shared)), [f"{count}\nn = {steps_a[count]['questions']:,}" for count in shared])
-    axes.set(title="Accuracy by number of steps, 95% interval", ylim=(0, 1))
+    axes.set(title="Accuracy by number of steps, 95% interval", xlim=(-0.5, len(shared) - 0.5), ylim=(0, 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.legend()
