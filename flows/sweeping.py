@@ -47,14 +47,7 @@ class Sweeping:
     def make(self, arm: Arm) -> None:
         """Distil the arm's student and evaluate it, in a run of its own that compares well beside the others'."""
         tqdm.write(f"{arm.label}:")
-        tags = {
-            "kpod.stage": "arm",
-            "kpod.method": arm.method,
-            "kpod.variant": arm.variant,
-            "kpod.dataset": arm.train,
-            "kpod.student": arm.student,
-            **({} if arm.seed is None else {"kpod.seed": str(arm.seed)}),
-        }
+        tags = {"kpod.stage": "arm", **arm.tags}
         with Session(arm.config, self._refresh, arm.label, self.run.run_id, tags, self._known) as session:
             trained = arm.method != "base"
             student = session.result("distill" if trained else "base", arm.config, arm.method)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kpod import schemas
 from kpod.config import Pipeline
 from kpod.errors import ConfigError, DataError
-from kpod.evaluate.statistics import mcnemar_exact, paired_bootstrap
+from kpod.evaluate.statistics import mcnemar_exact, paired_bootstrap, wilson
 from kpod.identity import identity
 from kpod.report.style import png
 from kpod.settings import load_sweep, overlay, recipes
@@ -144,6 +144,7 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     low, high = interval(same)
     spread = 1.96 * np.sqrt(0.25 / 400)  # with seeds that agree, only the questions are drawn
     assert (low, high) == pytest.approx((same.mean() - spread, same.mean() + spread), abs=0.01)
+    assert interval(np.zeros((3, 20), bool)) == wilson(0, 20)  # all wrong is not known to be zero
 
 
 def test_paired_p_is_the_share_of_sign_flips_that_go_as_far() -> None:

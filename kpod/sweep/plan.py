@@ -29,6 +29,17 @@ class Arm:
         """Arms of one group are compared with each other."""
         return self.train, self.student
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the arm's run is filtered and grouped by in MLflow."""
+        return {
+            "kpod.method": self.method,
+            "kpod.variant": self.variant,
+            "kpod.dataset": self.train,
+            "kpod.student": self.student,
+            **({} if self.seed is None else {"kpod.seed": str(self.seed)}),
+        }
+
 
 def arms(sweep: Sweep) -> list[Arm]:
     """All arms in the order of the table, with the first seed of every variant before the second.
@@ -42,10 +53,8 @@ def arms(sweep: Sweep) -> list[Arm]:
 
 
 def _with_seed(sweep: Sweep, seed: int) -> Iterator[Arm]:
-    datasets, students = (
-        list(names) if axis in sweep.across else list(names)[:1]
-        for axis, names in (("datasets", sweep.datasets), ("students", sweep.students))
-    )
+    datasets = list(sweep.datasets)[: None if "datasets" in sweep.across else 1]
+    students = list(sweep.students)[: None if "students" in sweep.across else 1]
     for train, student, (name, variant) in product(datasets, students, sweep.compared.items()):
         untrained = variant.method == "base"
         if untrained and seed != sweep.seeds[0]:
@@ -64,8 +73,8 @@ def _config(sweep: Sweep, train: str, student: str, variant: Variant, seed: int)
     tree["name"] = sweep.name
     tree["questions"] = {"sources": [source.model_dump(mode="json") for source in sweep.datasets[train]]}
     tree["methods"] = [variant.method]
-    for key in sweep.vary:
-        put(tree, key, seed)
+    for seed_of in sweep.vary:
+        put(tree, seed_of, seed)
     for key, value in variant.set.items():
         put(tree, key, value)
     return apply(validate(tree), variant.method)

@@ -6,7 +6,7 @@ the second part is underestimated: three seeds are a check, not a sample.
 
 import numpy as np
 
-from kpod.evaluate.statistics import mcnemar_exact
+from kpod.evaluate.statistics import mcnemar_exact, wilson
 
 DRAWS = 4000
 FLIPS = 10_000
@@ -14,9 +14,13 @@ _CHUNK = 500  # draws at a time, which bounds memory at any number of questions
 
 
 def interval(right: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95% percentile interval of the mean of `right`, bool [seeds, questions], over resampled seeds and questions."""
+    """95% interval of the mean of `right`, bool [seeds, questions], over resampled seeds and questions.
+
+    Never narrower than Wilson's over the questions: a percentile interval of answers that are all wrong has no width.
+    """
     low, high = np.quantile(_means(right, None, seed), (0.025, 0.975))
-    return float(low), float(high)
+    least, most = wilson(float(right.mean()) * right.shape[1], right.shape[1])
+    return min(float(low), least), max(float(high), most)
 
 
 def difference_interval(a: np.ndarray, b: np.ndarray, seed: int = 0) -> tuple[float, float]:

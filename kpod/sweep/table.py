@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -124,11 +125,11 @@ def _group(variants: Mapping[str, Sequence[Result]], reference: str) -> list[Row
     return found
 
 
-def _answers(predictions: pa.Table) -> dict[Key, dict[str, object]]:
+def _answers(predictions: pa.Table) -> dict[Key, dict[str, Any]]:
     return {(row["dataset"], row["split"], row["question_id"]): row for row in predictions.to_pylist()}
 
 
-def _same(answers: dict[Key, dict[str, object]], gold: Mapping[Key, str], name: str) -> dict[Key, dict[str, object]]:
+def _same(answers: dict[Key, dict[str, Any]], gold: Mapping[Key, str], name: str) -> dict[Key, dict[str, Any]]:
     if {key: row["answer"] for key, row in answers.items()} != gold:
         raise DataError(f"{name} did not answer the same questions as the others: evaluate all on one set")
     return answers
