@@ -12,7 +12,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,9 +52,7 @@ def main() -> None:
         folder = Path(scratch)
         runs.export_student(arguments.run, folder / "student")
         runs.export_task(arguments.run, folder / "tasks")
-        started = time.monotonic()
         theirs = harness(arguments.lm_eval, folder / "student", folder / "tasks", folder / "out", arguments.batch_size)
-        seconds = time.monotonic() - started
     assert ours.keys() == theirs.keys(), "the harness asked other questions"
     same_text = [name for name in ours if ours[name]["completion"] == completion(theirs[name])]
     same_verdict = [name for name in ours if float(ours[name]["correct"]) == theirs[name]["accuracy"]]
@@ -70,7 +67,6 @@ def main() -> None:
         "same predictions judged alike": len(judged_alike),
         "accuracy kpod": sum(row["correct"] for row in ours.values()) / len(ours),
         "accuracy lm-eval": sum(row["accuracy"] for row in theirs.values()) / len(theirs),
-        "seconds lm-eval": round(seconds, 1),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, CPU only",
         "date": datetime.now(UTC).date().isoformat(),
     }

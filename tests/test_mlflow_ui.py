@@ -84,10 +84,11 @@ def test_arms_stand_side_by_side_and_their_curves_run_over_target_tokens(
     names = ("scotd/s0", "kpod/s1", "distill.progressive", "distill.seed", "accuracy.sums.test")
     tags = ("kpod.method", "kpod.dataset", "kpod.student", "kpod.seed")
     assert [shown for shown in ("Comparing 4 Runs", *names, *tags) if shown not in dom] == []
-    metric = f"{url}/#/metric?{runs}&metric={_json('loss')}&plot_metric_keys={_json(['loss'])}"
+    metric = f"{url}/#/metric?{runs}&metric={_json('loss')}&plot_metric_keys={_json(['loss'])}&x_axis={_json('step')}"
     dom = chromium(tmp_path / "profile", *budget, "--dump-dom", metric)
     ticks = re.findall(r'class="xtick".*?>([^<>]+)</text>', dom)
-    assert "60k" in ticks or "50k" in ticks, ticks  # 40 steps of 1,500 target tokens
+    assert f"(step={STEPS * TOKENS})" in dom  # the table below the chart
+    assert "60k" in ticks or "50k" in ticks, ticks  # and its axis
     shot = tmp_path / "loss.png"
     chromium(tmp_path / "profile", *budget, f"--screenshot={shot}", metric)
     with Image.open(shot) as image:
