@@ -41,7 +41,7 @@ def test_help_names_every_command() -> None:
         (["run", "demo", "--refresh", "distil"], "kpod: no stage distil; the stages are questions"),
         (["recipes", "cp", "demmo", "x.yaml"], "kpod: no recipe demmo"),
         (["sweep", "table-1"], "kpod: datasets: table-1 names none; give --size, one of cpu, gpu, paper, tiny"),
-        (["sweep", "table-1", "--size", "tiny", "--set", "pipeline.distill.lr=-1"], "kpod: scotd/s0: distill.lr: "),
+        (["sweep", "table-1", "--size", "tiny", "--set", "pipeline.distill.lr=-1"], "kpod: base: distill.lr: "),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:

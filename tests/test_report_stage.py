@@ -14,8 +14,8 @@ PARTS = ("accuracy", "learning", "curriculum", "tokens", "teacher", "samples", "
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], ReportSettings]:
-    """The folders of the stages of a run, and the settings of its report."""
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the stage writes for a run of which every stage has left something."""
     root, data = tmp_path_factory.mktemp("someones-machine"), full_report(40)
     tables = {
         "questions/questions": data.questions, "rationales/rationales": data.rationales,
@@ -37,31 +37,21 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], Rep
     source = {"kind": "file", "dataset": "mine", "files": {"train": root / "my-questions.jsonl"}}
     pipeline = Pipeline.model_validate({"methods": METHODS, "questions": {"sources": [source]}})
     lineage = tuple(Lineage(name=name, stage=name.split(".")[1], key="ab" * 32, run_id="cd" * 16) for name in inputs)
-    return inputs, ReportSettings(pipeline=pipeline, lineage=lineage)
+    out = tmp_path_factory.mktemp("out")
+    run(inputs, ReportSettings(pipeline=pipeline, lineage=lineage), out)
+    return out
 
 
-def test_the_page_has_every_part_and_the_same_bytes_each_time(
-    left: tuple[dict[str, Path], ReportSettings], tmp_path: Path
-) -> None:
-    pages = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        run(*left, tmp_path / name)
-        pages.append((tmp_path / name / "report.html").read_bytes())
-    assert pages[0] == pages[1]
-    page = pages[0].decode()
+def test_the_page_has_every_part(written: Path) -> None:
+    page = (written / "report.html").read_text()
     assert [part for part in PARTS if f'<section id="{part}">' not in page] == []
-    for heading in ("Paired comparisons", "Configuration and lineage"):
-        assert heading in page
-    assert {path.name for path in (tmp_path / "a" / "figures").iterdir()} >= {"tokens.html", "tokens.png"}
+    assert "Paired comparisons" in page
+    assert {path.name for path in (written / "figures").iterdir()} >= {"tokens.html", "tokens.png"}
 
 
-def test_nothing_that_is_written_tells_where_files_lie_on_this_machine(
-    left: tuple[dict[str, Path], ReportSettings], tmp_path: Path
-) -> None:
-    run(*left, tmp_path)
-    for path in tmp_path.rglob("*"):
+def test_nothing_that_is_written_tells_where_files_lie_on_this_machine(written: Path) -> None:
+    for path in written.rglob("*"):
         if path.is_file():
             assert b"someones-machine" not in path.read_bytes(), path.name
-            assert str(tmp_path).encode() not in path.read_bytes(), path.name
-    assert "questions.sources.0.files.train.sha256" in (tmp_path / "report.html").read_text()
+            assert str(written).encode() not in path.read_bytes(), path.name
+    assert "questions.sources.0.files.train.sha256" in (written / "report.html").read_text()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod import schemas
@@ -26,8 +26,8 @@ from kpod.sweep.table import Result, markdown, rows
 WORDS = {"wordproblems": [{"kind": "wordproblems", "train": 9}]}
 
 
-def sweep(**settings: object) -> Sweep:
-    return Sweep.model_validate({"datasets": WORDS, **settings})
+def sweep(**keys: object) -> Sweep:
+    return Sweep.model_validate({"datasets": WORDS, **keys})
 
 
 # --- what is compared -----------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def test_a_variant_changes_what_it_names_and_shares_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("keys", "message"),
     [
         ({"methods": ["kpod", "kpod"]}, "named twice"),
         ({"seeds": [1, 1]}, "named twice"),
@@ -88,9 +88,9 @@ def test_a_variant_changes_what_it_names_and_shares_the_rest() -> None:
         ({"datasets": {}}, "datasets"),
     ],
 )
-def test_a_sweep_that_makes_no_sense_is_refused(settings: dict[str, object], message: str) -> None:
+def test_a_sweep_that_makes_no_sense_is_refused(keys: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        sweep(**settings)
+        sweep(**keys)
 
 
 def test_errors_name_the_arm_the_key_or_the_way_out(tmp_path: Path) -> None:
@@ -165,6 +165,7 @@ def test_the_reference_may_have_another_number_of_seeds() -> None:
     assert paired_p(a, b) < 0.001
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.integers(1, 3), st.integers(1, 12), st.integers(0, 99))
 def test_intervals_hold_means_of_any_size(seeds: int, questions: int, seed: int) -> None:
     a, b = answers(seeds, questions, 0.5, seed), answers(seeds, questions, 0.5, seed + 100)
