@@ -84,7 +84,7 @@ def test_arms_stand_side_by_side_and_their_curves_run_over_target_tokens(
     names = ("scotd/s0", "kpod/s1", "distill.progressive", "distill.seed", "accuracy.sums.test")
     tags = ("kpod.method", "kpod.dataset", "kpod.student", "kpod.seed")
     assert [shown for shown in ("Comparing 4 Runs", *names, *tags) if shown not in dom] == []
-    metric = f"{url}/#/metric?{runs}&metric={_json('loss')}&plot_metric_keys={_json(['loss'])}&x_axis={_json('step')}"
+    metric = f"{url}/#/metric?{runs}&metric={_json('loss')}&plot_metric_keys={_json(['loss'])}&x_axis=step"
     dom = chromium(tmp_path / "profile", *budget, "--dump-dom", metric)
     ticks = re.findall(r'class="xtick".*?>([^<>]+)</text>', dom)
     assert f"(step={STEPS * TOKENS})" in dom  # the table below the chart
