@@ -112,7 +112,7 @@ def recipes_cp(name: str, destination: Path) -> None:
     if destination.exists():
         raise ConfigError(f"{destination} exists already")
     destination.write_text(known[name].read_text(encoding="utf-8"), encoding="utf-8")
-    command = "run" if name in recipes() else "sweep"
+    command = "run" if name in recipes() else "sweep RECIPE --size" if name in recipes("sizes") else "sweep"
     typer.echo(f"{destination} written; run it with: kpod {command} {destination}")
 
 

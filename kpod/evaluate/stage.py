@@ -77,7 +77,8 @@ def _usable(rows: list[Row]) -> tuple[list[Row], list[dict[str, str]]]:
 def _ask(folder: Path, asked: list[Row], config: Evaluate, work: Path) -> tuple[dict[str, Completion], int]:
     """Completions by id of the student in `folder`, and how many questions are too long to be asked."""
     if config.server:
-        tokenizer, shape = AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        shape = AutoConfig.from_pretrained(folder, local_files_only=True)
         fitting = _fitting(asked, tokenizer, shape, config)
         prompts = {row["id"]: prompt(row["question"], row["choices"]) for row in fitting}
         told = ask(config.server, prompts, config.max_new_tokens, work)
