@@ -77,7 +77,7 @@ def _usable(rows: list[Row]) -> tuple[list[Row], list[dict[str, str]]]:
 def _ask(folder: Path, asked: list[Row], config: Evaluate, work: Path) -> tuple[dict[str, Completion], int]:
     """Completions by id of the student in `folder`, and how many questions are too long to be asked."""
     if config.server:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         shape = AutoConfig.from_pretrained(folder, local_files_only=True)
         fitting = _fitting(asked, tokenizer, shape, config)
         prompts = {row["id"]: prompt(row["question"], row["choices"]) for row in fitting}
