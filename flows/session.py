@@ -1,6 +1,7 @@
 """One pipeline run: pulls the stages that a result needs, each once, and links them all in MLflow."""
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -21,37 +22,58 @@ from kpod.settings import check_files
 from kpod.student.check import check as check_student
 
 
-class Session:
-    """The parent MLflow run of a pipeline and the results that it has so far."""
+def check(config: Pipeline) -> None:
+    """Whatever would stop a run later stops it now; a base student that exists already needs no source."""
+    check_files(config)
+    check_embedder(config.curriculum.embedder)
+    read_secrets(config)
+    base = stages.STAGES["base"]
+    if not artifacts.folder_of("base", stages.key_of(base, config, {})).is_dir():
+        check_student(config.student)
 
-    def __init__(self, config: Pipeline, refresh: tuple[str, ...] = ()) -> None:
+
+class Session:
+    """The parent MLflow run of a pipeline and the results that it has so far.
+
+    As an arm of a sweep it has a `name` and `tags` of its own, a `parent` run, and shares what is `known` with the
+    other arms (by stage key).
+    """
+
+    def __init__(
+        self,
+        config: Pipeline,
+        refresh: tuple[str, ...] = (),
+        name: str | None = None,
+        parent: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        known: dict[str, ArtifactRef] | None = None,
+    ) -> None:
         self.config = config
         self.computed: list[str] = []
         self._refresh = set(refresh)
-        self._results: dict[str, ArtifactRef] = {}  # by stage key
+        self._name, self._parent = name or config.name, parent
+        self._tags = {
+            "kpod.dataset": config.dataset,
+            "kpod.student": config.student_name,
+            "kpod.seed": str(config.distill.seed),
+            **(tags or {}),
+        }
+        self._results: dict[str, ArtifactRef] = {} if known is None else known
         self._by_method: dict[str, ArtifactRef] = {}  # by `<method>.<stage>`
         self._stack = ExitStack()
 
     def __enter__(self) -> "Session":
         prepare()
-        self._check()
+        if self._parent is None:  # a sweep has checked all its arms before the first of them
+            check(self.config)
         tags = {
             "kpod.stage": "pipeline",
-            "kpod.dataset": self.config.dataset,
             "kpod.methods": ",".join(self.config.methods),
+            **self._tags,
         }
         params = dict(flatten(self.config.model_dump(mode="json")))
-        self.run = self._stack.enter_context(tracking.run(self.config.name, params, tags))
+        self.run = self._stack.enter_context(tracking.run(self._name, params, tags, self._parent))
         return self
-
-    def _check(self) -> None:
-        """Whatever would stop the run later stops it now; a base student that exists already needs no source."""
-        check_files(self.config)
-        check_embedder(self.config.curriculum.embedder)
-        read_secrets(self.config)
-        base = stages.STAGES["base"]
-        if not artifacts.folder_of("base", stages.key_of(base, self.config, {})).is_dir():
-            check_student(self.config.student)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -105,7 +127,7 @@ class Session:
         ref = self._results.get(key)
         if ref is None:
             started = time.monotonic()
-            tags = {"kpod.method": method, "kpod.dataset": self.config.dataset, "kpod.pipeline": self.config.name}
+            tags = {**self._tags, "kpod.method": method, "kpod.pipeline": self.config.name}
             again = stage.name in self._refresh
             ref, computed = run_cached(stage, key, config, inputs, self.run.run_id, tags, again)
             if computed:

@@ -70,13 +70,34 @@ def _run(recipe: str, overrides: list[str], refresh: list[str], until: str | Non
     launch(load(recipe, overrides), refresh, until)
 
 
+@app.command(epilog="Example: kpod sweep table-2 --size tiny --set seeds=[0,1]")
+def sweep(
+    recipe: Annotated[str, typer.Argument(help="A sweep's name or a YAML file.")],
+    size: Annotated[
+        str | None, typer.Option(help="What it is compared on: tiny, cpu, gpu, paper, or a YAML file.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
+    refresh: Refresh = [],  # noqa: B006
+) -> None:
+    """Compare methods over seeds, datasets and students; what they share is computed once."""
+    from kpod.launch import launch_sweep
+    from kpod.settings import load_sweep
+    from kpod.sweep.plan import arms
+
+    loaded = load_sweep(recipe, size, overrides)
+    arms(loaded)  # a setting that does not fit is told before anything starts
+    launch_sweep(loaded, refresh)
+
+
 @recipes_app.command("ls")
 def recipes_ls() -> None:
     """List the recipes with their first line."""
     from kpod.settings import recipes
 
-    for name, path in recipes().items():
-        typer.echo(f"{name:<16} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+    for kind, command in (("", "kpod run"), ("sweeps", "kpod sweep"), ("sizes", "kpod sweep ... --size")):
+        for name, path in recipes(kind).items():
+            first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+            typer.echo(f"{f'{command} {name}':<30} {first}")
 
 
 @recipes_app.command("cp")
@@ -85,12 +106,14 @@ def recipes_cp(name: str, destination: Path) -> None:
     from kpod.errors import ConfigError
     from kpod.settings import recipes
 
-    if name not in recipes():
-        raise ConfigError(f"no recipe {name}; there are: {', '.join(recipes())}")
+    known = recipes() | recipes("sweeps") | recipes("sizes")
+    if name not in known:
+        raise ConfigError(f"no recipe {name}; there are: {', '.join(known)}")
     if destination.exists():
         raise ConfigError(f"{destination} exists already")
-    destination.write_text(recipes()[name].read_text(encoding="utf-8"), encoding="utf-8")
-    typer.echo(f"{destination} written; run it with: kpod run {destination}")
+    destination.write_text(known[name].read_text(encoding="utf-8"), encoding="utf-8")
+    command = "run" if name in recipes() else "sweep RECIPE --size" if name in recipes("sizes") else "sweep"
+    typer.echo(f"{destination} written; run it with: kpod {command} {destination}")
 
 
 @teacher_app.command(
@@ -149,25 +172,42 @@ def teacher_estimate(
 def compare(
     a: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id, id/METHOD, or a predictions.parquet.")],
     b: Annotated[str, typer.Argument(metavar="RUN")],
+    figure: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw what flipped into this file.")] = None,
 ) -> None:
-    """Compare two evaluated students on the same questions, paired."""
+    """Compare two evaluated students on the same questions, paired, and show what flipped."""
     from kpod.evaluate.compare import compare as paired
-    from kpod.runs import predictions_of
+    from kpod.evaluate.compare import steps_markdown
+    from kpod.runs import predictions_of, steps_of
 
     prepare()
-    typer.echo(paired(predictions_of(a), predictions_of(b)).to_markdown())
+    comparison = paired(predictions_of(a), predictions_of(b))
+    steps = steps_of(a), steps_of(b)
+    typer.echo(comparison.to_markdown())
+    if by_steps := steps_markdown(*steps):
+        typer.echo(f"\n{by_steps}")
+    if figure:
+        from kpod.report.flips import flips_figure
+        from kpod.report.style import write_png
+
+        write_png(flips_figure(comparison, *steps), figure)
 
 
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id or id/METHOD.")],
     folder: Annotated[Path, typer.Argument(help="Where to put the model folder; must not exist.")],
+    lm_eval: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write a task for lm-evaluation-harness here.")
+    ] = None,
 ) -> None:
     """Copy a student out of the artifact store as a plain Hugging Face folder."""
-    from kpod.runs import export_student
+    from kpod.runs import export_student, export_task
 
     prepare()
     export_student(run, folder)
+    if lm_eval:
+        export_task(run, lm_eval)
+        typer.echo(f"{lm_eval} written; use it with: lm_eval run --include_path {lm_eval} --tasks kpod ...")
     typer.echo(f"{folder} written; load it with AutoModelForCausalLM.from_pretrained({str(folder)!r})")
 
 

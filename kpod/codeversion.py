@@ -1,7 +1,7 @@
 """The version of the code that a stage runs: a hash over its module and every `kpod` module that it imports.
 
 The imports are read from the syntax trees, lazy ones inside functions included, so no list has to be kept by
-hand and nothing heavy is imported to find out.
+hand and nothing heavy is imported to find out. Templates and styles that lie in a package's folder count as its code.
 """
 
 import ast
@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent  # the package's folder
+TEMPLATES = (".html", ".css")
 
 
 @cache
@@ -23,7 +24,10 @@ def code_version(module: str) -> str:
 
 
 def modules(module: str, root: Path = ROOT) -> dict[str, Path]:
-    """Every module of the package at `root` that importing `module` can run, itself included, with its file."""
+    """Every module of the package at `root` that importing `module` can run, itself included, with its file.
+
+    A template is named `<package>/<file>`.
+    """
     found: dict[str, Path] = {}
     queue = [module]
     while queue:
@@ -32,6 +36,8 @@ def modules(module: str, root: Path = ROOT) -> dict[str, Path]:
         if path is None or name in found:
             continue
         found[name] = path
+        if path.name == "__init__.py":
+            found.update({f"{name}/{data.name}": data for data in path.parent.iterdir() if data.suffix in TEMPLATES})
         parent = name.rpartition(".")[0]
         queue.extend([parent] if parent else [])  # importing a.b.c runs a and a.b first
         queue.extend(_imports(name, path))

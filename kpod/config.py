@@ -411,12 +411,27 @@ class Distill(ModelStage):
     seed: int = 0
 
 
+class StudentServer(Strict):
+    """A server that has loaded the student and speaks `/v1/completions`: vLLM, llama.cpp."""
+
+    base_url: str = Field(min_length=1, description="Root of the API, e.g. http://127.0.0.1:8000/v1.")
+    model: str = Field(min_length=1, description="Name by which the server knows the student.")
+    api_key_env: str | None = operational(None, "Name of the environment variable that holds the key.")
+    concurrency: int = operational(16, "Requests at a time.", ge=1)
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="Further fields of each request, e.g. {repeat_penalty: 1.0} for llama.cpp."
+    )
+
+
 class Evaluate(ModelStage):
     """Stage `evaluate`: greedy answers of a student."""
 
     splits: list[Split] = Field(["test"], min_length=1, description="Questions of these splits are asked.")
     max_new_tokens: int = Field(160, ge=1)
     batch_size: int = Field(64, ge=1, description="Questions a batch; greedy output can depend on it in low precision.")
+    server: StudentServer | None = Field(
+        None, description="Ask this server, which has loaded the (exported) student, instead of loading it here."
+    )
 
 
 Method = Literal["base", "scotd", "kpod", "kpod-wo-sig", "kpod-wo-sig-dif", "kpod-wo-prog", "kpod-wo-div"]
@@ -443,6 +458,18 @@ class Pipeline(Strict):
         first = self.questions.sources[0]
         return first.kind if isinstance(first, WordProblems) else first.dataset
 
+    @property
+    def student_name(self) -> str:
+        """What the student is called in tables and tags."""
+        match self.student:
+            case HubStudent(name=name):
+                return name.rpartition("/")[2]
+            case FolderStudent(path=path):
+                return path.name
+            case GgufStudent(package=package):
+                return package
+        return self.student.kind
+
     @model_validator(mode="after")
     def _stages_are_epochs(self) -> "Pipeline":
         if self.curriculum.epochs is None:
@@ -452,4 +479,10 @@ class Pipeline(Strict):
             raise ValueError("curriculum.epochs must equal distill.epochs (one epoch is one stage): leave it out")
         if self.curriculum.T is not None and self.distill.epochs <= self.curriculum.T:
             raise ValueError("curriculum.T must be below distill.epochs, or the whole rationale is never trained")
+        return self
+
+    @model_validator(mode="after")
+    def _a_server_has_one_student(self) -> "Pipeline":
+        if self.evaluate.server and len(self.methods) > 1:
+            raise ValueError("evaluate.server has loaded one student, so name the one method that made it in methods")
         return self

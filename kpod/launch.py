@@ -11,6 +11,7 @@ from kpod import tracking
 from kpod.config import Pipeline
 from kpod.errors import ConfigError
 from kpod.home import home, prepare
+from kpod.sweep.config import Sweep
 
 
 def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
@@ -21,17 +22,43 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
     prepare()
     from flows.pipeline import StageName, kpod
 
-    known = StageName.__args__  # type: ignore[attr-defined]
-    for name in (*refresh, *([until] if until else [])):
-        if name not in known:
-            raise ConfigError(f"no stage {name}; the stages are {', '.join(known)}")
+    _check_stages([*refresh, *([until] if until else [])], StageName.__args__)  # type: ignore[attr-defined]
     chosen: Any = {"refresh": list(refresh), "until": until}
     summary = kpod(config=config, **chosen)
-    typer.echo(f"\ncomputed: {', '.join(summary['computed']) or 'nothing, everything came from the cache'}")
+    _tell_computed(summary)
     if summary["table"]:
         typer.echo(f"\n{summary['table']}")
     if summary["report"]:
         typer.echo(f"\nReport    {summary['report']}")
+    _tell_where(summary)
+
+
+def launch_sweep(sweep: Sweep, refresh: Sequence[str]) -> None:
+    """Run the flow `kpod-compare` in this process, and print its table. Raises ConfigError as `launch` does."""
+    prepare()
+    from flows.compare import kpod_compare
+    from flows.pipeline import StageName
+
+    _check_stages(refresh, StageName.__args__)  # type: ignore[attr-defined]
+    chosen: Any = {"refresh": list(refresh)}
+    summary = kpod_compare(sweep=sweep, **chosen)
+    _tell_computed(summary)
+    typer.echo(f"\n{summary['table']}")
+    typer.echo(f"Table     {summary['folder']}")
+    _tell_where(summary)
+
+
+def _check_stages(names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"no stage {name}; the stages are {', '.join(known)}")
+
+
+def _tell_computed(summary: dict[str, Any]) -> None:
+    typer.echo(f"\ncomputed: {', '.join(summary['computed']) or 'nothing, everything came from the cache'}")
+
+
+def _tell_where(summary: dict[str, Any]) -> None:
     typer.echo(f"Run       {summary['run_id']}")
     typer.echo(f"MLflow    {mlflow_command()}")
     typer.echo(f"Prefect   {prefect_command()}")

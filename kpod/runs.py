@@ -1,7 +1,9 @@
-"""Results of earlier runs by their MLflow run id: `ID`, or `ID/METHOD` for a method of a pipeline run."""
+"""Results of earlier runs by their MLflow run id: `ID`, `ID/METHOD` of a pipeline, or `ID/LABEL` of a sweep's arm."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -24,7 +26,7 @@ def result_of(run: str, stage: str) -> ArtifactRef:
     links = {tag: value for tag, value in entity.data.tags.items() if tag.startswith(f"{REF}.")}
     if links:
         methods = [tag.split(".")[-2] for tag in links if tag.endswith(f".{stage}")]
-        made = [name for name in entity.data.tags.get("kpod.methods", "").split(",") if name in methods]
+        made = [name for name in entity.data.tags.get("kpod.methods", "").split(",") if name in methods] or methods
         method = method or (made[-1] if made else "")
         if method not in methods:
             raise ConfigError(f"run {run_id} has no {stage} of {method or 'any method'}; it has {', '.join(made)}")
@@ -39,11 +41,20 @@ def result_of(run: str, stage: str) -> ArtifactRef:
 
 def predictions_of(run: str) -> pa.Table:
     """Predictions (schemas.PREDICTIONS) of a run, or of a Parquet file."""
-    path = Path(run)
-    if path.suffix != ".parquet":
-        ref = result_of(run, "evaluate")
-        path = artifacts.folder_of(ref.stage, ref.key) / "predictions.parquet"
-    return schemas.read(path, schemas.PREDICTIONS)
+    return schemas.read(_predictions(run), schemas.PREDICTIONS)
+
+
+def steps_of(run: str) -> dict[str, dict[str, Any]]:
+    """Accuracy by number of steps from the metrics.json beside the predictions; empty if there is none."""
+    path = _predictions(run).with_name("metrics.json")
+    return dict(json.loads(path.read_text(encoding="utf-8"))["steps"]) if path.is_file() else {}
+
+
+def _predictions(run: str) -> Path:
+    if Path(run).suffix == ".parquet":
+        return Path(run)
+    ref = result_of(run, "evaluate")
+    return artifacts.folder_of(ref.stage, ref.key) / "predictions.parquet"
 
 
 def export_student(run: str, folder: Path) -> None:
@@ -52,3 +63,17 @@ def export_student(run: str, folder: Path) -> None:
         raise ConfigError(f"{folder} exists already")
     ref = result_of(run, "distill")
     shutil.copytree(artifacts.folder_of(ref.stage, ref.key) / "student", folder)
+
+
+def export_task(run: str, folder: Path) -> None:
+    """Write a task of lm-evaluation-harness that asks what the evaluation of a run asked. Raises ConfigError."""
+    from kpod.evaluate.lm_eval import write_task
+
+    found, asked = result_of(run, "questions"), result_of(run, "evaluate")
+    questions = schemas.read(artifacts.folder_of(found.stage, found.key) / "questions.parquet", schemas.QUESTIONS)
+    ids = predictions_of(run)["question_id"].to_pylist()
+    evaluated = tracking.get_run(asked.run_id)
+    tokens = evaluated.data.params.get("evaluate.max_new_tokens") if evaluated else None
+    if tokens is None:
+        raise ConfigError(f"run {run}: its evaluation does not say evaluate.max_new_tokens, evaluate it again")
+    write_task(folder, questions, ids, int(tokens))

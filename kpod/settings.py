@@ -1,23 +1,27 @@
 """From a recipe or a YAML file and `--set` overrides to a checked `Pipeline`, or to one clear line of what is wrong."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from kpod.config import Pipeline
 from kpod.errors import ConfigError
+from kpod.sweep.config import Sweep
 
 RECIPES = Path(str(files("kpod"))) / "recipes"
 
+Model = TypeVar("Model", bound=BaseModel)
 
-def recipes() -> dict[str, Path]:
-    """The recipes that ship with the package, by name."""
-    return {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+
+def recipes(kind: str = "") -> dict[str, Path]:
+    """The recipes that ship with the package, by name; `kind` is their folder: pipelines, or "sweeps", "sizes"."""
+    return {path.stem: path for path in sorted((RECIPES / kind).glob("*.yaml"))}
 
 
 def load(source: str, overrides: Sequence[str] = ()) -> Pipeline:
@@ -25,28 +29,65 @@ def load(source: str, overrides: Sequence[str] = ()) -> Pipeline:
 
     Raises ConfigError in one line: the file is missing, the YAML is broken, or a key or value does not fit.
     """
-    path = recipes().get(source, Path(source))
+    tree = read(source, recipes())
+    for override in overrides:
+        _set(tree, override)
+    return validate(tree)
+
+
+def load_sweep(source: str, size: str | None = None, overrides: Sequence[str] = ()) -> Sweep:
+    """The sweep named by `source` on top of a size, with `a.b=value` overrides on top of both.
+
+    A size says on what is compared (datasets, students, budgets), a sweep's recipe what; a file of one's own may say
+    both. Raises ConfigError in one line.
+    """
+    tree = read(source, recipes("sweeps"))
+    if size is not None:
+        tree = overlay(read(size, recipes("sizes")), tree)
+        tree["name"] = f"{tree.get('name', Path(source).stem)}-{Path(size).stem}"
+    for override in overrides:
+        _set(tree, override)
+    if "datasets" not in tree:
+        raise ConfigError(f"datasets: {source} names none; give --size, one of {', '.join(recipes('sizes'))}")
+    return checked(tree, Sweep)
+
+
+def read(source: str, known: Mapping[str, Path]) -> dict[str, Any]:
+    """The tree of a YAML file, or of one of the `known` by name. Raises ConfigError in one line."""
+    path = known.get(source, Path(source))
     if not path.is_file():
-        raise ConfigError(f"{source} is neither a file nor a recipe; recipes: {', '.join(recipes())}")
+        raise ConfigError(f"{source} is neither a file nor a recipe; recipes: {', '.join(known)}")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: the top level must be keys and values")
-    for override in overrides:
-        _set(tree, override)
-    return validate(tree)
+    return tree
 
 
 def validate(tree: dict[str, Any]) -> Pipeline:
-    """Check a config tree, input files included; ConfigError names every key that does not fit."""
+    """Check the tree of a pipeline, input files included; ConfigError names every key that does not fit."""
+    return checked(tree, Pipeline)
+
+
+def checked(tree: dict[str, Any], model: type[Model]) -> Model:
+    """Check a config tree against a model, input files included; ConfigError names every key that does not fit."""
     try:
-        config = Pipeline.model_validate(tree)
+        config = model.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("; ".join(_lines(error, tree))) from error
+        raise ConfigError("; ".join(_lines(error, tree, model))) from error
     check_files(config)
     return config
+
+
+def overlay(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A new tree: `over` on top of `under`, key by key; lists and tagged values (`kind`) are taken whole."""
+    result = deepcopy(dict(under))
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping) and "kind" not in value
+        result[key] = overlay(result[key], value) if both else deepcopy(value)
+    return result
 
 
 def check_files(config: BaseModel) -> None:
@@ -71,6 +112,7 @@ def _paths(value: Any, key: str) -> Iterator[tuple[str, Path]]:
 
 
 def _set(tree: dict[str, Any], override: str) -> None:
+    """Put one `a.b=value` of the command line into the tree; the value is read as YAML."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override}: write it as key.subkey=value")
@@ -78,6 +120,11 @@ def _set(tree: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {key}: {text!r} is not a YAML value") from error
+    put(tree, key, value)
+
+
+def put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set the dotted `key` of a tree. Raises ConfigError if it leads through a plain value or past a list's end."""
     *parents, last = key.split(".")
     node: Any = tree
     for part in parents:
@@ -103,12 +150,12 @@ def _child(node: Any, part: str, key: str) -> Any:
     return node[part]
 
 
-def _lines(error: ValidationError, tree: dict[str, Any]) -> Iterator[str]:
+def _lines(error: ValidationError, tree: dict[str, Any], model: type[BaseModel]) -> Iterator[str]:
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         place = _place(item["loc"], tree)
         key = ".".join(place) or "config"
         if item["type"] == "extra_forbidden":
-            yield f"{key}: unknown key{_suggestion(place)}"
+            yield f"{key}: unknown key{_suggestion(place, model)}"
         else:
             yield f"{key}: {item['msg'].removeprefix('Value error, ')}"
 
@@ -129,12 +176,12 @@ def _place(location: tuple[int | str, ...], tree: Any) -> list[str]:
     return parts
 
 
-def _suggestion(place: list[str]) -> str:
-    close = difflib.get_close_matches(place[-1], _all_keys(), n=1)
+def _suggestion(place: list[str], model: type[BaseModel]) -> str:
+    close = difflib.get_close_matches(place[-1], _all_keys(model), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _all_keys() -> set[str]:
-    schema = Pipeline.model_json_schema()
+def _all_keys(model: type[BaseModel]) -> set[str]:
+    schema = model.model_json_schema()
     models = [schema, *schema["$defs"].values()]
     return {name for model in models for name in model.get("properties", {})}

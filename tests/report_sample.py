@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from kpod import schemas
-from kpod.report.data import Accuracy, Comparison, ReportData, StageRun
+from kpod.evaluate.accuracy import Accuracy
+from kpod.report.data import Comparison, ReportData, StageRun
 
 METHODS = ("base", "scotd", "kpod-wo-prog", "kpod")
 THINGS = ("apples", "marbles", "stamps", "pencils")
@@ -164,6 +165,7 @@ def full_report(count: int = 150) -> ReportData:
         title="demo: word problems",
         facts={"Student": "scratch, 4 layers of 160", "Teacher": "scripted", "Methods": ", ".join(METHODS)},
         accuracy=accuracy_rows(predictions),
+        steps={m: {2: Accuracy(m, "all", "all", 50, 20, 0.27, 0.54, 0, 0)} for m in METHODS},
         comparisons=[
             Comparison("scotd", "kpod", "wordproblems", "test", 100, 8, 27, 0.08, 0.30, 0.0018),
             Comparison("scotd", "kpod", "wordproblems-longer", "test", 50, 6, 9, -0.08, 0.20, 0.607),

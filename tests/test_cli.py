@@ -29,7 +29,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_names_every_command() -> None:
     shown = runner.invoke(app, ["--help"]).stdout
-    for command in ("demo", "run", "recipes", "teacher", "compare", "export", "doctor"):
+    for command in ("demo", "run", "sweep", "recipes", "teacher", "compare", "export", "doctor"):
         assert command in shown
 
 
@@ -40,6 +40,8 @@ def test_help_names_every_command() -> None:
         (["run", "nothing-like-this"], "kpod: nothing-like-this is neither a file nor a recipe"),
         (["run", "demo", "--refresh", "distil"], "kpod: no stage distil; the stages are questions"),
         (["recipes", "cp", "demmo", "x.yaml"], "kpod: no recipe demmo"),
+        (["sweep", "table-1"], "kpod: datasets: table-1 names none; give --size, one of cpu, gpu, paper, tiny"),
+        (["sweep", "table-1", "--size", "tiny", "--set", "pipeline.distill.lr=-1"], "kpod: base: distill.lr: "),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
@@ -58,7 +60,9 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_recipes_can_be_listed_and_copied(tmp_path: Path) -> None:
-    assert "svamp-smollm2" in runner.invoke(app, ["recipes", "ls"]).stdout
+    shown = runner.invoke(app, ["recipes", "ls"]).stdout
+    for line in ("kpod run svamp-smollm2", "kpod sweep table-1", "kpod sweep ... --size tiny"):
+        assert line in shown
     copy = tmp_path / "mine.yaml"
     assert runner.invoke(app, ["recipes", "cp", "demo", str(copy)]).exit_code == 0
     assert load(str(copy)) == load("demo")

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod import schemas
 from kpod.errors import DataError
-from kpod.evaluate.compare import compare
+from kpod.evaluate.compare import compare, steps_markdown
 from kpod.evaluate.statistics import Z, mcnemar_exact, paired_bootstrap, wilson
+from kpod.report.flips import flips_figure
+from kpod.report.style import png
 
 
 def test_wilson_known_values() -> None:
@@ -45,6 +47,7 @@ def test_mcnemar_known_values() -> None:
     assert 0 < mcnemar_exact(4000, 5000) < 1e-20
 
 
+@settings(deadline=None)  # time is the machine's business
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_mcnemar_is_the_sum_of_outcomes_no_likelier(b: int, c: int) -> None:
     n = b + c
@@ -156,3 +159,30 @@ def test_counts_agree_whatever_the_answers(pairs: list[tuple[bool, bool]]) -> No
     back = compare(b, a).sets[0]
     assert [f.question_id for f in back.only_a] == [f.question_id for f in one.only_b]
     assert back.p_value == one.p_value
+
+
+def test_a_prediction_of_ten_thousand_digits_is_shown_short() -> None:
+    a = predictions([("q1", True)])
+    b = predictions([("q1", False)], predicted="7" * 10_000)
+    assert max(map(len, compare(a, b).to_markdown().split("\n"))) < 800
+
+
+STEPS = [
+    {str(n): {"questions": 9, "accuracy": n / 10, "low": 0.0, "high": 1.0} for n in counts}
+    for counts in ((2, 3), (3, 4))
+]
+
+
+def test_steps_that_both_were_asked_stand_side_by_side() -> None:
+    assert steps_markdown(*STEPS).split("\n")[2:] == ["| 3 | 9 | 30.0% | 30.0% |"]
+    assert steps_markdown(STEPS[0], {}) == ""
+
+
+def test_the_picture_of_flips_holds_every_set_with_and_without_steps() -> None:
+    sets = [pa.concat_tables([predictions(A), predictions(rows, dataset="other")]) for rows in (A, B)]
+    plain, stepped = flips_figure(compare(*sets), {}, {}), flips_figure(compare(*sets), *STEPS)
+    assert [text.get_text() for text in plain.axes[0].get_yticklabels()] == ["sums test", "other test"]
+    widths = [bar.get_width() for bar in plain.axes[0].patches]
+    assert sum(widths) == pytest.approx(2.0)  # each set's bar is whole
+    assert (len(plain.axes), len(stepped.axes)) == (1, 2)
+    assert png(stepped) == png(flips_figure(compare(*sets), *STEPS))

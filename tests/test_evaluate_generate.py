@@ -142,8 +142,8 @@ def test_every_end_of_the_model_is_an_end(by_heart: PreTrainedModel, tmp_path: P
 
 def test_longest_prompt() -> None:
     gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=300, n_positions=64, n_embd=8, n_layer=1, n_head=1))
-    assert longest_prompt(gpt2, 24) == 40
-    assert longest_prompt(STUDENTS["t5"](), 24) is None
+    assert longest_prompt(gpt2.config, 24) == 40
+    assert longest_prompt(STUDENTS["t5"]().config, 24) is None
 
 
 def test_no_question_is_no_answer(by_heart: PreTrainedModel, tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from transformers import PreTrainedModel
 from kpod import schemas
 from kpod.config import Evaluate, WordProblems
 from kpod.errors import DataError, ModelError
-from kpod.evaluate.stage import accuracies, run
+from kpod.evaluate.accuracy import accuracies, accuracy
+from kpod.evaluate.page import page
+from kpod.evaluate.stage import run
 from kpod.evaluate.statistics import wilson
 from kpod.questions.wordproblems import generate
 
@@ -127,6 +129,17 @@ def test_accuracy_by_number_of_steps(tmp_path: Path, inputs: dict[str, Path]) ->
     run(inputs, CONFIG.model_copy(update={"max_new_tokens": 2}), out(tmp_path))
     steps = json.loads((tmp_path / "out/metrics.json").read_text())["steps"]
     assert {n: row["questions"] for n, row in steps.items()} == {"2": 6, "3": 2}
+
+
+def test_the_page_escapes_what_a_student_says_and_cuts_what_never_ends() -> None:
+    row = {"question_id": "<b>", "predicted": "7" * 10_000, "answer": "7", "completion": "<script>x</script>",
+           "correct": False, "truncated": True, "dataset": "a&b", "split": "test"}  # fmt: skip
+    shown = page([accuracy("m", "a&b", "test", [row])], {2: accuracy("m", "all", "all", [row])}, [row])
+    assert "<script" not in shown
+    assert "&lt;script&gt;" in shown
+    assert "a&amp;b test" in shown
+    assert ", cut off" in shown
+    assert len(shown) < 5000
 
 
 def test_a_cut_input_or_an_incomplete_student_is_one_line(tmp_path: Path, inputs: dict[str, Path]) -> None:

@@ -60,6 +60,21 @@ def test_the_code_version_covers_lazy_and_relative_imports_at_any_depth(tmp_path
     assert set(found) == {"kpod", "kpod.stage", "kpod.deep", "kpod.deep.helper", "kpod.leaf"}
 
 
+def test_templates_beside_the_code_count_as_code(tmp_path: Path) -> None:
+    package = _package(tmp_path)
+    for name in ("page.html", "style.css", "notes.txt"):
+        (package / "deep" / name).write_text("")
+    found = codeversion.modules("kpod.stage", package)
+    assert set(found) >= {"kpod.deep/page.html", "kpod.deep/style.css"}
+    assert "kpod.deep/notes.txt" not in found
+    assert "kpod.deep/page.html" not in codeversion.modules("kpod.leaf", package)
+    assert "kpod.report/report.html" in codeversion.modules("kpod.report.stage")
+
+
+def test_the_looks_of_a_report_never_make_an_evaluation_stale() -> None:
+    assert not any(name.startswith("kpod.report") for name in codeversion.modules("kpod.evaluate.stage"))
+
+
 def test_every_stage_module_exists_and_sees_its_own_room() -> None:
     for stage in stages.STAGES.values():
         found = codeversion.modules(stage.module)

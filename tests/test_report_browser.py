@@ -48,7 +48,7 @@ def chromium(profile: Path, *arguments: str) -> str:
         "--disable-background-networking --disable-component-update --disable-sync --disable-default-apps"
     )
     command = [browser, *switches.split(), f"--user-data-dir={profile}", *arguments]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, timeout=600, check=True)
     return done.stdout.decode("utf-8")
 
 

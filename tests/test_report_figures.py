@@ -8,8 +8,8 @@ from PIL import Image
 from report_sample import METHODS, accuracy_rows, full_report, history, hostile_report
 
 from kpod import schemas
+from kpod.evaluate.accuracy import Accuracy
 from kpod.report import curriculum as pictures
-from kpod.report.data import Accuracy
 from kpod.report.results import accuracy_bars, learning_curves, running_mean
 from kpod.report.style import PALETTE, png
 

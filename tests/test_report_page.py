@@ -66,6 +66,7 @@ def test_every_section_shows_its_data(undrawn, tmp_path):
 @pytest.mark.parametrize("make", [full_report, hostile_report])
 def test_the_page_needs_nothing_but_itself(make, tmp_path):
     html = written(make(30), tmp_path)
+    assert "By number of steps" in html
     page = Page(html)
     assert set(page.values("href")) == {PAPER}
     images = page.values("src")

@@ -1,6 +1,6 @@
 """Two students on the same questions: paired, never by position."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,13 @@ def compare(a: pa.Table, b: pa.Table) -> Comparison:
     return Comparison(tuple(_compare(first, second, questions) for questions in sets.values()))
 
 
+def steps_markdown(a: Mapping[str, Mapping[str, Any]], b: Mapping[str, Mapping[str, Any]]) -> str:
+    """Accuracy by number of steps, as two metrics.json hold it; empty where they share no number."""
+    shared = [count for count in a if count in b]
+    lines = [f"| {n} | {a[n]['questions']} | {a[n]['accuracy']:.1%} | {b[n]['accuracy']:.1%} |" for n in shared]
+    return "\n".join(["| steps | questions | A | B |", "|---|---|---|---|", *lines]) if lines else ""
+
+
 def _compare(
     a: dict[Question, dict[str, Any]], b: dict[Question, dict[str, Any]], questions: list[Question]
 ) -> SetComparison:
@@ -133,8 +140,8 @@ def _flips(title: str, flips: Sequence[Flip]) -> list[str]:
     lines = ["", f"**{title}** ({len(flips)}{f', the first {SHOWN}' if len(flips) > SHOWN else ''})", ""]
     for flip in flips[:SHOWN]:
         lines.append(f"- `{flip.question_id}`, gold {flip.answer}")
-        lines.append(f"  - A said {flip.predicted_a or 'nothing'}: {_short(flip.completion_a)}")
-        lines.append(f"  - B said {flip.predicted_b or 'nothing'}: {_short(flip.completion_b)}")
+        lines.append(f"  - A said {_short(flip.predicted_a or 'nothing')}: {_short(flip.completion_a)}")
+        lines.append(f"  - B said {_short(flip.predicted_b or 'nothing')}: {_short(flip.completion_b)}")
     return lines
 
 

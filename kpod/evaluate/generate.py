@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import (
     GenerationConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
@@ -77,12 +78,12 @@ def generate(
     }
 
 
-def longest_prompt(model: PreTrainedModel, max_new_tokens: int) -> int | None:
+def longest_prompt(config: PretrainedConfig, max_new_tokens: int) -> int | None:
     """Most prompt tokens for which the model's positions suffice; None if it has no such limit."""
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions = getattr(config, "max_position_embeddings", None)
     if positions is None:
         return None
-    return positions if model.config.is_encoder_decoder else positions - max_new_tokens
+    return positions if config.is_encoder_decoder else positions - max_new_tokens
 
 
 def _greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:

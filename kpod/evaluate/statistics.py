@@ -7,8 +7,8 @@ import numpy as np
 Z = 1.959963984540054  # 97.5% quantile of the normal distribution
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """95% Wilson score interval of a share; (0, 1) without a trial."""
+def wilson(successes: float, n: int) -> tuple[float, float]:
+    """95% Wilson score interval of a share; (0, 1) without a trial. A mean over seeds may be a broken number."""
     if n == 0:
         return 0.0, 1.0
     share = successes / n

@@ -6,24 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Right answers of one method on one set of questions; shares and interval ends are in [0, 1]."""
-
-    method: str
-    dataset: str
-    split: str
-    questions: int
-    correct: int
-    low: float  # 95% interval
-    high: float
-    truncated: float  # share of outputs that ran out of tokens
-    answerless: float  # share of outputs without an answer
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.questions if self.questions else 0.0
+from kpod.evaluate.accuracy import Accuracy
 
 
 @dataclass(frozen=True)
@@ -65,6 +48,7 @@ class ReportData:
     title: str
     facts: Mapping[str, str] = field(default_factory=dict)  # short lines under the heading: student, teacher, set
     accuracy: Sequence[Accuracy] = ()
+    steps: Mapping[str, Mapping[int, Accuracy]] = field(default_factory=dict)  # by method and number of steps
     comparisons: Sequence[Comparison] = ()
     histories: Mapping[str, pa.Table] = field(default_factory=dict)  # HISTORY by method
     questions: pa.Table | None = None  # QUESTIONS; needed for token heat maps and samples

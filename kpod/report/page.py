@@ -1,13 +1,14 @@
 """The report of a run: one HTML file that needs nothing but itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kpod.evaluate.accuracy import Accuracy
 from kpod.files import write_text
 from kpod.flat import flatten
 from kpod.report.curriculum import curriculum_figures
-from kpod.report.data import Accuracy, Comparison, ReportData, StageRun
+from kpod.report.data import Comparison, ReportData, StageRun
 from kpod.report.render import render
 from kpod.report.results import accuracy_bars, learning_curves
 from kpod.report.samples import Group, sample_groups
@@ -39,6 +40,7 @@ def write_report(out: Path, data: ReportData) -> None:
     values: dict[str, Any] = {
         "data": data,
         "accuracy": _by_set(data.accuracy),
+        "steps": _steps(data.steps),
         "comparisons": _by_set(data.comparisons),
         "accuracy_image": data_uri(accuracy_bars(data.accuracy)) if data.accuracy else None,
         "curves_image": data_uri(learning_curves(histories, methods)) if histories else None,
@@ -62,6 +64,12 @@ def _by_set(rows: Sequence[_Row]) -> dict[tuple[str, str], list[_Row]]:
     for row in rows:
         sets.setdefault((row.dataset, row.split), []).append(row)
     return sets
+
+
+def _steps(steps: Mapping[str, Mapping[int, Accuracy]]) -> dict[int, list[Accuracy]]:
+    """Number of steps -> one entry a method that was asked such questions."""
+    counts = sorted({count for by_count in steps.values() for count in by_count})
+    return {count: [by_count[count] for by_count in steps.values() if count in by_count] for count in counts}
 
 
 def _curriculum(data: ReportData) -> list[tuple[str, str]]:

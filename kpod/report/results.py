@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from kpod.report.data import Accuracy
+from kpod.evaluate.accuracy import Accuracy
 from kpod.report.style import colour, new_figure, styled
 from kpod.report.text import label
 

@@ -9,11 +9,12 @@ import pyarrow as pa
 from transformers import AutoTokenizer
 
 from kpod import schemas
+from kpod.evaluate.accuracy import Accuracy, accuracies, as_dict, by_steps
 from kpod.evaluate.compare import compare
-from kpod.evaluate.stage import accuracies, as_dict
 from kpod.files import write_text
+from kpod.identity import identity
 from kpod.report.curriculum import write_curriculum_figures
-from kpod.report.data import Accuracy, Comparison, ReportData, StageRun
+from kpod.report.data import Comparison, ReportData, StageRun
 from kpod.report.page import write_report
 from kpod.report.settings import ReportSettings
 from kpod.report.tokens import write_token_view
@@ -39,17 +40,20 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
         method: schemas.read(inputs[f"{method}.evaluate"] / "predictions.parquet", schemas.PREDICTIONS)
         for method in methods
     }
+    tables = {name: _table(inputs, stage, f"{name}.parquet", schema) for name, (stage, schema) in _TABLES.items()}
+    questions = tables["questions"]
     data = ReportData(
         title=config.pipeline.name,
         facts={"student": config.pipeline.student.kind, "teacher": config.pipeline.teacher.model},
         accuracy=[row for method, table in predictions.items() for row in accuracies(method, table)],
+        steps={} if questions is None else {m: by_steps(m, table, questions) for m, table in predictions.items()},
         comparisons=_comparisons(predictions),
         histories=_histories(inputs, methods),
         predictions=predictions,
-        config=config.pipeline.model_dump(mode="json"),
+        config=identity(config.pipeline),  # a file by its content: where it lies on a machine is nobody's business
         lineage=[StageRun(stage=row.name, key=row.key, run_id=row.run_id) for row in config.lineage],
         tokenizer=_tokenizer(inputs),
-        **{name: _table(inputs, stage, f"{name}.parquet", schema) for name, (stage, schema) in _TABLES.items()},
+        **tables,
     )
     write_report(out_dir / "report.html", data)
     write_text(out_dir / "summary.md", markdown(data.accuracy, data.comparisons))

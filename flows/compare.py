@@ -1,0 +1,27 @@
+"""Flow `kpod-compare`: a sweep of methods, seeds, datasets and students as one table."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows.pipeline import StageName
+from flows.sweeping import Sweeping
+from kpod.sweep.config import Sweep
+from kpod.sweep.plan import arms
+
+
+@flow(name="kpod-compare", flow_run_name="{sweep.name}")
+def kpod_compare(
+    sweep: Sweep,
+    refresh: list[StageName] = [],  # noqa: B006  # Prefect copies parameters
+) -> dict[str, Any]:
+    """Make and evaluate every arm of the sweep and compare them; what they share is computed once.
+
+    Killed and started again, it goes on where it was. Returns the MLflow run's id, the stages that were computed,
+    the table and the folder it lies in.
+    """
+    with Sweeping(sweep, arms(sweep), tuple(refresh)) as sweeping:
+        # What is trained comes first: a teacher that cannot be asked stops the sweep before any time is spent.
+        for arm in sorted(sweeping.arms, key=lambda arm: arm.method == "base"):
+            sweeping.make(arm)
+        return sweeping.summary(sweeping.table())

@@ -1,0 +1,91 @@
+"""One sweep: a parent MLflow run, under it one run an arm, under that the stages which the arm was first to need."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+from flows.cache import run_cached
+from flows.session import Session, check
+from kpod import artifacts, stages, tracking
+from kpod.artifacts import ArtifactRef
+from kpod.flat import flatten
+from kpod.home import prepare
+from kpod.runs import REF
+from kpod.sweep.config import Sweep
+from kpod.sweep.curve import curve
+from kpod.sweep.plan import Arm
+
+
+class Sweeping:
+    """The runs of a sweep and the results that it has so far."""
+
+    def __init__(self, sweep: Sweep, arms: Sequence[Arm], refresh: tuple[str, ...] = ()) -> None:
+        self.sweep, self.arms = sweep, arms
+        self.computed: list[str] = []
+        self._refresh = refresh
+        self._known: dict[str, ArtifactRef] = {}  # by stage key, over all arms
+        self._made: dict[str, ArtifactRef] = {}  # by `<label>.<stage>`
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Sweeping":
+        prepare()
+        for config in {arm.group: arm.config for arm in self.arms}.values():
+            check(config)
+        tags = {"kpod.stage": "sweep", "kpod.dataset": ",".join(dict.fromkeys(arm.train for arm in self.arms))}
+        params = dict(flatten(self.sweep.model_dump(mode="json")))
+        self.run = self._stack.enter_context(tracking.run(self.sweep.name, params, tags))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def make(self, arm: Arm) -> None:
+        """Distil the arm's student and evaluate it, in a run of its own that compares well beside the others'."""
+        tqdm.write(f"{arm.label}:")
+        tags = {"kpod.stage": "arm", **arm.tags}
+        with Session(arm.config, self._refresh, arm.label, self.run.run_id, tags, self._known) as session:
+            trained = arm.method != "base"
+            student = session.result("distill" if trained else "base", arm.config, arm.method)
+            evaluated = session.result("evaluate", arm.config, arm.method, student=student)
+            figures = tracking.final_metrics(evaluated.run_id)
+            session.run.metrics({name.removeprefix("evaluate."): value for name, value in figures.items()})
+            if trained:
+                for values, tokens in curve(artifacts.folder_of(student.stage, student.key)):
+                    session.run.metrics(values, tokens)
+                self._keep(arm, student)
+            self._keep(arm, evaluated)
+            if self.sweep.reports:
+                session.report()
+        self.computed += session.computed
+
+    def table(self) -> ArtifactRef:
+        """The comparison of everything that was made."""
+        stage = stages.Stage("sweep", "kpod.sweep.stage", lambda _: self.sweep, lambda _: ())
+        config = self.arms[0].config
+        key = stages.key_of(stage, config, self._made)
+        tags = {"kpod.method": "all", "kpod.pipeline": self.sweep.name}
+        ref, computed = run_cached(stage, key, config, self._made, self.run.run_id, tags)
+        if computed:
+            self.computed.append("sweep (all)")
+        figures = tracking.final_metrics(ref.run_id)
+        self.run.metrics({name.removeprefix("sweep."): value for name, value in figures.items()})
+        return ref
+
+    def summary(self, table: ArtifactRef) -> dict[str, Any]:
+        """What the caller of the flow gets to see."""
+        folder = artifacts.folder_of(table.stage, table.key)
+        return {
+            "run_id": self.run.run_id,
+            "computed": self.computed,
+            "table": (folder / "table.md").read_text(encoding="utf-8"),
+            "folder": str(folder),
+        }
+
+    def _keep(self, arm: Arm, ref: ArtifactRef) -> None:
+        self._made[f"{arm.label}.{ref.stage}"] = ref
+        self.run.tag(f"{REF}.{arm.label}.{ref.stage}", ref.run_id)

@@ -1,0 +1,72 @@
+"""Right answers of a student, set by set and by the number of steps that a question needs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from kpod.evaluate.statistics import wilson
+from kpod.questions.workout import work_out
+
+Row = Mapping[str, Any]  # of schemas.PREDICTIONS
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Right answers of one method on one set of questions; shares and interval ends are in [0, 1]."""
+
+    method: str
+    dataset: str
+    split: str
+    questions: int
+    correct: int
+    low: float  # 95% interval
+    high: float
+    truncated: float  # share of outputs that ran out of tokens
+    answerless: float  # share of outputs without an answer
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.questions if self.questions else 0.0
+
+
+def accuracy(method: str, dataset: str, split: str, rows: Sequence[Row]) -> Accuracy:
+    """Count the right answers among rows of schemas.PREDICTIONS (at least one), with the Wilson interval."""
+    correct = sum(row["correct"] for row in rows)
+    low, high = wilson(correct, len(rows))
+    truncated = share(rows, lambda row: row["truncated"])
+    answerless = share(rows, lambda row: row["predicted"] is None)
+    return Accuracy(method, dataset, split, len(rows), correct, low, high, truncated, answerless)
+
+
+def accuracies(method: str, predictions: pa.Table) -> list[Accuracy]:
+    """One entry a set of questions, in the order of the table."""
+    sets: dict[tuple[str, str], list[Row]] = {}
+    for row in predictions.to_pylist():
+        sets.setdefault((row["dataset"], row["split"]), []).append(row)
+    return [accuracy(method, dataset, split, rows) for (dataset, split), rows in sets.items()]
+
+
+def by_steps(method: str, predictions: pa.Table, questions: pa.Table) -> dict[int, Accuracy]:
+    """Accuracy by the number of operations of a question, over all sets, in rising order.
+
+    `predictions` is a schemas.PREDICTIONS, `questions` a schemas.QUESTIONS. Only questions whose text tells the
+    number count: the generated word problems, which can be worked out.
+    """
+    texts = {row["id"]: row["question"] for row in questions.to_pylist()}
+    groups: dict[int, list[Row]] = {}
+    for row in predictions.to_pylist():
+        if worked := work_out(texts.get(row["question_id"], "")):
+            groups.setdefault(len(worked.steps), []).append(row)
+    return {steps: accuracy(method, "all", "all", groups[steps]) for steps in sorted(groups)}
+
+
+def as_dict(row: Accuracy) -> dict[str, Any]:
+    """The entry with its accuracy, for JSON."""
+    return {**vars(row), "accuracy": row.accuracy}
+
+
+def share(rows: Sequence[Row], holds: Callable[[Row], bool]) -> float:
+    """The share of rows for which a condition holds."""
+    return sum(map(holds, rows)) / len(rows)

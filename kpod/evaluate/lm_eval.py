@@ -1,0 +1,78 @@
+"""A task for lm-evaluation-harness: the same prompt, the same stops and the same judge over a local JSON file.
+
+`write_task` makes a folder with the questions and the task file; the harness then runs the exported student:
+
+    kpod export RUN student --lm-eval tasks
+    lm_eval run --model hf --model_args pretrained=student,dtype=float32 --include_path tasks --tasks kpod
+
+The harness needs this package beside it for the judge; it is imported by the task file.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from kpod.evaluate.answers import answers_equal, extract_answer
+from kpod.files import write_text
+from kpod.prompt import prompt
+
+TASK = """# Written by `kpod export --lm-eval`. Questions as kpod asks them, judged as kpod judges.
+task: kpod
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {questions}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{prompt}}}}"
+doc_to_target: "{{{{answer}}}}"
+target_delimiter: ""
+generation_kwargs:
+  until: ["Q:"]
+  do_sample: false
+  max_gen_toks: {tokens}
+process_results: !function kpod.evaluate.lm_eval.process_results
+metric_list:
+  - metric: accuracy
+    aggregation: mean
+    higher_is_better: true
+  - metric: answerless
+    aggregation: mean
+    higher_is_better: false
+metadata:
+  version: 1
+"""
+
+
+def write_task(folder: Path, questions: pa.Table, asked: Sequence[str], max_new_tokens: int) -> None:
+    """Write kpod.yaml and questions.jsonl for those of the questions (schemas.QUESTIONS) whose ids are in `asked`."""
+    by_id = {row["id"]: row for row in questions.to_pylist()}
+    rows = [by_id[name] for name in asked]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = (folder / "questions.jsonl").absolute()
+    write_text(path, "".join(json.dumps(_document(row)) + "\n" for row in rows))
+    write_text(folder / "kpod.yaml", TASK.format(questions=json.dumps(str(path)), tokens=max_new_tokens))
+
+
+def process_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
+    """The harness's hook: figures of one completion."""
+    predicted = extract_answer(results[0].strip(), document["choices"] or None)
+    return {
+        "accuracy": float(answers_equal(predicted, document["answer"])),
+        "answerless": float(predicted is None),
+    }
+
+
+def _document(row: Mapping[str, Any]) -> dict[str, Any]:
+    # A column that is null throughout has no type in the harness's JSON reader, so there are always choices.
+    return {
+        "question_id": row["id"],
+        "dataset": row["dataset"],
+        "split": row["split"],
+        "prompt": prompt(row["question"], row["choices"]),
+        "answer": row["answer"],
+        "choices": row["choices"] or [],
+    }

@@ -1,0 +1,1 @@
+"""Sweeps: methods x seeds x datasets x students, compared on the same questions."""

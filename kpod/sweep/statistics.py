@@ -1,0 +1,73 @@
+"""Intervals and tests where every question was answered by the students of several seeds.
+
+Both what questions are asked and which seed is drawn move an accuracy, so the intervals resample both. With few seeds
+the second part is underestimated: three seeds are a check, not a sample.
+"""
+
+import numpy as np
+
+from kpod.evaluate.statistics import mcnemar_exact, wilson
+
+DRAWS = 4000
+FLIPS = 10_000
+_CHUNK = 500  # draws at a time, which bounds memory at any number of questions
+
+
+def interval(right: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95% interval of the mean of `right`, bool [seeds, questions], over resampled seeds and questions.
+
+    Never narrower than Wilson's over the questions: a percentile interval of answers that are all wrong has no width.
+    """
+    low, high = np.quantile(_means(right, None, seed), (0.025, 0.975))
+    least, most = wilson(float(right.mean()) * right.shape[1], right.shape[1])
+    return min(float(low), least), max(float(high), most)
+
+
+def difference_interval(a: np.ndarray, b: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95% interval of mean(b) - mean(a); `a` and `b`, bool [seeds, questions], are about the same questions.
+
+    Equally many seeds are the same seeds in the same order, and are resampled together.
+    """
+    low, high = np.quantile(_means(b, a, seed), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def paired_p(a: np.ndarray, b: np.ndarray, seed: int = 0) -> float:
+    """Two-sided p-value that `a` and `b`, bool [seeds, questions], are equally good on questions like these.
+
+    One seed each: exact McNemar. Else a sign-flip permutation test on the questions' differences of means over seeds,
+    which takes the seeds as they are.
+    """
+    if len(a) == len(b) == 1:
+        return mcnemar_exact(int((a[0] & ~b[0]).sum()), int((b[0] & ~a[0]).sum()))
+    scale = len(a) * len(b)  # whole numbers, so that ties are ties
+    differences = (b.sum(0) * len(a) - a.sum(0) * len(b)).astype(np.int64)
+    differences = differences[differences != 0]
+    if not len(differences):
+        return 1.0
+    rng = np.random.default_rng([seed, scale])
+    seen, as_far = abs(int(differences.sum())), 0
+    for first in range(0, FLIPS, _CHUNK):
+        signs = 2 * rng.integers(0, 2, size=(min(_CHUNK, FLIPS - first), len(differences)), dtype=np.int8) - 1
+        as_far += int((np.abs(signs.astype(np.int64) @ differences) >= seen).sum())
+    return (1 + as_far) / (1 + FLIPS)
+
+
+def _means(b: np.ndarray, a: np.ndarray | None, seed: int) -> np.ndarray:
+    """Resampled means of `b`, less those of `a` where it is given; float [DRAWS]."""
+    rng = np.random.default_rng(seed)
+    questions = b.shape[1]
+    found = []
+    for first in range(0, DRAWS, _CHUNK):
+        draws = min(_CHUNK, DRAWS - first)
+        asked = rng.multinomial(questions, np.full(questions, 1 / questions), size=draws) / questions
+        seeds = _shares(rng, len(b), draws)
+        mean = ((seeds @ b) * asked).sum(1)
+        if a is not None:
+            mean -= (((seeds if len(a) == len(b) else _shares(rng, len(a), draws)) @ a) * asked).sum(1)
+        found.append(mean)
+    return np.concatenate(found)
+
+
+def _shares(rng: np.random.Generator, seeds: int, draws: int) -> np.ndarray:
+    return rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds

@@ -1,0 +1,113 @@
+"""A student behind a server: the same questions, prompts and stops, retries, and no answer asked for twice."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluate_tiny import QUESTIONS, SAID, learned, questions, student
+
+from kpod import schemas
+from kpod.config import Evaluate, StudentServer
+from kpod.errors import ConfigError, ModelError
+from kpod.evaluate.served import ask
+from kpod.evaluate.stage import run
+from kpod.prompt import prompt
+from kpod.teacher.http import HttpRequest, HttpResponse, HttpServer, refusal, reply
+
+BY_PROMPT = {prompt(text): name for name, text in QUESTIONS.items()}
+
+
+class Server:
+    """A student on a loopback port that answers `SAID` as a server would: stops applied, ends told."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.failures: list[HttpResponse] = []
+        self._loop = asyncio.new_event_loop()
+        self._http = HttpServer(self._answer)
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        port = asyncio.run_coroutine_threadsafe(self._http.start("127.0.0.1", 0), self._loop).result()
+        self.url = f"http://127.0.0.1:{port}/v1"
+
+    async def _answer(self, request: HttpRequest) -> HttpResponse:
+        assert request.path == "/v1/completions"
+        body = json.loads(request.body)
+        self.asked.append(body)
+        if self.failures:
+            return self.failures.pop(0)
+        name = BY_PROMPT[body["prompt"]]
+        said = SAID[name].removesuffix("<eos>").split(body["stop"][0])[0]
+        reason = "length" if name == "endless" else "stop"
+        return reply({"id": "1", "object": "text_completion", "created": 0, "model": body["model"],
+                      "choices": [{"index": 0, "text": said, "finish_reason": reason, "logprobs": None}]})  # fmt: skip
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._http.close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.close()
+
+
+def test_a_served_student_is_judged_like_a_local_one(tmp_path: Path, server: Server) -> None:
+    inputs = {"student": student(tmp_path / "base", learned()), "questions": questions(tmp_path / "questions")}
+    settings = Evaluate(max_new_tokens=90, precision="fp32")
+    served = settings.model_copy(update={"server": StudentServer(base_url=server.url, model="mine")})
+    tables = []
+    for name, config in (("local", settings), ("served", served)):
+        (tmp_path / name).mkdir()
+        run(inputs, config, tmp_path / name)
+        tables.append(schemas.read(tmp_path / name / "predictions.parquet", schemas.PREDICTIONS))
+    local, there = (table.drop_columns("completion").to_pylist() for table in tables)
+    assert local == there
+    assert [text for text in tables[1]["completion"].to_pylist() if "Q:" in text] == []
+    for body in server.asked:
+        assert (body["model"], body["temperature"], body["stop"], body["max_tokens"]) == ("mine", 0.0, ["Q:"], 90)
+        assert body["prompt"] in BY_PROMPT
+    assert len(server.asked) == len(QUESTIONS)
+
+
+def test_what_can_pass_is_asked_again_and_what_is_told_is_never_asked_twice(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDENT_KEY", "sk-very-secret")
+    settings = StudentServer(
+        base_url=server.url, model="m", concurrency=1, api_key_env="STUDENT_KEY", extra_body={"repeat_penalty": 1.0}
+    )
+    two = {name: prompt(QUESTIONS[name]) for name in ("right", "next")}
+    server.failures = [refusal(503, "busy", **{"retry-after": "0"})]
+    told = ask(settings, two, 90, tmp_path)
+    assert told["right"].text.endswith("the answer is 7.")
+    assert len(server.asked) == 3
+    assert server.asked[0]["repeat_penalty"] == 1.0
+    with (tmp_path / "served.jsonl").open("a") as journal:
+        journal.write('\n["endless", " 1 7 7')  # a kill in the middle of a line
+    server.failures = [refusal(404, "no model m, says sk-very-secret\nreally")]
+    every = {name: prompt(text) for name, text in QUESTIONS.items()}
+    with pytest.raises(ModelError, match=r"evaluate\.server: .*no model m") as caught:
+        ask(settings, every, 90, tmp_path)
+    assert "sk-very-secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    before = len(server.asked)
+    told = ask(settings, every, 90, tmp_path)
+    assert told.keys() == QUESTIONS.keys()
+    assert told["endless"].truncated
+    again = [BY_PROMPT[body["prompt"]] for body in server.asked[before:]]
+    assert not {"right", "next"} & set(again)
+    assert ask(settings, every, 90, tmp_path) == told
+    assert len(server.asked) == before + len(again)
+
+
+def test_a_missing_key_is_one_line_before_anything_is_asked(tmp_path: Path, server: Server) -> None:
+    settings = StudentServer(base_url=server.url, model="m", api_key_env="NO_SUCH_KEY")
+    with pytest.raises(ConfigError, match="NO_SUCH_KEY is not set"):
+        ask(settings, {"right": prompt(QUESTIONS["right"])}, 9, tmp_path)
+    assert server.asked == []

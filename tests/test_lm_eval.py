@@ -1,0 +1,88 @@
+"""The task file for lm-evaluation-harness, read as the harness reads it: same prompts, same stops, same verdicts.
+
+The harness itself is not installed here; bench/lm_eval_agreement.py runs it on a student.
+"""
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from evaluate_tiny import QUESTIONS, SAID, questions
+from jinja2 import Environment, StrictUndefined
+
+from kpod import schemas
+from kpod.config import Evaluate
+from kpod.evaluate import answers_equal, extract_answer
+from kpod.evaluate.generate import NEXT_QUESTION, Completion
+from kpod.evaluate.lm_eval import write_task
+from kpod.evaluate.stage import _judged
+from kpod.prompt import prompt
+
+ROWS = [
+    *({"id": name, "question": text} for name, text in QUESTIONS.items()),
+    {"id": "option", "question": "Which?", "choices": ["cat", "dog"], "answer": "B"},
+    {"id": "other", "question": "not asked", "split": "train"},
+]
+ASKED = [*QUESTIONS, "option"]
+TOLD = {**SAID, "option": " It barks. Therefore, the answer is (B) dog."}
+
+
+class _Loader(yaml.SafeLoader):
+    """Resolves `!function a.b.c`, as the harness does."""
+
+
+def _function(loader: yaml.Loader, node: yaml.ScalarNode) -> Any:
+    module, _, name = str(loader.construct_scalar(node)).rpartition(".")
+    return getattr(import_module(module), name)
+
+
+_Loader.add_constructor("!function", _function)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> dict[str, Any]:
+    folder = questions(tmp_path / "questions", ROWS)
+    table = schemas.read(folder / "questions.parquet", schemas.QUESTIONS)
+    write_task(tmp_path / "tasks", table, ASKED, Evaluate().max_new_tokens)
+    return dict(yaml.load((tmp_path / "tasks" / "kpod.yaml").read_text(), _Loader))  # noqa: S506 - a safe loader
+
+
+@pytest.fixture
+def documents(task: dict[str, Any]) -> list[dict[str, Any]]:
+    text = Path(task["dataset_kwargs"]["data_files"][task["test_split"]]).read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_the_harness_gives_the_training_prompt_and_stops_where_kpod_stops(
+    task: dict[str, Any], documents: list[dict[str, Any]]
+) -> None:
+    render = Environment(undefined=StrictUndefined, autoescape=False).from_string(task["doc_to_text"]).render  # noqa: S701
+    assert [document["question_id"] for document in documents] == ASKED
+    for document, row in zip(documents, ROWS, strict=False):
+        assert render(**document) == prompt(row["question"], row.get("choices"))
+    assert task["generation_kwargs"] == {"until": [NEXT_QUESTION], "do_sample": False, "max_gen_toks": 160}
+    assert task["output_type"] == "generate_until"
+
+
+def test_both_judge_the_same_predictions_alike(task: dict[str, Any], documents: list[dict[str, Any]]) -> None:
+    judge = task["process_results"]
+    named = {metric["metric"] for metric in task["metric_list"]}
+    verdicts = []
+    for document in documents:
+        said = TOLD[document["question_id"]].removesuffix("<eos>").split(NEXT_QUESTION)[0]
+        row = {"id": document["question_id"], **{k: document[k] for k in ("dataset", "split", "answer", "choices")}}
+        ours = _judged({**row, "choices": row["choices"] or None}, Completion(said.strip(), truncated=False))
+        theirs = judge(document, [said])
+        assert theirs == {"accuracy": float(ours["correct"]), "answerless": float(ours["predicted"] is None)}
+        assert theirs.keys() == named
+        verdicts.append(theirs["accuracy"])
+    assert 0 < sum(verdicts) < len(verdicts)
+
+
+@pytest.mark.parametrize("said", ["", "The answer is " + "7" * 10_000, "7 7 7 " * 500, "Q:", "\x00"])
+def test_odd_completions_are_judged_like_ours(said: str, documents: list[dict[str, Any]], task: dict[str, Any]) -> None:
+    expected = answers_equal(extract_answer(said.strip()), documents[0]["answer"])
+    assert task["process_results"](documents[0], [said])["accuracy"] == float(expected)
