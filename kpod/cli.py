@@ -144,17 +144,19 @@ def compare(
     typer.echo(paired(predictions_of(a), predictions_of(b)).to_markdown())
 
 
-@app.command()
+@app.command(epilog="Example: kpod export RUN/kpod student/; kpod export RUN/kpod student.gguf")
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id or id/METHOD.")],
-    folder: Annotated[Path, typer.Argument(help="Where to put the model folder; must not exist.")],
+    target: Annotated[Path, typer.Argument(help="A folder to make, or a file that ends in .gguf; must not exist.")],
+    adapter: Annotated[bool, typer.Option("--adapter", help="The LoRA adapter alone (distill.adapter.keep).")] = False,
 ) -> None:
-    """Copy a student out of the artifact store as a plain Hugging Face folder."""
-    from kpod.runs import export_student
+    """Copy a student out of the artifact store: a Hugging Face folder, its adapter alone, or GGUF."""
+    from kpod.export import export as write
 
     prepare()
-    export_student(run, folder)
-    typer.echo(f"{folder} written; load it with AutoModelForCausalLM.from_pretrained({str(folder)!r})")
+    write(run, target, adapter)
+    loader = "PeftModel.from_pretrained(base, ...)" if adapter else "AutoModelForCausalLM.from_pretrained(...)"
+    typer.echo(f"{target} written" + ("" if target.suffix == ".gguf" else f"; load it with {loader}"))
 
 
 @app.command()

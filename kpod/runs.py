@@ -1,6 +1,5 @@
 """Results of earlier runs by their MLflow run id: `ID`, or `ID/METHOD` for a method of a pipeline run."""
 
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,11 +43,3 @@ def predictions_of(run: str) -> pa.Table:
         ref = result_of(run, "evaluate")
         path = artifacts.folder_of(ref.stage, ref.key) / "predictions.parquet"
     return schemas.read(path, schemas.PREDICTIONS)
-
-
-def export_student(run: str, folder: Path) -> None:
-    """Copy the student of a run to `folder`. Raises ConfigError if the folder exists."""
-    if folder.exists():
-        raise ConfigError(f"{folder} exists already")
-    ref = result_of(run, "distill")
-    shutil.copytree(artifacts.folder_of(ref.stage, ref.key) / "student", folder)

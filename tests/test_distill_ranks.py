@@ -7,11 +7,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from distill_tiny import llama, rows
 from test_distill_stage import CONFIG, inputs  # noqa: F401
 
 from kpod import models, observe, schemas
+from kpod.config import Distill
+from kpod.distill.passes import Passes
 from kpod.distill.ranks import Ranks
 from kpod.distill.stage import run
 from kpod.errors import DataError
@@ -46,14 +50,16 @@ def processes_with(marker: str) -> list[int]:
     return found
 
 
-def test_a_share_of_each_batch() -> None:
+def test_every_rank_gets_its_share_and_as_many_micro_batches() -> None:
     ranks = Ranks()
     assert (ranks.world, ranks.rank, ranks.writes) == (1, 0, True)
     ranks.world = 3
-    shares = []
+    model, examples = llama(), rows(8)
+    found = []
     for ranks.rank in range(3):
-        shares.append(list(ranks.share(torch.arange(4).numpy())))
-    assert shares == [[0, 3], [1], [2]]
+        passes = Passes(model, model, examples, 0, Distill(micro_batch=2, precision="fp32"), ranks)
+        found.append([(m.rows, m.counts) for m in passes.micros([(row,) for row in range(7)], np.zeros(8, int))])
+    assert found == [[([0, 3], 1), ([6], 1)], [([1, 4], 1), ([0], 0)], [([2, 5], 1), ([0], 0)]]
 
 
 def test_two_processes_equal_one(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811

@@ -18,10 +18,11 @@ Parameters = Mapping[str, torch.nn.Parameter]
 
 @dataclass
 class Position:
-    """Where a run stands: optimizer steps done, target tokens seen, one history row a step."""
+    """Where a run stands: optimizer steps done, target tokens seen, what the objective remembers, the history."""
 
     step: int = 0
     tokens: int = 0
+    objective: dict[str, Any] = field(default_factory=dict)  # JSON
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -41,7 +42,12 @@ def save(
             tensors[f"{slot}.{name}"] = state
     save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, building / "state.safetensors")
     schemas.write(building / "history.parquet", schemas.table(position.history, schemas.HISTORY))
-    about = {"fingerprint": fingerprint, "step": position.step, "tokens": position.tokens}
+    about = {
+        "fingerprint": fingerprint,
+        "step": position.step,
+        "tokens": position.tokens,
+        "objective": position.objective,
+    }
     (building / "position.json").write_text(json.dumps(about))
     older = _found(work)
     publish(building, work / f"checkpoint-{position.step}")
@@ -64,7 +70,7 @@ def restore(work: Path, fingerprint: str, parameters: Parameters, optimizer: tor
                     # Adam counts its steps in a tensor that lives on the CPU unless the kernel is fused on a GPU.
                     optimizer.state[value][slot] = tensors[f"{slot}.{name}"].to(value.device)
         history = schemas.read(path / "history.parquet", schemas.HISTORY).to_pylist()
-        return Position(about["step"], about["tokens"], history)
+        return Position(about["step"], about["tokens"], about["objective"], history)
     return None
 
 

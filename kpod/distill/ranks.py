@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -28,10 +27,6 @@ class Ranks:
     def writes(self) -> bool:
         """Whether this rank writes files and reports."""
         return self.rank == 0
-
-    def share(self, chosen: np.ndarray) -> np.ndarray:
-        """This rank's rows of an optimizer step; possibly none in the short last batch of an epoch."""
-        return chosen[self.rank :: self.world]
 
     def wrap(self, model: PreTrainedModel) -> torch.nn.Module:
         """What is called instead of `model`, so that gradients meet; its weights are the same."""
