@@ -467,6 +467,8 @@ class Distill(ModelStage):
     dropout: Fraction = Field(0.0, description="Dropout of the student itself while it trains.")
     packing: bool = operational(False, "Join the rows of a forward pass instead of padding them (decoder-only).")
     processes: int = operational(1, "Processes on this machine that train together, one a GPU.", ge=1)
+    sharding: bool = operational(False, "Split weights and optimizer over the processes (FSDP), not DDP.")
+    compile: bool = operational(False, "torch.compile each block of the model: minutes at the start, faster on a GPU.")
     gradient_checkpointing: bool = operational(False, "Recompute activations: less memory, about a third slower.")
     checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
     seed: int = 0

@@ -205,26 +205,33 @@ def log_student(run_id: str, folder: Path) -> str:
         return f"{artifact_uri(run_id)}/{folder.name}"
     api = client()
     if not any(found.path == f"{MODEL}/MLmodel" for found in api.list_artifacts(run_id, MODEL)):
-        import mlflow.transformers
-        from mlflow.models import ModelSignature
-        from mlflow.types.schema import ColSpec, DataType, Schema
-
-        text = Schema([ColSpec(DataType.string)])
         with tempfile.TemporaryDirectory() as building:
-            # Without the list, MLflow starts the model to find out what it needs, and fails offline.
-            packages = [f"{name}=={version(name).partition('+')[0]}" for name in ("torch", "transformers")]
-            mlflow.transformers.save_model(
-                str(folder),
-                f"{building}/{MODEL}",
-                task="text-generation",
-                prompt_template=prompt("{prompt}"),
-                signature=ModelSignature(inputs=text, outputs=text),
-                input_example=["A box holds 3 pens. How many pens are in 4 boxes?"],
-                model_config={"max_new_tokens": 160, "do_sample": False, "return_full_text": False},
-                pip_requirements=packages,
-            )
+            _save_student(folder, f"{building}/{MODEL}")
             api.log_artifacts(run_id, f"{building}/{MODEL}", MODEL)
     return f"runs:/{run_id}/{MODEL}"
+
+
+def _save_student(folder: Path, destination: str) -> None:
+    import mlflow.transformers
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, DataType, Schema
+    from transformers import pipeline
+
+    logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)  # it misses a model card and a licence
+    student = pipeline("text-generation", model=str(folder), device="cpu")
+    student.model.name_or_path = "./student"  # no path of this machine, and no name to look up on the hub
+    text = Schema([ColSpec(DataType.string)])
+    mlflow.transformers.save_model(
+        student,
+        destination,
+        prompt_template=prompt("{prompt}"),
+        signature=ModelSignature(inputs=text, outputs=text),
+        input_example=["A box holds 3 pens. How many pens are in 4 boxes?"],
+        model_config={"max_new_tokens": 160, "do_sample": False, "return_full_text": False},
+        # Without the list, MLflow starts the model to find out what it needs, and fails offline.
+        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in ("torch", "transformers")],
+    )
+    Path(destination, "LICENSE.txt").unlink(missing_ok=True)  # says only that none was found on the hub
 
 
 def register_student(dataset: str, run_id: str, source: str, tags: Mapping[str, str], challenger: bool) -> str:

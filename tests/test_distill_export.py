@@ -107,10 +107,9 @@ def test_a_registered_student_answers_as_an_mlflow_model(run_id: str) -> None:
     found = mlflow.pyfunc.load_model("models:/kpod-student-tiny@challenger")
     flavour = found.metadata.flavors["transformers"]
     assert flavour["prompt_template"] == "Q: {prompt} A: Let's think step by step."
-    assert flavour["tokenizer_type"] == "PreTrainedTokenizerFast" or "Tokenizer" in flavour["tokenizer_type"]
+    assert flavour["components"] == ["tokenizer"]
     assert [str(column.type) for column in found.metadata.signature.inputs] == ["DataType.string"]
     assert "How many" in str(found.input_example)
-    assert not [line for line in Path(found.metadata.get_model_info().model_uri or ".").parts if line == ".."]
     told = found.predict(["How many apples?"])
     model, tokenizer = models.load(folder)
     prompt = tokenizer("Q: How many apples? A: Let's think step by step.", return_tensors="pt")

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 from distill_tiny import llama, rows
+from safetensors.torch import load_file
 from test_distill_stage import CONFIG, inputs  # noqa: F401
 
 from kpod import models, observe, schemas
-from kpod.config import Distill
+from kpod.config import Acl, Distill, Lora
 from kpod.distill.passes import Passes
 from kpod.distill.ranks import Ranks
 from kpod.distill.stage import run
@@ -77,6 +78,27 @@ def test_two_processes_equal_one(inputs: dict[str, Path], tmp_path: Path) -> Non
         torch.testing.assert_close(theirs[name], value, rtol=1e-3, atol=1e-5)
 
 
+def test_sharded_weights_train_the_same_student_and_any_number_of_processes_goes_on(
+    inputs: dict[str, Path],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    # With scores that all ranks must agree on, adapters beside frozen weights, and a checkpoint after every step.
+    alone = {"token_weights": False, "progressive": False, "checkpoint_seconds": 1e-9}
+    config = CONFIG.model_copy(update={**alone, "objective": Acl(p=0.5, gamma=0), "adapter": Lora(rank=4, keep=True)})
+    one = run(inputs, config, inputs["out"])
+    two = config.model_copy(update={"processes": 2, "sharding": True})
+    (tmp_path / "two").mkdir()
+    assert run(inputs, two, tmp_path / "two") == pytest.approx(one, rel=1e-4)
+    for name in ("student/model", "adapter/adapter_model"):
+        ours, theirs = (load_file(folder / f"{name}.safetensors") for folder in (inputs["out"], tmp_path / "two"))
+        for key, value in ours.items():
+            torch.testing.assert_close(theirs[key], value, rtol=1e-3, atol=1e-5)
+    told = Told()
+    with observe.observing(told):
+        assert run(inputs, config, tmp_path / "two") == pytest.approx(one, rel=1e-4)
+    assert not told.losses  # the sharded run's last checkpoint is whole: nothing is left to train
+
+
 def test_errors_come_back_as_what_they_are(inputs: dict[str, Path]) -> None:  # noqa: F811
     with pytest.raises(DataError, match="no rationale can be trained on"):
         run(inputs, TWO.model_copy(update={"max_tokens": 8}), inputs["out"])
@@ -90,7 +112,7 @@ def test_a_killed_launcher_leaves_no_process_and_its_work_is_taken_up(
     told = {name: str(folder) for name, folder in inputs.items()}
     code = f"""
 from pathlib import Path
-from kpod.config import Distill
+from kpod.config import Acl, Distill, Lora
 from kpod.distill.stage import run
 inputs = {{name: Path(folder) for name, folder in {told!r}.items()}}
 run(inputs, Distill.model_validate_json({config.model_dump_json()!r}), inputs["out"])

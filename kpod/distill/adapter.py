@@ -11,10 +11,8 @@ from kpod.config import Distill, Full
 
 
 @contextmanager
-def trainable(
-    model: PreTrainedModel, config: Distill, alone: Path | None = None
-) -> Iterator[dict[str, torch.nn.Parameter]]:
-    """Yield the parameters to train by name; afterwards `model` is a plain model again, adapters merged, in eval mode.
+def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None) -> Iterator[None]:
+    """What is trained requires a gradient inside; afterwards `model` is plain again, adapters merged, in eval mode.
 
     The trained adapter goes to the folder `alone`, before it is merged. All dropout of the model itself is set to
     `config.training_dropout` for the time of training.
@@ -37,7 +35,7 @@ def trainable(
         # Puts the adapters into `model` itself, whose own forward then uses them.
         wrapped = peft.get_peft_model(model, settings)
     try:
-        yield {name: value for name, value in model.named_parameters() if value.requires_grad}
+        yield
         if wrapped is not None and alone is not None:
             # The base is named by no path: it lies elsewhere on the next machine, and bytes must not depend on it.
             wrapped.peft_config["default"].base_model_name_or_path = None

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kpod import observe
@@ -21,10 +22,11 @@ from kpod.distill.examples import Example, Key
 from kpod.distill.objectives import Objective, Step, objective_of
 from kpod.distill.optimizer import adamw, learning_rate
 from kpod.distill.passes import Passes, Unit
-from kpod.distill.ranks import ranks
+from kpod.distill.ranks import blocks, ranks, whole
 from kpod.errors import DataError, ModelError
 from kpod.identity import identity
 
+BACKEND = "inductor"  # of torch.compile
 InputSteps = Callable[[int, Key], int]  # (epoch, key) -> number of leading steps that are input, c_i(t)
 
 
@@ -58,8 +60,8 @@ def train(
         fingerprint = _fingerprint(model, rows, given, config)
         objective = objective_of(config)(rows, given, config)
         keeps = isinstance(config.adapter, Lora) and config.adapter.keep and ranks().writes
-        with trainable(model, config, work / "adapter" if keeps else None) as parameters:
-            run = _Run(model, tokenizer, rows, objective, config, parameters, work, fingerprint)
+        with trainable(model, config, work / "adapter" if keeps else None):
+            run = _Run(model, tokenizer, rows, objective, config, work, fingerprint)
             return run.to_the_end()
 
 
@@ -73,21 +75,26 @@ class _Run:
         rows: list[Example],
         objective: Objective,
         config: Distill,
-        parameters: dict[str, torch.nn.Parameter],
         work: Path,
         fingerprint: str,
     ) -> None:
         self.rows, self.config, self.objective = rows, config, objective
-        self.parameters, self.work, self.fingerprint = parameters, work, fingerprint
+        self.model, self.work, self.fingerprint = model, work, fingerprint
         pad: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self.targets = np.array([len(row.target) for row in rows])
         self.ranks = ranks()
         if config.packing:
             check_packing(model, rows, pad, decoder_start(model))
-        self.passes = Passes(model, self.ranks.wrap(model), rows, pad, config, self.ranks)
+        wrapped = self.ranks.wrap(model, config.sharding)
+        live: PreTrainedModel = wrapped if isinstance(wrapped, FSDPModule) else model  # type: ignore[assignment]
+        self.parameters = {name: value for name, value in live.named_parameters() if value.requires_grad}
+        self.passes = Passes(live, wrapped, rows, pad, config, self.ranks)
         objective.start(self.passes)
-        self.optimizer = adamw(parameters, config)
-        found = checkpoint.restore(work, fingerprint, parameters, self.optimizer)
+        self.compiled = blocks(live) if config.compile else []
+        for block in self.compiled:
+            block.compile(backend=BACKEND)
+        self.optimizer = adamw(self.parameters, config)
+        found = checkpoint.restore(work, fingerprint, self.parameters, self.optimizer)
         self.position = found or checkpoint.Position()
         if found:
             objective.state = found.objective
@@ -109,6 +116,9 @@ class _Run:
                     if position.step == self.ends[epoch]:
                         self.report(self.objective.after(epoch, self.passes))
                     self.maybe_save(last_of_epoch=position.step == self.ends[epoch])
+        for block in self.compiled:
+            block._compiled_call_impl = None
+        self.ranks.gather(self.passes.wrapped, self.model)
         return position.history
 
     def batches(self, epoch: int) -> list[list[Unit]]:
@@ -139,7 +149,7 @@ class _Run:
         position.tokens += tokens
         figures = {"loss": loss.item(), "lr": rate, "tokens": position.tokens}
         position.history.append({"epoch": epoch, "step": position.step, **figures, "difficulty": None})
-        self.report({**figures, "epoch": epoch, "grad_norm": norm.item()})
+        self.report({**figures, "epoch": epoch, "grad_norm": whole(norm).item()})
 
     def gradients(self, chosen: list[Unit], given: np.ndarray, step: Step) -> torch.Tensor:
         """Add this rank's part of the gradients of the step's loss; returns its part of the loss."""
@@ -160,14 +170,15 @@ class _Run:
             observe.metrics(figures, self.position.step)
 
     def maybe_save(self, last_of_epoch: bool) -> None:
-        if not self.ranks.writes:
-            return
         worked = time.monotonic() - self.saved
         # At the end of an epoch too, where a checkpoint costs little beside the work since the last one.
-        if worked >= self.config.checkpoint_seconds or (last_of_epoch and worked >= 20 * self.saving):
+        due = worked >= self.config.checkpoint_seconds or (last_of_epoch and worked >= 20 * self.saving)
+        if self.ranks.agreed(due):
             started = time.monotonic()
-            self.position.objective = self.objective.state
-            checkpoint.save(self.work, self.fingerprint, self.position, self.parameters, self.optimizer)
+            position = self.position
+            position.objective = self.objective.state
+            writes = self.ranks.writes
+            checkpoint.save(self.work, self.fingerprint, position, self.parameters, self.optimizer, writes)
             self.saved = time.monotonic()
             self.saving = self.saved - started
 

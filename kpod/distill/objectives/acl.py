@@ -13,6 +13,7 @@ from kpod.distill.batches import target_logits
 from kpod.distill.examples import Example
 from kpod.distill.objectives.base import Objective, Step
 from kpod.distill.passes import Micro, Passes, Unit
+from kpod.errors import ModelError
 
 
 def share(settings: Acl, epoch: int) -> float:
@@ -29,6 +30,10 @@ class Adaptive(Objective):
         self.before: torch.nn.Module | None = None
 
     def start(self, passes: Passes) -> None:
+        if self.settings.gamma and self.config.sharding:
+            raise ModelError(
+                "acl needs a whole copy of the student: set variants.acl.gamma to 0, or distill.sharding to false"
+            )
         if self.settings.gamma:
             self.before = copy.deepcopy(passes.model).requires_grad_(False).eval()
 
