@@ -191,7 +191,7 @@ def test_spl_weights_are_a_softmax_over_the_step_times_its_tokens(monkeypatch: p
     passes.model.train()
     objective.start(passes)
     monkeypatch.setattr(type(objective), "_probabilities", probabilities)
-    micros = passes.micros([(i,) for i in range(5)], np.zeros(5, int))
+    micros = list(passes.micros([(i,) for i in range(5)], np.zeros(5, int)))
     tokens = sum(len(row.target) for row in examples)
     found = torch.cat(objective.weights(passes, micros, Step(0, tokens, 5)))
     scores = [confidence(torch.stack(drawn[3 * i : 3 * i + 3]), m.batch.row) for i, m in enumerate(micros)]
@@ -237,7 +237,7 @@ def test_mcc_kd_is_cross_entropy_and_a_symmetric_divergence_with_gradient_throug
     model.zero_grad()
     for size in (2, 4):  # a pair a pass, and all in one
         passes.config = passes.config.model_copy(update={"micro_batch": size})
-        micros = passes.micros(units, np.zeros(4, int))
+        micros = list(passes.micros(units, np.zeros(4, int)))
         assert len(micros) == 4 // size
         step = Step(0, tokens, 2)
         parts = [objective.loss(passes.logits(m.batch), m, m.batch.weights, step) for m in micros]

@@ -104,6 +104,29 @@ def test_errors_come_back_as_what_they_are(inputs: dict[str, Path]) -> None:  # 
         run(inputs, TWO.model_copy(update={"max_tokens": 8}), inputs["out"])
 
 
+class Cancelled(BaseException):
+    """As an orchestrator raises it in the thread that waits for a stage."""
+
+
+class Cancelling(Told):
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        raise Cancelled
+
+
+def test_a_cancelled_run_leaves_no_process(inputs: dict[str, Path]) -> None:  # noqa: F811
+    job = str(inputs["out"] / "work" / "job.json")
+    with pytest.raises(Cancelled), observe.observing(Cancelling()):
+        run(inputs, TWO, inputs["out"])
+    wait_for_none(job)
+
+
+def wait_for_none(marker: str) -> None:
+    deadline = time.monotonic() + 60
+    while processes_with(marker):
+        assert time.monotonic() < deadline, "processes were left behind"
+        time.sleep(0.05)
+
+
 def test_a_killed_launcher_leaves_no_process_and_its_work_is_taken_up(
     inputs: dict[str, Path],  # noqa: F811
     tmp_path: Path,
@@ -126,10 +149,7 @@ run(inputs, Distill.model_validate_json({config.model_dump_json()!r}), inputs["o
     assert len(processes_with(job)) >= 2
     process.send_signal(signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 20
-    while processes_with(job):
-        assert time.monotonic() < deadline, "processes were left behind"
-        time.sleep(0.05)
+    wait_for_none(job)
     # One process goes on where two stopped.
     done = schemas.read(next(work.glob("checkpoint-*")) / "history.parquet", schemas.HISTORY).to_pylist()
     told_later = Told()

@@ -60,7 +60,8 @@ def _followed(agent: subprocess.Popen[str]) -> dict[str, float]:
                     observe.warning(event["message"])
                 case "progress":
                     if bar is None:
-                        bar = stack.enter_context(observe.progress(event["description"], event["total"], unit="tok"))
+                        total = event["total"]
+                        bar = stack.enter_context(observe.progress(event["description"], total, unit="step"))
                     bar.advance(event["done"] - done)
                     done = event["done"]
                 case "figures":

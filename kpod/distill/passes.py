@@ -1,6 +1,6 @@
 """Forward passes of one rank: its micro-batches, logits at the trained positions, and the losses of single rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ class Passes:
         self.device = next(model.parameters()).device
         self.start = decoder_start(model)
 
-    def micros(self, units: Sequence[Unit], given: np.ndarray) -> list[Micro]:
+    def micros(self, units: Sequence[Unit], given: np.ndarray) -> Iterator[Micro]:
         """This rank's part of `units`; `given` [rows] is the number of target tokens that are input.
 
         Every rank gets as many micro-batches, because sharded weights are gathered by all ranks together.
@@ -51,14 +51,12 @@ class Passes:
         size = max(1, self.config.micro_batch // max(map(len, units)))
         count = -(-len(units) // (self.ranks.world * size))
         mine = units[self.ranks.rank :: self.ranks.world]
-        found = []
         for first in range(0, count * size, size):
             chosen = mine[first : first + size]
             rows = [row for unit in chosen or units[:1] for row in unit]
             skip = [int(given[row]) for row in rows]
             batch = collate([self.rows[row] for row in rows], skip, self.pad, self.start, self.config.packing)
-            found.append(Micro(batch.to(self.device), rows, 1 if chosen else 0))
-        return found
+            yield Micro(batch.to(self.device), rows, 1 if chosen else 0)
 
     def logits(self, batch: Batch) -> torch.Tensor:
         """Logits [n, V] at the trained positions, with their gradient."""
@@ -74,9 +72,10 @@ class Passes:
         The ranks share the work; all of them get the whole result.
         """
         found = torch.zeros(len(self.rows), device=self.device)
+        by_length = sorted(chosen, key=lambda row: self.rows[row].tokens)
         self.model.eval()
         with torch.no_grad(), self.autocast():
-            for micro in self.micros([(row,) for row in chosen], given):
+            for micro in self.micros([(row,) for row in by_length], given):
                 batch = micro.batch
                 nll = token_nll(self.quietly(batch), batch.labels)
                 rows = torch.tensor(micro.rows, device=self.device)

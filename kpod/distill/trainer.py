@@ -154,7 +154,7 @@ class _Run:
     def gradients(self, chosen: list[Unit], given: np.ndarray, step: Step) -> torch.Tensor:
         """Add this rank's part of the gradients of the step's loss; returns its part of the loss."""
         loss = torch.zeros((), device=self.passes.device)
-        micros = self.passes.micros(chosen, given)
+        micros = list(self.passes.micros(chosen, given))
         weights = self.objective.weights(self.passes, micros, step)
         for micro, weight in zip(micros, weights, strict=True):
             with nullcontext() if micro is micros[-1] else self.ranks.apart(self.passes.wrapped):

@@ -56,7 +56,7 @@ def record(
         key=(row["question_id"], row["sample"]),
         prompt=np.asarray(prompt_ids(tokenizer, f"{MARK} {question['question']}", question["choices"]), dtype=np.int32),
         target=np.asarray([*ids, *answer], dtype=np.int32),
-        weight=np.repeat(np.float32([1, alpha]), [len(ids), len(answer)]),
-        step=np.repeat(np.int32([0, ANSWER]), [len(ids), len(answer)]),
+        weight=np.repeat(np.array([1, alpha], np.float32), [len(ids), len(answer)]),
+        step=np.repeat(np.array([0, ANSWER], np.int32), [len(ids), len(answer)]),
         form=FORM,
     )

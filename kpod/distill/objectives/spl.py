@@ -31,7 +31,7 @@ class SelfPaced(Objective):
     def start(self, passes: Passes) -> None:
         settings = cast(Spl, self.config.objective)
         self.repeats = settings.passes
-        micro = passes.micros([(0,)], self.given(0))[0]
+        micro = next(passes.micros([(0,)], self.given(0)))
         first, second = (self._probabilities(passes, micro.batch) for _ in range(2))
         if torch.equal(first, second):
             raise ModelError(f"spl: {type(passes.model).__name__} has no dropout, so its variance is zero")
