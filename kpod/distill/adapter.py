@@ -39,7 +39,7 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
         if wrapped is not None and alone is not None:
             # The base is named by no path: it lies elsewhere on the next machine, and bytes must not depend on it.
             wrapped.peft_config["default"].base_model_name_or_path = None
-            wrapped.save_pretrained(alone)
+            wrapped.save_pretrained(str(alone))
             (alone / "README.md").unlink(missing_ok=True)  # a template of a model card, with nothing filled in
     finally:
         if wrapped is not None:

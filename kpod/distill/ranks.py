@@ -45,7 +45,7 @@ class Ranks:
             return wrapped
         device = next(model.parameters()).device
         split = copy.deepcopy(model)
-        model.to("cpu")
+        _move(model, "cpu")
         mesh = init_device_mesh(device.type, (self.world,))
         for block in blocks(split):
             fully_shard(block, mesh=mesh)
@@ -61,7 +61,7 @@ class Ranks:
         with torch.no_grad():
             for name, value in model.named_parameters():
                 value.copy_(whole(trained[name]))
-        model.to(device)
+        _move(model, device)
 
     def apart(self, wrapped: torch.nn.Module) -> AbstractContextManager[None]:
         """Inside, gradients of a micro-batch only add up locally: all but the last of an optimizer step."""
@@ -81,6 +81,10 @@ class Ranks:
     def total(self, value: torch.Tensor) -> torch.Tensor:
         """Sum of a tensor over the ranks."""
         return self._accelerator.reduce(value, reduction="sum") if self._accelerator else value
+
+
+def _move(model: torch.nn.Module, device: torch.device | str) -> None:
+    model.to(device)
 
 
 def blocks(model: torch.nn.Module) -> list[torch.nn.Module]:

@@ -110,8 +110,9 @@ class _Run:
         position, steps = self.position, int(self.ends[-1])
         with observe.progress("distill", steps, unit="step", initial=position.step) as bar:
             for epoch in range(int(np.searchsorted(self.ends, position.step, side="right")), self.config.epochs):
-                for chosen in self.batches(epoch)[position.step - int(self.ends[epoch]) :]:
-                    self.step(epoch, chosen)
+                given, left = self.objective.given(epoch), int(self.ends[epoch]) - position.step
+                for chosen in self.batches(epoch)[-left:]:
+                    self.step(epoch, chosen, given)
                     bar.advance(epoch=epoch, loss=f"{position.history[-1]['loss']:.4f}", tokens=position.tokens)
                     if position.step == self.ends[epoch]:
                         self.report(self.objective.after(epoch, self.passes))
@@ -128,9 +129,9 @@ class _Run:
         order = epoch_batches(lengths, self.size, self.config.seed, epoch)
         return [[units[i] for i in chosen] for chosen in order]
 
-    def step(self, epoch: int, chosen: list[Unit]) -> None:
+    def step(self, epoch: int, chosen: list[Unit], given: np.ndarray) -> None:
         """One optimizer step over the units `chosen`."""
-        position, given = self.position, self.objective.given(epoch)
+        position = self.position
         rate = learning_rate(position.step, int(self.ends[-1]), self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
