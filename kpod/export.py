@@ -32,9 +32,7 @@ def export(run: str, target: Path, adapter: bool = False) -> None:
     ref = result_of(run, "distill")
     source = artifacts.folder_of(ref.stage, ref.key) / ("adapter" if adapter else "student")
     if not source.is_dir():
-        raise ConfigError(
-            f"run {run} kept no adapter: train it with distill.adapter.kind=lora, distill.adapter.keep=true"
-        )
+        raise ConfigError(f"run {run} kept no adapter: distill with adapter.kind lora and adapter.keep true")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as building:
         made = Path(building) / target.name

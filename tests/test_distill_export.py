@@ -106,15 +106,15 @@ def test_a_registered_student_answers_as_an_mlflow_model(run_id: str) -> None:
     tracking.register_student("tiny", run_id, source, {}, challenger=True)
     found = mlflow.pyfunc.load_model("models:/kpod-student-tiny@challenger")
     flavour = found.metadata.flavors["transformers"]
-    assert flavour["prompt_template"] == "Q: {prompt} A: Let's think step by step."
+    assert found.metadata.metadata == {"prompt_template": "Q: {prompt} A: Let's think step by step."}
     assert flavour["components"] == ["tokenizer"]
-    assert [str(column.type) for column in found.metadata.signature.inputs] == ["DataType.string"]
+    assert found.metadata.signature.inputs.to_dict() == [{"type": "string", "required": True}]
     assert "How many" in str(found.input_example)
     told = found.predict(["How many apples?"])
     model, tokenizer = models.load(folder)
     prompt = tokenizer("Q: How many apples? A: Let's think step by step.", return_tensors="pt")
     written = model.generate(**prompt, max_new_tokens=160, do_sample=False)[0, prompt["input_ids"].shape[1] :]
-    assert told == [tokenizer.decode(written, skip_special_tokens=True)]
+    assert [one.split() for one in told] == [tokenizer.decode(written, skip_special_tokens=True).split()]
 
 
 def test_an_encoder_decoder_is_registered_as_the_folder_that_the_stage_stored(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
         yield
         if wrapped is not None and alone is not None:
             # The base is named by no path: it lies elsewhere on the next machine, and bytes must not depend on it.
-            wrapped.peft_config["default"].base_model_name_or_path = None
+            wrapped.peft_config["default"].base_model_name_or_path = ""
             wrapped.save_pretrained(str(alone))
             (alone / "README.md").unlink(missing_ok=True)  # a template of a model card, with nothing filled in
     finally:
