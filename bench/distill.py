@@ -1,12 +1,13 @@
-"""Speed and memory of the distiller against TRL's SFTTrainer: same model, rows, batch size, threads; ratio first.
+"""Speed and memory of the distiller against TRL's SFTTrainer: same model, rows, batches and threads; ratio first.
 
     sh bench/distill_env.sh && python bench/distill.py MODEL_FOLDER
 
-Runs alternate between the two systems, each in a process of its own; the median of the rounds counts. Writes
-results/distill.json and results/distill.md.
+The systems take turns, each run in a process of its own; the median of the rounds counts. All runs train on the same
+rows, padded ones in the same batches. Writes results/distill.json and .md after every round.
 """
 
 import argparse
+import datetime
 import json
 import os
 import platform
@@ -20,101 +21,154 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kpod.config import Curriculum
+from kpod.curriculum import plan
+from kpod.distill.batches import epoch_batches
+
 HERE = Path(__file__).parent
 PEER = HERE / "distill_peer" / ".venv" / "bin" / "python"
+EPOCHS = 4  # of the run whose curriculum is measured: two stages give steps, two give none
+RUNS = [(system, adapter, packing) for adapter in ("full", "lora") for system in ("kpod", "trl") for packing in (0, 1)]
 
 
-def make_rows(path: Path, count: int) -> None:
-    """Random ids with the lengths of worked word problems: about 70 tokens of prompt, 130 of target, a step in 25."""
+def make_rows(path: Path, count: int, batch: int) -> None:
+    """Random ids with the lengths of worked word problems: about 70 tokens of prompt, 130 of target, a step in 25.
+
+    They lie in the order in which both systems train on them. `given` [stages] is what the curriculum gives.
+    """
     generator = np.random.default_rng(0)
-    found: dict[str, list[np.ndarray]] = {"prompt": [], "target": [], "step": []}
+    made = []
     for _ in range(count):
         prompt = int(np.clip(generator.lognormal(4.2, 0.3), 30, 160))
         target = int(np.clip(generator.lognormal(4.7, 0.4), 40, 300))
-        steps = np.sort(generator.integers(0, max(1, target // 25), target - 8))
-        found["prompt"].append(generator.integers(3, 49_000, prompt))
-        found["target"].append(generator.integers(3, 49_000, target))
-        found["step"].append(np.concatenate([steps, np.full(8, -1)]))  # the answer's tokens belong to no step
-    joined = {name: np.concatenate(rows).astype(np.int32) for name, rows in found.items()}
-    lengths = {f"{name}_length": np.array([len(row) for row in rows]) for name, rows in found.items()}
-    np.savez(path, **joined, **lengths)
+        cuts = np.sort(generator.integers(0, max(1, target // 25), target - 8))
+        steps = np.unique(cuts, return_inverse=True)[1]  # numbered without gaps
+        ids = generator.integers(3, 49_000, prompt + target)
+        made.append((ids[:prompt], ids[prompt:], np.concatenate([steps, np.full(8, -1)])))  # -1: the answer
+    lengths = np.array([len(prompt) + len(target) for prompt, target, _ in made])
+    order = np.concatenate(epoch_batches(lengths, batch, 0, 0))
+    columns = dict(zip(("prompt", "target", "step"), zip(*(made[i] for i in order), strict=True), strict=True))
+    difficulties = [np.bincount(step[step >= 0]).astype(float) for step in columns["step"]]
+    schedule = plan(difficulties, np.zeros(count, int), Curriculum(epochs=EPOCHS))
+    joined = {name: np.concatenate(parts).astype(np.int32) for name, parts in columns.items()}
+    sizes = {f"{name}_length": np.array([len(part) for part in parts]) for name, parts in columns.items()}
+    np.savez(path, **joined, **sizes, given=schedule.input_steps)
 
 
-def measured(system: str, adapter: str, packing: bool, rows: Path, options: argparse.Namespace, given: float) -> dict:
+def measured(system: str, adapter: str, packing: int, rows: Path, options: argparse.Namespace, *more: str) -> dict:
     python = sys.executable if system == "kpod" else str(PEER)
     command = [python, str(HERE / "distill_work.py"), system, "--model", str(options.model), "--rows", str(rows)]
-    command += ["--adapter", adapter, "--batch", str(options.batch), "--given", str(given)]
-    command += ["--packing"] if packing else []
+    command += ["--adapter", adapter, "--batch", str(options.batch), *(["--packing"] if packing else []), *more]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr[-3000:]}")
-    figures = json.loads(done.stdout.strip().splitlines()[-1])
-    # CPU time: other work on a shared machine delays a process, but is not counted to it.
-    figures["target_tokens_per_cpu_s"] = figures["target_tokens"] / figures["cpu_seconds"]
-    print(system, adapter, "packed" if packing else "padded", given, json.dumps(figures), flush=True)
+    figures: dict = json.loads(done.stdout.strip().splitlines()[-1])
+    print(system, adapter, "packed" if packing else "padded", json.dumps(figures), flush=True)
     return figures
 
 
 def matmul_peak(threads: int) -> float:
-    """fp32 matrix product, FLOP/s, at sizes of this model's layers."""
+    """fp32 matrix product, FLOP a CPU second, at the sizes of this model's layers."""
     torch.set_num_threads(threads)
     a, b = torch.randn(1536, 576), torch.randn(576, 1536)
     best = float("inf")
     for _ in range(20):
-        started = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - started)
+        started = time.process_time()
+        for _ in range(20):
+            a @ b
+        best = min(best, (time.process_time() - started) / 20)
     return 2 * 1536 * 576 * 1536 / best
 
 
-def median(runs: list[dict], name: str) -> float:
-    return statistics.median(run[name] for run in runs)
+def speed(runs: list[dict], name: str = "plain") -> float:
+    """Target tokens a CPU second: other work on a shared machine delays a process, but is not counted to it."""
+    return statistics.median(run[name]["target_tokens"] / run[name]["cpu_seconds"] for run in runs)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--rows", type=int, default=24)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=2)
-    options = parser.parse_args()
-    result: dict = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__}
-    result |= {name: getattr(options, name) for name in ("rows", "batch", "threads", "rounds")}
-    result["matmul_peak_gflops"] = matmul_peak(options.threads) / 1e9
+def summary(result: dict) -> list[str]:
+    """The Markdown, and the ratios put into `result`."""
+    runs = {tuple(name.split()): found for name, found in result["runs"].items()}
     lines = [
         "| student | against | target tokens a CPU second, ratio | kpod | TRL | peak memory, ratio |",
         "|---|---|---|---|---|---|",
     ]
     result["cases"] = []
-    with tempfile.TemporaryDirectory() as folder:
-        rows = Path(folder) / "rows.npz"
-        make_rows(rows, options.rows)
-        for adapter in ("full", "lora"):
-            runs: dict[str, list[dict]] = {"kpod": [], "padded": [], "packed": []}
-            for _ in range(options.rounds):
-                runs["kpod"].append(measured("kpod", adapter, False, rows, options, 0))
-                runs["padded"].append(measured("trl", adapter, False, rows, options, 0))
-                runs["packed"].append(measured("trl", adapter, True, rows, options, 0))
-            ours = {name: median(runs["kpod"], name) for name in ("target_tokens_per_cpu_s", "peak_gib")}
-            for peer in ("padded", "packed"):
-                theirs = {name: median(runs[peer], name) for name in ours}
-                speed = ours["target_tokens_per_cpu_s"] / theirs["target_tokens_per_cpu_s"]
-                memory = ours["peak_gib"] / theirs["peak_gib"]
-                lines.append(
-                    f"| {adapter} | TRL {peer} | **{speed:.2f}** | {ours['target_tokens_per_cpu_s']:.1f} "
-                    f"| {theirs['target_tokens_per_cpu_s']:.1f} | {memory:.2f} |"
-                )
-                result["cases"].append({"adapter": adapter, "peer": peer, "speed_ratio": speed, "memory_ratio": memory})
-            result[f"runs_{adapter}"] = runs
-        half = measured("kpod", "full", False, rows, options, 0.5)
-        whole = result["runs_full"]["kpod"][-1]
-        result["half_given"] = half
-        result["cpu_seconds_half_given_to_whole"] = half["cpu_seconds"] / whole["cpu_seconds"]
+    for adapter in ("full", "lora"):
+        for form in ("padded", "packed"):
+            ours, theirs = runs["kpod", adapter, form], runs["trl", adapter, form]
+            memory = statistics.median(r["peak_gib"] for r in ours) / statistics.median(r["peak_gib"] for r in theirs)
+            case = {"adapter": adapter, "form": form, "speed": speed(ours) / speed(theirs), "memory": memory}
+            result["cases"].append(case)
+            lines.append(
+                f"| {adapter} | {form} | **{case['speed']:.2f}** | {speed(ours):.1f} | {speed(theirs):.1f} "
+                f"| {memory:.2f} |"
+            )
+    ours, theirs = runs["kpod", "full", "padded"], runs["trl", "full", "padded"]
+    tokens = sum(run["target_tokens"] for run in ours[0]["stages"])
+    seconds = statistics.median(sum(stage["cpu_seconds"] for stage in run["stages"]) for run in ours)
+    result["curriculum_speed"] = tokens / seconds / speed(theirs)
+    result["peak_share"] = statistics.median(
+        run["plain"]["flop"] / run["plain"]["cpu_seconds"] / 1e9 / result["matmul_peak_gflops"] for run in ours
+    )
+    whole, peak = EPOCHS * ours[0]["plain"]["target_tokens"], result["matmul_peak_gflops"]
+    lines += [
+        "",
+        f"With the curriculum on, over a whole run of {EPOCHS} epochs against TRL (full, padded):"
+        f" **{result['curriculum_speed']:.2f}** ({tokens / seconds:.1f} target tokens a CPU second; {tokens} of {whole}"
+        " tokens are targets, and the given ones cost their time too).",
+        f"Share of the measured matmul peak ({peak:.0f} GFLOP a CPU second) that training reaches (full, padded):"
+        f" **{result['peak_share']:.2f}**.",
+    ]
+    if "compiled" in result:
+        ratio = speed([result["compiled"]]) / speed(ours)
+        lines.append(f"`distill.compile` (one run, behind its compilation): {ratio:.2f} of the speed without it.")
+    return lines
+
+
+def write(result: dict, options: argparse.Namespace) -> None:
+    rounds, threads, batch = result["rounds_done"], options.threads, options.batch
+    lines = [
+        f"SmolLM2-135M, fp32, {result['machine']}, {threads} thread(s), {options.rows} rows of about 200 tokens in"
+        f" batches of {batch}, median of {rounds} round(s) in which the systems take turns; torch {result['torch']},"
+        f" TRL 1.16.0; {result['date']}, on a machine shared with other work, hence CPU time. Padded runs have the same"
+        " rows in the same batches; packed ones the same rows, and as many tokens a batch.",
+        f"Made by `python bench/distill.py MODEL --rows {options.rows} --batch {batch}`.",
+        "",
+        *summary(result),
+    ]
     (HERE / "results" / "distill.json").write_text(json.dumps(result, indent=1) + "\n")
     (HERE / "results" / "distill.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    print("\n".join(lines), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--rows", type=int, default=6)
+    parser.add_argument("--batch", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
+    options = parser.parse_args()
+    result: dict = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__}
+    result |= {name: getattr(options, name) for name in ("rows", "batch", "threads")}
+    result["date"] = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    result["matmul_peak_gflops"] = matmul_peak(options.threads) / 1e9
+    result["runs"] = {f"{s} {a} {'packed' if p else 'padded'}": [] for s, a, p in RUNS}
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.npz"
+        make_rows(rows, options.rows, options.batch)
+        for done in range(options.rounds):
+            for system, adapter, packing in RUNS:
+                stages = ("--stages",) if (system, adapter, packing) == ("kpod", "full", 0) else ()
+                found = measured(system, adapter, packing, rows, options, *stages)
+                result["runs"][f"{system} {adapter} {'packed' if packing else 'padded'}"].append(found)
+            result["rounds_done"] = done + 1
+            write(result, options)
+        if options.compile:
+            result["compiled"] = measured("kpod", "full", 0, rows, options, "--compile")
+            write(result, options)
 
 
 if __name__ == "__main__":

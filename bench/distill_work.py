@@ -22,38 +22,55 @@ def arrays(path: Path) -> dict[str, list[np.ndarray]]:
 
 
 class Clock:
-    """Wall and CPU time at the end of each optimizer step; the first step warms up and is not counted."""
+    """Wall and CPU time from the first optimizer step's start to the last one's end."""
 
     def __init__(self) -> None:
-        self.marks: list[tuple[float, float]] = []
+        self.start()
 
-    def mark(self) -> None:
-        self.marks.append((time.monotonic(), time.process_time()))
+    def start(self) -> None:
+        self.began = time.monotonic(), time.process_time()
 
-    def figures(self) -> dict[str, float]:
-        (wall, cpu), (last_wall, last_cpu) = self.marks[0], self.marks[-1]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        return {"seconds": last_wall - wall, "cpu_seconds": last_cpu - cpu, "peak_gib": peak}
+    def figures(self, target_tokens: int) -> dict[str, float]:
+        wall, cpu = time.monotonic() - self.began[0], time.process_time() - self.began[1]
+        return {"seconds": wall, "cpu_seconds": cpu, "target_tokens": target_tokens}
+
+
+def warm_up(model: torch.nn.Module) -> None:
+    """One pass forth and back, so that no system pays for the first use of the libraries."""
+    ids = torch.arange(3, 403).reshape(2, 200)
+    model(input_ids=ids, labels=ids).loss.backward()
+    model.zero_grad(set_to_none=True)
+
+
+def peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def flop(model: Any, rows: list[Any], targets: int) -> float:
+    """Of training on rows without padding: six a weight and token, the output layer at target positions only."""
+    head = model.get_output_embeddings().weight.numel()
+    body = sum(value.numel() for value in model.parameters()) - head  # tied: the embedding is the head
+    return 6.0 * (body * sum(row.tokens - 1 for row in rows) + head * targets)
 
 
 def kpod(options: argparse.Namespace) -> dict[str, Any]:
-    from kpod import models, observe
+    from kpod import models
     from kpod.config import Distill
+    from kpod.distill import trainer
     from kpod.distill.examples import ANSWER, Example
-    from kpod.distill.trainer import train
 
-    clock, tokens = Clock(), []
+    clock = Clock()
+    run_on = trainer._Run.to_the_end
 
-    class Marks:
-        def progress(self, *_: object) -> None: ...
-        def warning(self, message: str) -> None: ...
-        def metrics(self, values: dict[str, float], step: int) -> None:
-            clock.mark()
-            tokens.append(values["tokens"])
+    def timed(run: Any) -> Any:
+        clock.start()
+        return run_on(run)
 
+    trainer._Run.to_the_end = timed
     data = arrays(options.rows)
+    given = np.load(options.rows)["given"]
     examples = [
-        Example((f"{i}", 0), prompt, target, np.ones(len(target), np.float32), np.where(step < 0, ANSWER, step))
+        Example((f"{i:06}", 0), prompt, target, np.ones(len(target), np.float32), np.where(step < 0, ANSWER, step))
         for i, (prompt, target, step) in enumerate(zip(data["prompt"], data["target"], data["step"], strict=True))
     ]
     settings = Distill(
@@ -64,13 +81,31 @@ def kpod(options: argparse.Namespace) -> dict[str, Any]:
         decay="constant",
         precision="fp32",
         adapter={"kind": options.adapter},
+        packing=options.packing,
+        compile=options.compile,
         checkpoint_seconds=1e9,
     )
+    # The rows lie in the order of training already; batches are those of the other system.
+    trainer.epoch_batches = lambda lengths, size, seed, epoch: [
+        np.arange(at, min(at + size, len(lengths))) for at in range(0, len(lengths), size)
+    ]
     model, tokenizer = models.load(options.model)
-    given = {example.key: int(options.given * (1 + example.step[example.step < ANSWER].max())) for example in examples}
-    with observe.observing(Marks()), tempfile.TemporaryDirectory() as work:
-        train(model, tokenizer, examples, settings, lambda epoch, key: given[key], Path(work))
-    return {**clock.figures(), "target_tokens": int(tokens[-1] - tokens[0])}
+    warm_up(model)
+
+    def trained(input_steps: Any) -> dict[str, float]:
+        with tempfile.TemporaryDirectory() as work:
+            history = trainer.train(model, tokenizer, examples, settings, input_steps, Path(work))
+        return clock.figures(history[-1]["tokens"])
+
+    if options.compile:
+        trained(trainer.nothing_given)
+    result: dict[str, Any] = {"plain": trained(trainer.nothing_given), "peak_gib": peak_gib()}
+    result["plain"]["flop"] = flop(model, examples, result["plain"]["target_tokens"])
+    if options.stages:
+        # A stage that gives nothing is what was just measured.
+        stages = [lambda epoch, key, row=row: int(row[int(key[0])]) for row in given]
+        result["stages"] = [trained(f) if row.any() else result["plain"] for f, row in zip(stages, given, strict=True)]
+    return result
 
 
 def trl(options: argparse.Namespace) -> dict[str, Any]:
@@ -82,13 +117,16 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
     clock, tokens = Clock(), []
 
     class Marks(TrainerCallback):
-        def on_step_end(self, *_: object, **__: object) -> None:
-            clock.mark()
+        def on_train_begin(self, *_: object, **__: object) -> None:
+            clock.start()
 
     class Counting(SFTTrainer):
         def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any) -> Any:
             tokens.append(int((inputs["labels"] != -100).sum()))
             return super().training_step(model, inputs, *rest)
+
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            return torch.utils.data.SequentialSampler(dataset if dataset is not None else self.train_dataset)
 
     data = arrays(options.rows)
     rows = Dataset.from_dict(
@@ -101,16 +139,17 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
     )
     lengths = [len(row) for row in rows["input_ids"]]
     lora = peft.LoraConfig(r=64, lora_alpha=128, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    # A packed row holds as many tokens as a padded batch has real ones, with room for the rows to fit.
+    packed = int(1.05 * max(sum(lengths[at : at + options.batch]) for at in range(0, len(lengths), options.batch)))
+    model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+    warm_up(model)
     with tempfile.TemporaryDirectory() as work:
         settings = SFTConfig(
             output_dir=work,
             num_train_epochs=1,
-            # A packed row holds as many tokens as a padded batch has real ones.
             per_device_train_batch_size=1 if options.packing else options.batch,
             packing=options.packing,
-            max_length=int(options.batch * np.mean(lengths)) if options.packing else max(lengths),
-            # Without packing, the same grouping by length as kpod's is asked for.
-            train_sampling_strategy="group_by_length" if not options.packing else "random",
+            max_length=packed if options.packing else max(lengths),
             learning_rate=1e-5,
             lr_scheduler_type="constant",
             use_cpu=True,
@@ -124,7 +163,7 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
             disable_tqdm=True,
         )
         trainer = Counting(
-            model=AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32),
+            model=model,
             processing_class=AutoTokenizer.from_pretrained(options.model),
             args=settings,
             train_dataset=rows,
@@ -132,7 +171,7 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
             callbacks=[Marks()],
         )
         trainer.train()
-    return {**clock.figures(), "target_tokens": sum(tokens[1:])}
+    return {"plain": clock.figures(sum(tokens)), "peak_gib": peak_gib(), "steps": len(tokens)}
 
 
 if __name__ == "__main__":
@@ -142,7 +181,8 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=Path, required=True)
     parser.add_argument("--adapter", choices=["full", "lora"], required=True)
     parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--given", type=float, default=0.0, help="share of the steps that is input (kpod only)")
     parser.add_argument("--packing", action="store_true")
+    parser.add_argument("--stages", action="store_true", help="kpod: each stage of the curriculum too")
+    parser.add_argument("--compile", action="store_true", help="kpod: compiled, measured behind a run that compiles")
     arguments = parser.parse_args()
     print(json.dumps({"kpod": kpod, "trl": trl}[arguments.system](arguments)))

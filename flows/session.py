@@ -96,7 +96,7 @@ class Session:
     def register(self, method: str, student: ArtifactRef) -> None:
         """Register a distilled student; the last method's is the challenger."""
         tags = {"kpod.method": method, "kpod.pipeline": self.config.name, "kpod.sha256": student.sha256}
-        source = f"{student.uri}/student"
+        source = tracking.log_student(student.run_id, artifacts.folder_of(student.stage, student.key) / "student")
         challenger = method == self.config.methods[-1]
         version = tracking.register_student(self.config.dataset, student.run_id, source, tags, challenger)
         self.run.tag(f"kpod.model_version.{method}", version)

@@ -192,23 +192,26 @@ def compare(
         write_png(flips_figure(comparison, *steps), figure)
 
 
-@app.command()
+@app.command(epilog="Example: kpod export RUN/kpod student/; kpod export RUN/kpod student.gguf")
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id or id/METHOD.")],
-    folder: Annotated[Path, typer.Argument(help="Where to put the model folder; must not exist.")],
+    target: Annotated[Path, typer.Argument(help="A folder to make, or a file that ends in .gguf; must not exist.")],
+    adapter: Annotated[bool, typer.Option("--adapter", help="The LoRA adapter alone (distill.adapter.keep).")] = False,
     lm_eval: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write a task for lm-evaluation-harness here.")
     ] = None,
 ) -> None:
-    """Copy a student out of the artifact store as a plain Hugging Face folder."""
-    from kpod.runs import export_student, export_task
+    """Copy a student out of the artifact store: a Hugging Face folder, its adapter alone, or GGUF."""
+    from kpod.export import export as write
+    from kpod.runs import export_task
 
     prepare()
-    export_student(run, folder)
+    write(run, target, adapter)
+    loader = "PeftModel.from_pretrained(base, ...)" if adapter else "AutoModelForCausalLM.from_pretrained(...)"
+    typer.echo(f"{target} written" + ("" if target.suffix == ".gguf" else f"; load it with {loader}"))
     if lm_eval:
         export_task(run, lm_eval)
         typer.echo(f"{lm_eval} written; use it with: lm_eval run --include_path {lm_eval} --tasks kpod ...")
-    typer.echo(f"{folder} written; load it with AutoModelForCausalLM.from_pretrained({str(folder)!r})")
 
 
 @app.command()

@@ -23,7 +23,12 @@ def letter(index: int) -> str:
 
 def prompt(question: str, choices: Sequence[str] | None = None) -> str:
     """What the student is given."""
-    return f"Q: {question_text(question, choices)} A: Let's think step by step."
+    return f"{direct_prompt(question, choices)} Let's think step by step."
+
+
+def direct_prompt(question: str, choices: Sequence[str] | None = None) -> str:
+    """The prompt of records that answer at once, which only the method `specialized` trains on."""
+    return f"Q: {question_text(question, choices)} A:"
 
 
 def answer_text(answer: str) -> str:

@@ -1,7 +1,6 @@
 """Results of earlier runs by their MLflow run id: `ID`, `ID/METHOD` of a pipeline, or `ID/LABEL` of a sweep's arm."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +54,6 @@ def _predictions(run: str) -> Path:
         return Path(run)
     ref = result_of(run, "evaluate")
     return artifacts.folder_of(ref.stage, ref.key) / "predictions.parquet"
-
-
-def export_student(run: str, folder: Path) -> None:
-    """Copy the student of a run to `folder`. Raises ConfigError if the folder exists."""
-    if folder.exists():
-        raise ConfigError(f"{folder} exists already")
-    ref = result_of(run, "distill")
-    shutil.copytree(artifacts.folder_of(ref.stage, ref.key) / "student", folder)
 
 
 def export_task(run: str, folder: Path) -> None:

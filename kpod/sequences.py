@@ -94,7 +94,12 @@ def split_by_tokens(rows: Sequence[_Row], limit: int) -> list[list[_Row]]:
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, choices: Sequence[str] | None = None) -> list[int]:
     """Ids of the prompt, with the special tokens that the tokenizer puts around an input (BOS, T5's EOS)."""
-    return tokenizer(prompt(question, choices), **_AS_TEXT)["input_ids"]
+    return input_ids(tokenizer, prompt(question, choices))
+
+
+def input_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a text that the student is given, with the tokenizer's own special tokens around it."""
+    return tokenizer(text, **_AS_TEXT)["input_ids"]
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:

@@ -1,16 +1,20 @@
 """All MLflow calls: one parent run a pipeline, one nested run an executed stage, the registry of students."""
 
+import json
 import logging
 import math
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpod.home import home
+from kpod.prompt import prompt
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "kpod"
 ARTIFACTS = "output"  # the folder of a run's artifact store that holds what the stage wrote
+MODEL = "model"  # and the one that holds a student as an MLflow model
 FLUSH_SECONDS = 5.0  # metrics go out in batches: one by one a server takes about 35 a second
 
 
@@ -187,6 +192,46 @@ def bury_dead_runs(key: str) -> None:
     query = f"tags.`kpod.cache_key` = '{key}' and attributes.status = 'RUNNING'"
     for dead in api.search_runs([experiment_id(api)], filter_string=query):
         api.set_terminated(dead.info.run_id, status="KILLED")
+
+
+def log_student(run_id: str, folder: Path) -> str:
+    """Store a student's folder with its run as an MLflow model (transformers flavour), once; returns the model's URI.
+
+    The model has the training prompt as its template, a signature (question in, rationale and answer out) and an
+    input example, and answers greedily. For an encoder-decoder, for which transformers has no text pipeline, the
+    plain folder that the stage stored is returned instead.
+    """
+    if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("is_encoder_decoder"):
+        return f"{artifact_uri(run_id)}/{folder.name}"
+    api = client()
+    if not any(found.path == f"{MODEL}/MLmodel" for found in api.list_artifacts(run_id, MODEL)):
+        with tempfile.TemporaryDirectory() as building:
+            _save_student(folder, f"{building}/{MODEL}")
+            api.log_artifacts(run_id, f"{building}/{MODEL}", MODEL)
+    return f"runs:/{run_id}/{MODEL}"
+
+
+def _save_student(folder: Path, destination: str) -> None:
+    import mlflow.transformers
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, DataType, Schema
+    from transformers import pipeline
+
+    logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)  # it misses a model card and a licence
+    student = pipeline("text-generation", model=str(folder), device="cpu")
+    student.model.name_or_path = "./student"  # no path of this machine, and no name to look up on the hub
+    text = Schema([ColSpec(DataType.string)])
+    mlflow.transformers.save_model(
+        student,
+        destination,
+        prompt_template=prompt("{prompt}"),
+        signature=ModelSignature(inputs=text, outputs=text),
+        input_example=["A box holds 3 pens. How many pens are in 4 boxes?"],
+        model_config={"max_new_tokens": 160, "do_sample": False, "return_full_text": False},
+        # Without the list, MLflow starts the model to find out what it needs, and fails offline.
+        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in ("torch", "transformers")],
+    )
+    Path(destination, "LICENSE.txt").unlink(missing_ok=True)  # says only that none was found on the hub
 
 
 def register_student(dataset: str, run_id: str, source: str, tags: Mapping[str, str], challenger: bool) -> str:

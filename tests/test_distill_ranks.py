@@ -7,11 +7,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from distill_tiny import llama, rows
+from safetensors.torch import load_file
 from test_distill_stage import CONFIG, inputs  # noqa: F401
 
 from kpod import models, observe, schemas
+from kpod.config import Acl, Distill, Lora
+from kpod.distill.passes import Passes
 from kpod.distill.ranks import Ranks
 from kpod.distill.stage import run
 from kpod.errors import DataError
@@ -46,14 +51,16 @@ def processes_with(marker: str) -> list[int]:
     return found
 
 
-def test_a_share_of_each_batch() -> None:
+def test_every_rank_gets_its_share_and_as_many_micro_batches() -> None:
     ranks = Ranks()
     assert (ranks.world, ranks.rank, ranks.writes) == (1, 0, True)
     ranks.world = 3
-    shares = []
+    model, examples = llama(), rows(8)
+    found = []
     for ranks.rank in range(3):
-        shares.append(list(ranks.share(torch.arange(4).numpy())))
-    assert shares == [[0, 3], [1], [2]]
+        passes = Passes(model, model, examples, 0, Distill(micro_batch=2, precision="fp32"), ranks)
+        found.append([(m.rows, m.counts) for m in passes.micros([(row,) for row in range(7)], np.zeros(8, int))])
+    assert found == [[([0, 3], 1), ([6], 1)], [([1, 4], 1), ([0], 0)], [([2, 5], 1), ([0], 0)]]
 
 
 def test_two_processes_equal_one(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
@@ -71,9 +78,53 @@ def test_two_processes_equal_one(inputs: dict[str, Path], tmp_path: Path) -> Non
         torch.testing.assert_close(theirs[name], value, rtol=1e-3, atol=1e-5)
 
 
+def test_sharded_weights_train_the_same_student_and_any_number_of_processes_goes_on(
+    inputs: dict[str, Path],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    # With scores that all ranks must agree on, adapters beside frozen weights, and a checkpoint after every step.
+    alone = {"token_weights": False, "progressive": False, "checkpoint_seconds": 1e-9}
+    config = CONFIG.model_copy(update={**alone, "objective": Acl(p=0.5, gamma=0), "adapter": Lora(rank=4, keep=True)})
+    one = run(inputs, config, inputs["out"])
+    two = config.model_copy(update={"processes": 2, "sharding": True})
+    (tmp_path / "two").mkdir()
+    assert run(inputs, two, tmp_path / "two") == pytest.approx(one, rel=1e-4)
+    for name in ("student/model", "adapter/adapter_model"):
+        ours, theirs = (load_file(folder / f"{name}.safetensors") for folder in (inputs["out"], tmp_path / "two"))
+        for key, value in ours.items():
+            torch.testing.assert_close(theirs[key], value, rtol=1e-3, atol=1e-5)
+    told = Told()
+    with observe.observing(told):
+        assert run(inputs, config, tmp_path / "two") == pytest.approx(one, rel=1e-4)
+    assert not told.losses  # the sharded run's last checkpoint is whole: nothing is left to train
+
+
 def test_errors_come_back_as_what_they_are(inputs: dict[str, Path]) -> None:  # noqa: F811
     with pytest.raises(DataError, match="no rationale can be trained on"):
         run(inputs, TWO.model_copy(update={"max_tokens": 8}), inputs["out"])
+
+
+class Cancelled(BaseException):
+    """As an orchestrator raises it in the thread that waits for a stage."""
+
+
+class Cancelling(Told):
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        raise Cancelled
+
+
+def test_a_cancelled_run_leaves_no_process(inputs: dict[str, Path]) -> None:  # noqa: F811
+    job = str(inputs["out"] / "work" / "job.json")
+    with pytest.raises(Cancelled), observe.observing(Cancelling()):
+        run(inputs, TWO, inputs["out"])
+    wait_for_none(job)
+
+
+def wait_for_none(marker: str) -> None:
+    deadline = time.monotonic() + 60
+    while processes_with(marker):
+        assert time.monotonic() < deadline, "processes were left behind"
+        time.sleep(0.05)
 
 
 def test_a_killed_launcher_leaves_no_process_and_its_work_is_taken_up(
@@ -84,7 +135,7 @@ def test_a_killed_launcher_leaves_no_process_and_its_work_is_taken_up(
     told = {name: str(folder) for name, folder in inputs.items()}
     code = f"""
 from pathlib import Path
-from kpod.config import Distill
+from kpod.config import Acl, Distill, Lora
 from kpod.distill.stage import run
 inputs = {{name: Path(folder) for name, folder in {told!r}.items()}}
 run(inputs, Distill.model_validate_json({config.model_dump_json()!r}), inputs["out"])
@@ -98,10 +149,7 @@ run(inputs, Distill.model_validate_json({config.model_dump_json()!r}), inputs["o
     assert len(processes_with(job)) >= 2
     process.send_signal(signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 20
-    while processes_with(job):
-        assert time.monotonic() < deadline, "processes were left behind"
-        time.sleep(0.05)
+    wait_for_none(job)
     # One process goes on where two stopped.
     done = schemas.read(next(work.glob("checkpoint-*")) / "history.parquet", schemas.HISTORY).to_pylist()
     told_later = Told()

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -84,6 +85,28 @@ def test_gradient_checkpointing_changes_nothing(student: str, tmp_path: Path) ->
     plain, _ = trained(student, tmp_path / "a", dropout=0.2)
     recomputed, _ = trained(student, tmp_path / "b", dropout=0.2, gradient_checkpointing=True)
     same(plain, recomputed, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_compiled_blocks_change_nothing_and_leave_no_trace(
+    student: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kpod.distill.trainer.BACKEND", "eager")  # captured by dynamo, not turned into C++
+    captured = []
+    monkeypatch.setattr(torch.nn.Module, "compile", _counting(torch.nn.Module.compile, captured))
+    plain, _ = trained(student, tmp_path / "a", epochs=1, lr=1e-3)
+    compiled, _ = trained(student, tmp_path / "b", epochs=1, lr=1e-3, compile=True)
+    assert len(captured) == {"llama": 2, "t5": 4}[student]
+    assert all(module._compiled_call_impl is None for module in compiled.modules())
+    same(plain, compiled, rtol=1e-3, atol=1e-5)
+
+
+def _counting(original: Any, seen: list[torch.nn.Module]) -> Any:
+    def compile_(module: torch.nn.Module, **options: Any) -> None:
+        seen.append(module)
+        original(module, **options)
+
+    return compile_
 
 
 def test_dropout_is_put_back(tmp_path: Path) -> None:

@@ -4,13 +4,46 @@ from typing import get_args
 
 import pytest
 
-from kpod.config import Method, Pipeline
-from kpod.distill.variants import VARIANTS, apply
+from kpod.config import VARIANTS, Eq15, Icl, Method, Pipeline
+from kpod.distill.variants import apply
 from kpod.errors import ConfigError
+from kpod.settings import validate
+
+PLAIN = {"token_weights": False, "progressive": False}
 
 
-def test_every_method_has_a_variant() -> None:
-    assert set(VARIANTS) == set(get_args(Method))
+def test_every_method_is_one_that_the_configuration_knows() -> None:
+    assert get_args(Method) == tuple(VARIANTS)
+    with pytest.raises(ConfigError, match=r"methods\.0: Input should be 'base', 'scotd'"):
+        validate({"methods": ["sctod"]})
+
+
+@pytest.mark.parametrize("method", ["icl", "acl", "spl", "mcc-kd", "scott", "specialized"])
+def test_a_method_with_an_objective_takes_its_settings_from_variants(method: str) -> None:
+    field = method.replace("-", "_")
+    config = Pipeline.model_validate({"methods": ["scotd"], "distill": {"objective": {"kind": "icl"}, **PLAIN}})
+    made = apply(config, method)
+    assert made.distill.objective == getattr(config.variants, field)
+    assert made.distill.objective.kind == method
+    assert not made.distill.token_weights
+    assert not made.distill.progressive
+    assert apply(config, "kpod").distill.objective == Eq15()
+
+
+def test_settings_of_one_method_do_not_touch_another() -> None:
+    changed = Pipeline.model_validate({"variants": {"icl": {"rho": 0.9}}})
+    assert apply(changed, "icl").distill.objective == Icl(rho=0.9)
+    assert apply(changed, "kpod").distill == apply(Pipeline(), "kpod").distill
+
+
+def test_methods_without_their_data_are_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"mcc-kd compares two rationales .* teacher\.samples"):
+        validate({"methods": ["mcc-kd"]})
+    validate({"methods": ["mcc-kd"], "teacher": {"samples": 2}})
+    with pytest.raises(ConfigError, match=r"scott trains on wrong rationales .* teacher\.endpoint\.wrong"):
+        validate({"methods": ["scott"], "teacher": {"endpoint": {"kind": "scripted", "wrong": 0}}})
+    with pytest.raises(ConfigError, match="objective icl needs token_weights and progressive to be false"):
+        validate({"distill": {"objective": {"kind": "icl"}}})
 
 
 @pytest.mark.parametrize(

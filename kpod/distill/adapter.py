@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
@@ -10,12 +11,13 @@ from kpod.config import Distill, Full
 
 
 @contextmanager
-def trainable(model: PreTrainedModel, config: Distill) -> Iterator[dict[str, torch.nn.Parameter]]:
-    """Yield the parameters to train by name; afterwards `model` is a plain model again, adapters merged, in eval mode.
+def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None) -> Iterator[None]:
+    """What is trained requires a gradient inside; afterwards `model` is plain again, adapters merged, in eval mode.
 
-    All dropout of the model itself is set to `config.dropout` for the time of training.
+    The trained adapter goes to the folder `alone`, before it is merged. All dropout of the model itself is set to
+    `config.training_dropout` for the time of training.
     """
-    dropout = _set_dropout(model, config.dropout)
+    dropout = _set_dropout(model, config.training_dropout)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.requires_grad_(True).train()
@@ -33,7 +35,12 @@ def trainable(model: PreTrainedModel, config: Distill) -> Iterator[dict[str, tor
         # Puts the adapters into `model` itself, whose own forward then uses them.
         wrapped = peft.get_peft_model(model, settings)
     try:
-        yield {name: value for name, value in model.named_parameters() if value.requires_grad}
+        yield
+        if wrapped is not None and alone is not None:
+            # The base is named by no path: it lies elsewhere on the next machine, and bytes must not depend on it.
+            wrapped.peft_config["default"].base_model_name_or_path = ""
+            wrapped.save_pretrained(str(alone))
+            (alone / "README.md").unlink(missing_ok=True)  # a template of a model card, with nothing filled in
     finally:
         if wrapped is not None:
             wrapped.merge_and_unload()

@@ -10,7 +10,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
-from kpod.distill.examples import Example
+from kpod.distill.examples import ANSWER, Example
 from kpod.errors import ModelError
 
 SORTED_TOGETHER = 8  # batches among which rows are sorted by length: less padding, and the order stays random
@@ -24,10 +24,13 @@ class Batch:
     positions: torch.Tensor  # int64 [n]: places in the flattened [rows * columns] whose next token is trained
     labels: torch.Tensor  # int64 [n]
     weights: torch.Tensor  # float32 [n]
+    row: torch.Tensor  # int64 [n], ascending: the row that each target token belongs to
+    answer: torch.Tensor  # bool [n]: whether it belongs to the answer
 
     def to(self, device: torch.device) -> "Batch":
         inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
-        return Batch(inputs, self.positions.to(device), self.labels.to(device), self.weights.to(device))
+        rest = (self.positions, self.labels, self.weights, self.row, self.answer)
+        return Batch(inputs, *(value.to(device, non_blocking=True) for value in rest))
 
 
 def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -88,13 +91,17 @@ def collate(
         start + begin + np.arange(skip, len(row.target))
         for start, begin, skip, row in zip(starts, first, given, rows, strict=True)
     ]
-    labels = [row.target[skip:] for row, skip in zip(rows, given, strict=True)]
-    weights = [row.weight[skip:] for row, skip in zip(rows, given, strict=True)]
+    labels, weights, steps = (
+        [getattr(row, name)[skip:] for row, skip in zip(rows, given, strict=True)]
+        for name in ("target", "weight", "step")
+    )
     return Batch(
         inputs=inputs,
         positions=torch.from_numpy(np.concatenate(positions)),
         labels=torch.from_numpy(np.concatenate(labels).astype(np.int64)),
         weights=torch.from_numpy(np.concatenate(weights)),
+        row=torch.from_numpy(np.repeat(np.arange(len(rows)), [len(one) for one in labels])),
+        answer=torch.from_numpy(np.concatenate(steps) == ANSWER),
     )
 
 

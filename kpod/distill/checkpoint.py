@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kpod import schemas
+from kpod.distill.ranks import like, whole
 from kpod.files import publish
 
 Parameters = Mapping[str, torch.nn.Parameter]
@@ -18,30 +19,47 @@ Parameters = Mapping[str, torch.nn.Parameter]
 
 @dataclass
 class Position:
-    """Where a run stands: optimizer steps done, target tokens seen, one history row a step."""
+    """Where a run stands: optimizer steps done, target tokens seen, what the objective remembers, the history."""
 
     step: int = 0
     tokens: int = 0
+    objective: dict[str, Any] = field(default_factory=dict)  # JSON
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def save(
-    work: Path, fingerprint: str, position: Position, parameters: Parameters, optimizer: torch.optim.Optimizer
+    work: Path,
+    fingerprint: str,
+    position: Position,
+    parameters: Parameters,
+    optimizer: torch.optim.Optimizer,
+    writes: bool = True,
 ) -> None:
     """Write `work/checkpoint-<step>` and remove the older ones.
 
-    `fingerprint` names the run (settings and data): a checkpoint of another run is never taken up.
+    `fingerprint` names the run (settings and data): a checkpoint of another run is never taken up. Ranks that hold
+    parts of the weights all call this, and one of them `writes`.
     """
+    tensors = {}
+    for name, value in parameters.items():
+        found = {"parameter": value.detach(), **optimizer.state[value]}
+        for slot, tensor in found.items():
+            full = whole(tensor)
+            if writes:
+                tensors[f"{slot}.{name}"] = full.cpu().contiguous()
+    if not writes:
+        return
     building = work / "building"
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    tensors = {f"parameter.{name}": value.detach() for name, value in parameters.items()}
-    for name, value in parameters.items():
-        for slot, state in optimizer.state[value].items():
-            tensors[f"{slot}.{name}"] = state
-    save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, building / "state.safetensors")
+    save_file(tensors, building / "state.safetensors")
     schemas.write(building / "history.parquet", schemas.table(position.history, schemas.HISTORY))
-    about = {"fingerprint": fingerprint, "step": position.step, "tokens": position.tokens}
+    about = {
+        "fingerprint": fingerprint,
+        "step": position.step,
+        "tokens": position.tokens,
+        "objective": position.objective,
+    }
     (building / "position.json").write_text(json.dumps(about))
     older = _found(work)
     publish(building, work / f"checkpoint-{position.step}")
@@ -59,12 +77,13 @@ def restore(work: Path, fingerprint: str, parameters: Parameters, optimizer: tor
         slots = {name.split(".", 1)[0] for name in tensors} - {"parameter"}
         with torch.no_grad():
             for name, value in parameters.items():
-                value.copy_(tensors[f"parameter.{name}"])
+                value.copy_(like(tensors[f"parameter.{name}"], value))
                 for slot in slots:
-                    # Adam counts its steps in a tensor that lives on the CPU unless the kernel is fused on a GPU.
-                    optimizer.state[value][slot] = tensors[f"{slot}.{name}"].to(value.device)
+                    state = tensors[f"{slot}.{name}"]
+                    # Adam counts its steps in a scalar, which no rank splits.
+                    optimizer.state[value][slot] = like(state, value) if state.dim() else state.to(value.device)
         history = schemas.read(path / "history.parquet", schemas.HISTORY).to_pylist()
-        return Position(about["step"], about["tokens"], history)
+        return Position(about["step"], about["tokens"], about["objective"], history)
     return None
 
 

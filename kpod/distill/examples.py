@@ -25,6 +25,7 @@ class Example:
     target: np.ndarray  # int32 [n], n >= 1
     weight: np.ndarray  # float32 [n]
     step: np.ndarray  # int32 [n], non-decreasing; ANSWER from the answer words on
+    form: str = ""  # which of several records that are made of one rationale
 
     def __post_init__(self) -> None:
         sizes = {len(self.target), len(self.weight), len(self.step)}

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kpod import models, observe, schemas
-from kpod.config import Distill
+from kpod.config import Distill, Lora
 from kpod.distill.examples import build, read_weights, reject
 from kpod.distill.launch import launch
+from kpod.distill.objectives import Told, objective_of
 from kpod.distill.plan import read_plan
 from kpod.distill.ranks import ranks
 from kpod.distill.trainer import nothing_given, train
 from kpod.errors import DataError
+from kpod.files import publish
 from kpod.sequences import read_rationales
 
 
@@ -19,10 +21,11 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
 
     Reads the folders of `questions`, `rationales`, `steps` and `base`; of `weights` with `token_weights`, of
     `curriculum` with `progressive`. A rationale that is too long, has no weights or is missing in the curriculum
-    goes to `quarantine.parquet` with the reason. Raises DataError if no rationale is left. With several
+    goes to `quarantine.parquet` with the reason. A LoRA adapter is merged into `student/`, and with `adapter.keep`
+    also written to `adapter/`. Raises DataError if no rationale is left. With several
     `processes` the work is done by ranks of torchrun that are started and ended here.
     """
-    return launch(distil, inputs, config, out_dir, "tok") if config.processes > 1 else distil(inputs, config, out_dir)
+    return launch(distil, inputs, config, out_dir, "step") if config.processes > 1 else distil(inputs, config, out_dir)
 
 
 def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
@@ -38,6 +41,17 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
             reject(example.key, "not in curriculum.parquet") for example in examples if example.key not in plan.steps
         ]
         examples = [example for example in examples if example.key in plan.steps]
+    table = schemas.read(inputs["rationales"] / "rationales.parquet", schemas.RATIONALES)
+    asked = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS)
+    told = Told(
+        tokenizer,
+        examples,
+        {rationale.key: rationale for rationale in rationales},
+        table.to_pylist(),
+        {row["id"]: row for row in asked.to_pylist()},
+    )
+    examples, more = objective_of(config).records(told, config)
+    rejected += more
     if rejected and writes:
         observe.warning(f"distill: {len(rejected)} rationales cannot be used, see quarantine.parquet")
         schemas.write(out_dir / "quarantine.parquet", schemas.table(rejected, schemas.QUARANTINE))
@@ -49,6 +63,8 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
     if writes:
         schemas.write(out_dir / "history.parquet", schemas.table(history, schemas.HISTORY))
         models.save(model, tokenizer, out_dir / "student")
+        if isinstance(config.adapter, Lora) and config.adapter.keep:
+            publish(out_dir / "work" / "adapter", out_dir / "adapter")
     return {
         "loss": history[-1]["loss"],
         "target_tokens": history[-1]["tokens"],

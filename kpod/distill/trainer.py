@@ -10,20 +10,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from kpod import models, observe
-from kpod.config import Distill
+from kpod import observe
+from kpod.config import Distill, Lora
 from kpod.distill import checkpoint
 from kpod.distill.adapter import trainable
-from kpod.distill.batches import check_packing, collate, decoder_start, epoch_batches, target_logits
+from kpod.distill.batches import check_packing, decoder_start, epoch_batches
 from kpod.distill.examples import Example, Key
-from kpod.distill.loss import weighted_nll
+from kpod.distill.objectives import Objective, Step, objective_of
 from kpod.distill.optimizer import adamw, learning_rate
-from kpod.distill.ranks import ranks
+from kpod.distill.passes import Passes, Unit
+from kpod.distill.ranks import blocks, ranks, whole
 from kpod.errors import DataError, ModelError
 from kpod.identity import identity
 
+BACKEND = "inductor"  # of torch.compile
 InputSteps = Callable[[int, Key], int]  # (epoch, key) -> number of leading steps that are input, c_i(t)
 
 
@@ -42,21 +45,23 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train `model` (fp32 weights, see `models.load`) in place; returns rows of `schemas.HISTORY`, one a step.
 
-    The loss of a step is Eq. 15 over the target tokens of its `config.batch_size` examples, so neither
-    `micro_batch` nor padding changes it. The order of rows depends on `(seed, epoch)` alone, not on the order of
-    `examples`. Checkpoints go to `work`; called again after a kill with the same arguments, training goes on
-    from the last one. Raises DataError without examples, ModelError for a model that cannot be trained or whose
-    loss is no longer finite.
+    The loss of a step is that of `config.objective`, by default Eq. 15, over the target tokens of its
+    `config.batch_size` examples, so neither `micro_batch` nor padding changes it. The order of rows depends on
+    `(seed, epoch)` alone, not on the order of `examples`. Checkpoints go to `work`; called again after a kill with
+    the same arguments, training goes on from the last one. An adapter that is to be kept is left in `work/adapter`.
+    Raises DataError without examples, ModelError for a model that cannot be trained or whose loss is not finite.
     """
     if not examples:
         raise DataError("there is no example to train on: see the counts of the stages before")
-    rows = sorted(examples, key=lambda row: row.key)
+    rows = sorted(examples, key=lambda row: (row.key, row.form))
     given = np.array([[row.given(input_steps_of(epoch, row.key)) for row in rows] for epoch in range(config.epochs)])
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # LoRA's start
         fingerprint = _fingerprint(model, rows, given, config)
-        with trainable(model, config) as parameters:
-            run = _Run(model, tokenizer, rows, given, config, parameters, work, fingerprint)
+        objective = objective_of(config)(rows, given, config)
+        keeps = isinstance(config.adapter, Lora) and config.adapter.keep and ranks().writes
+        with trainable(model, config, work / "adapter" if keeps else None):
+            run = _Run(model, tokenizer, rows, objective, config, work, fingerprint)
             return run.to_the_end()
 
 
@@ -68,54 +73,74 @@ class _Run:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         rows: list[Example],
-        given: np.ndarray,
+        objective: Objective,
         config: Distill,
-        parameters: dict[str, torch.nn.Parameter],
         work: Path,
         fingerprint: str,
     ) -> None:
-        self.model, self.rows, self.given, self.config = model, rows, given, config
-        self.parameters, self.work, self.fingerprint = parameters, work, fingerprint
-        self.device = next(model.parameters()).device
-        self.pad: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        self.start = decoder_start(model)
-        self.lengths = np.array([row.tokens for row in rows])
+        self.rows, self.config, self.objective = rows, config, objective
+        self.model, self.work, self.fingerprint = model, work, fingerprint
+        pad: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self.targets = np.array([len(row.target) for row in rows])
-        self.optimizer = adamw(parameters, config)
-        found = checkpoint.restore(work, fingerprint, parameters, self.optimizer)
-        self.position = found or checkpoint.Position()
         self.ranks = ranks()
         if config.packing:
-            check_packing(model, rows, self.pad, self.start)
-        self.wrapped = self.ranks.wrap(model)
+            check_packing(model, rows, pad, decoder_start(model))
+        wrapped = self.ranks.wrap(model, config.sharding)
+        live: PreTrainedModel = wrapped if isinstance(wrapped, FSDPModule) else model  # type: ignore[assignment]
+        self.parameters = {name: value for name, value in live.named_parameters() if value.requires_grad}
+        self.passes = Passes(live, wrapped, rows, pad, config, self.ranks)
+        objective.start(self.passes)
+        self.compiled = blocks(live) if config.compile else []
+        for block in self.compiled:
+            block.compile(backend=BACKEND)
+        self.optimizer = adamw(self.parameters, config)
+        found = checkpoint.restore(work, fingerprint, self.parameters, self.optimizer)
+        self.position = found or checkpoint.Position()
+        if found:
+            objective.state = found.objective
+        else:
+            objective.first(self.passes)
+        size = max(1, config.batch_size // objective.width)
+        self.ends = np.cumsum([-(-objective.count(epoch) // size) for epoch in range(config.epochs)])
+        self.size = size
         self.saved = time.monotonic()
         self.saving = config.checkpoint_seconds  # what the last checkpoint took; before the first, as long as can be
 
     def to_the_end(self) -> list[dict[str, Any]]:
-        a_pass = -(-len(self.rows) // self.config.batch_size)
-        total = int(self.targets.sum()) * self.config.epochs - int(self.given.sum())
-        with observe.progress("distill", total, unit="tok", initial=self.position.tokens) as bar:
-            for epoch in range(self.position.step // a_pass, self.config.epochs):
-                batches = epoch_batches(self.lengths, self.config.batch_size, self.config.seed, epoch)
-                for number in range(self.position.step - epoch * a_pass, a_pass):
-                    before = self.position.tokens
-                    self.step(epoch, batches[number], a_pass * self.config.epochs)
-                    loss = self.position.history[-1]["loss"]
-                    bar.advance(self.position.tokens - before, epoch=epoch, loss=f"{loss:.4f}")
-                    self.maybe_save(last_of_epoch=number == a_pass - 1)
-        return self.position.history
+        position, steps = self.position, int(self.ends[-1])
+        with observe.progress("distill", steps, unit="step", initial=position.step) as bar:
+            for epoch in range(int(np.searchsorted(self.ends, position.step, side="right")), self.config.epochs):
+                given, left = self.objective.given(epoch), int(self.ends[epoch]) - position.step
+                for chosen in self.batches(epoch)[-left:]:
+                    self.step(epoch, chosen, given)
+                    bar.advance(epoch=epoch, loss=f"{position.history[-1]['loss']:.4f}", tokens=position.tokens)
+                    if position.step == self.ends[epoch]:
+                        self.report(self.objective.after(epoch, self.passes))
+                    self.maybe_save(last_of_epoch=position.step == self.ends[epoch])
+        for block in self.compiled:
+            block._compiled_call_impl = None
+        self.ranks.gather(self.passes.wrapped, self.model)
+        return position.history
 
-    def step(self, epoch: int, chosen: np.ndarray, steps: int) -> None:
-        """One optimizer step over the rows `chosen`."""
-        position, given = self.position, self.given[epoch]
-        rate = learning_rate(position.step, steps, self.config)
+    def batches(self, epoch: int) -> list[list[Unit]]:
+        """The units of each optimizer step of the epoch, in order."""
+        units = self.objective.units(epoch)
+        lengths = np.array([sum(self.rows[row].tokens for row in unit) for unit in units])
+        order = epoch_batches(lengths, self.size, self.config.seed, epoch)
+        return [[units[i] for i in chosen] for chosen in order]
+
+    def step(self, epoch: int, chosen: list[Unit], given: np.ndarray) -> None:
+        """One optimizer step over the units `chosen`."""
+        position = self.position
+        rate = learning_rate(position.step, int(self.ends[-1]), self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         # Dropout masks follow from the step, so a resumed run draws the same ones.
         seeds = np.random.SeedSequence([self.config.seed, position.step, self.ranks.rank])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
-        tokens = int((self.targets[chosen] - given[chosen]).sum())
-        loss = self.ranks.total(self.gradients(chosen, given, tokens))
+        rows = [row for unit in chosen for row in unit]
+        tokens = int((self.targets[rows] - given[rows]).sum())
+        loss = self.ranks.total(self.gradients(chosen, given, Step(epoch, tokens, len(chosen))))
         if not torch.isfinite(loss):
             raise ModelError(f"the loss is {loss.item()} at step {position.step}: lower distill.lr")
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
@@ -125,37 +150,36 @@ class _Run:
         position.tokens += tokens
         figures = {"loss": loss.item(), "lr": rate, "tokens": position.tokens}
         position.history.append({"epoch": epoch, "step": position.step, **figures, "difficulty": None})
-        if self.ranks.writes:
-            observe.metrics({**figures, "epoch": epoch, "grad_norm": norm.item()}, position.step)
+        self.report({**figures, "epoch": epoch, "grad_norm": whole(norm).item()})
 
-    def gradients(self, chosen: np.ndarray, given: np.ndarray, tokens: int) -> torch.Tensor:
-        """Add this rank's part of the gradients of Eq. 15 over `tokens` target tokens; returns its part of the loss."""
-        mine = self.ranks.share(chosen)
-        # A rank without rows takes part in the exchange of gradients with one that counts nothing.
-        counts = 1 if len(mine) else 0
-        mine = mine if len(mine) else chosen[:1]
-        loss = torch.zeros((), device=self.device)
-        for first in range(0, len(mine), self.config.micro_batch):
-            micro = mine[first : first + self.config.micro_batch]
-            rows, skip = [self.rows[i] for i in micro], [int(given[i]) for i in micro]
-            batch = collate(rows, skip, self.pad, self.start, self.config.packing).to(self.device)
-            last = first + self.config.micro_batch >= len(mine)
-            with nullcontext() if last else self.ranks.apart(self.wrapped):
-                with models.autocast(self.config.precision):
-                    logits = target_logits(self.wrapped, batch)
-                    part = weighted_nll(logits, batch.labels, counts * batch.weights, tokens)
+    def gradients(self, chosen: list[Unit], given: np.ndarray, step: Step) -> torch.Tensor:
+        """Add this rank's part of the gradients of the step's loss; returns its part of the loss."""
+        loss = torch.zeros((), device=self.passes.device)
+        micros = list(self.passes.micros(chosen, given))
+        weights = self.objective.weights(self.passes, micros, step)
+        for micro, weight in zip(micros, weights, strict=True):
+            with nullcontext() if micro is micros[-1] else self.ranks.apart(self.passes.wrapped):
+                with self.passes.autocast():
+                    logits = self.passes.logits(micro.batch)
+                    part = micro.counts * self.objective.loss(logits, micro, weight, step)
                 (part * self.ranks.world).backward()  # gradients are averaged over the ranks
             loss += part.detach()
         return loss
 
+    def report(self, figures: dict[str, float]) -> None:
+        if self.ranks.writes and figures:
+            observe.metrics(figures, self.position.step)
+
     def maybe_save(self, last_of_epoch: bool) -> None:
-        if not self.ranks.writes:
-            return
         worked = time.monotonic() - self.saved
         # At the end of an epoch too, where a checkpoint costs little beside the work since the last one.
-        if worked >= self.config.checkpoint_seconds or (last_of_epoch and worked >= 20 * self.saving):
+        due = worked >= self.config.checkpoint_seconds or (last_of_epoch and worked >= 20 * self.saving)
+        if self.ranks.agreed(due):
             started = time.monotonic()
-            checkpoint.save(self.work, self.fingerprint, self.position, self.parameters, self.optimizer)
+            position = self.position
+            position.objective = self.objective.state
+            writes = self.ranks.writes
+            checkpoint.save(self.work, self.fingerprint, position, self.parameters, self.optimizer, writes)
             self.saved = time.monotonic()
             self.saving = self.saved - started
 
@@ -165,8 +189,8 @@ def _fingerprint(model: PreTrainedModel, rows: list[Example], given: np.ndarray,
     digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode())
     digest.update(given.astype(np.int64).tobytes())
     for row in rows:
-        digest.update(repr(row.key).encode())
-        for array in (row.prompt, row.target, row.weight):
+        digest.update(repr((row.key, row.form)).encode())
+        for array in (row.prompt, row.target, row.weight, row.step):
             digest.update(array.tobytes())
     for value in model.parameters():
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)

@@ -1,0 +1,84 @@
+"""What one method trains on and by which loss; the trainer asks, the variants override what they change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from kpod.config import Distill
+from kpod.distill.examples import Example, Key
+from kpod.distill.loss import weighted_nll
+from kpod.distill.passes import Micro, Passes, Unit
+from kpod.sequences import Rationale
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the stage has read: one example each of the usable kept rationales, and the teacher's whole output."""
+
+    tokenizer: PreTrainedTokenizerBase
+    examples: list[Example]
+    rationales: dict[Key, Rationale]  # the kept ones
+    rows: list[dict[str, Any]]  # of schemas.RATIONALES, dropped ones included
+    questions: dict[str, dict[str, Any]]  # id -> row of schemas.QUESTIONS
+
+
+@dataclass(frozen=True)
+class Step:
+    """An optimizer step as a whole, over all ranks and micro-batches."""
+
+    epoch: int
+    tokens: int  # target tokens
+    units: int
+
+
+class Objective:
+    """Eq. 15: every row once an epoch, with the weights and given steps that it came with.
+
+    `rows` are ordered by key; `given` int [epochs, rows] counts the target tokens that are input.
+    """
+
+    width = 1  # rows of a unit, at most
+
+    def __init__(self, rows: Sequence[Example], given: np.ndarray, config: Distill) -> None:
+        self.rows, self.config = rows, config
+        self.planned = given
+        self.state: dict[str, Any] = {}  # what a checkpoint must hold besides the weights; JSON
+
+    @classmethod
+    def records(cls, told: Told, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
+        """The rows to train on, made of what the stage has read, and the rows of `schemas.QUARANTINE` beside them."""
+        return told.examples, []
+
+    def start(self, passes: Passes) -> None:
+        """Called with the student before training, whether or not a checkpoint is taken up behind it."""
+
+    def first(self, passes: Passes) -> None:
+        """Called when training begins at its first step, not when it is resumed."""
+
+    def units(self, epoch: int) -> list[Unit]:
+        """What the epoch trains on; the trainer orders and batches it."""
+        return [(row,) for row in range(len(self.rows))]
+
+    def count(self, epoch: int) -> int:
+        """How many units the epoch has, known before training."""
+        return len(self.units(epoch))
+
+    def given(self, epoch: int) -> np.ndarray:
+        """Number of leading target tokens of each row that are input, int [rows]."""
+        return np.asarray(self.planned[epoch])
+
+    def weights(self, passes: Passes, micros: Sequence[Micro], step: Step) -> list[torch.Tensor]:
+        """Weights float [n] of the target tokens of each micro-batch."""
+        return [micro.batch.weights for micro in micros]
+
+    def loss(self, logits: torch.Tensor, micro: Micro, weights: torch.Tensor, step: Step) -> torch.Tensor:
+        """This micro-batch's part of the step's loss: the parts add up."""
+        return weighted_nll(logits, micro.batch.labels, weights, step.tokens)
+
+    def after(self, epoch: int, passes: Passes) -> dict[str, float]:
+        """Called behind the last step of an epoch; may change `state`. Returns figures to report."""
+        return {}

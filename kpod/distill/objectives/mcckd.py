@@ -1,0 +1,50 @@
+"""Multi-CoT consistency (Chen et al., 2023): two rationales of a question, one distribution over its answer."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+
+from kpod.config import Distill, MccKd
+from kpod.distill.examples import Example
+from kpod.distill.objectives.acl import divergence
+from kpod.distill.objectives.base import Objective, Step
+from kpod.distill.passes import Micro, Unit
+from kpod.errors import DataError
+
+
+class Consistency(Objective):
+    """A unit is two rationales of a question, drawn anew each epoch; a question that has only one trains that."""
+
+    width = 2
+
+    def __init__(self, rows: Sequence[Example], given: np.ndarray, config: Distill) -> None:
+        super().__init__(rows, given, config)
+        self.alpha = cast(MccKd, config.objective).alpha
+        self.questions: dict[str, list[int]] = {}
+        for index, row in enumerate(rows):
+            self.questions.setdefault(row.key[0], []).append(index)
+        if all(len(found) == 1 for found in self.questions.values()):
+            raise DataError("mcc-kd: no question has two kept rationales; raise teacher.samples")
+
+    def count(self, epoch: int) -> int:
+        return len(self.questions)
+
+    def units(self, epoch: int) -> list[Unit]:
+        generator = np.random.default_rng([self.config.seed, epoch, 2])
+        return [
+            tuple(sorted(generator.choice(found, 2, replace=False).tolist())) if len(found) > 1 else (found[0],)
+            for found in self.questions.values()
+        ]
+
+    def loss(self, logits: torch.Tensor, micro: Micro, weights: torch.Tensor, step: Step) -> torch.Tensor:
+        loss = super().loss(logits, micro, weights, step)
+        questions = [self.rows[row].key[0] for row in micro.rows]
+        batch = micro.batch
+        disagreement = torch.zeros((), device=logits.device)
+        for second in range(1, len(questions)):
+            if questions[second] == questions[second - 1]:
+                p, q = (logits[(batch.row == row) & batch.answer] for row in (second - 1, second))
+                disagreement = disagreement + (divergence(p, q) + divergence(q, p)).mean() / 2
+        return loss + self.alpha * disagreement / step.units

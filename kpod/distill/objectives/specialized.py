@@ -1,0 +1,97 @@
+"""Specialised students (Fu et al., 2023): right rationales in four formats, so that none is forgotten.
+
+The formats are {worked questions in front, none} x {rationale and answer, answer only}.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+
+from kpod import observe
+from kpod.config import Distill, Specialized
+from kpod.distill.examples import Example, Key, example
+from kpod.distill.objectives.base import Objective, Told
+from kpod.distill.passes import Unit
+from kpod.errors import DataError
+from kpod.prompt import answer_text, direct_prompt, prompt
+from kpod.sequences import Rationale, answer_ids, input_ids
+
+SHOTS, DIRECT = "in-context ", "answer"  # a form is a join of these, "" the plain one
+
+
+class Formats(Objective):
+    """Each rationale comes once an epoch, in a format drawn from (seed, epoch)."""
+
+    def __init__(self, rows: Sequence[Example], given: np.ndarray, config: Distill) -> None:
+        super().__init__(rows, given, config)
+        self.settings = cast(Specialized, config.objective)
+        self.forms: dict[Key, dict[str, int]] = {}
+        for index, row in enumerate(rows):
+            self.forms.setdefault(row.key, {})[row.form] = index
+
+    @classmethod
+    def records(cls, told: Told, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
+        correct = {(row["question_id"], row["sample"]) for row in told.rows if row["correct"]}
+        plain = sorted((one for one in told.examples if one.key in correct), key=lambda one: one.key)
+        settings = cast(Specialized, config.objective)
+        if len({one.key[0] for one in plain}) <= settings.shots:
+            raise DataError(f"specialized: {settings.shots} worked questions and one more need as many right answers")
+        generator = np.random.default_rng([config.seed, 3])
+        made: list[Example] = []
+        for one in plain:
+            shots = _shots([other.key for other in plain], one.key, settings.shots, generator)
+            made += records_of(told, one, [told.rationales[key] for key in shots])
+        fitting = [one for one in made if one.tokens <= config.max_tokens]
+        if len(fitting) < len(made):
+            observe.warning(
+                f"specialized: {len(made) - len(fitting)} in-context records are longer than"
+                f" {config.max_tokens} tokens; their rationales stay without worked questions"
+            )
+        return plain + fitting, []
+
+    def count(self, epoch: int) -> int:
+        return len(self.forms)
+
+    def units(self, epoch: int) -> list[Unit]:
+        generator = np.random.default_rng([self.config.seed, epoch, 4])
+        draws = generator.random((len(self.forms), 2)) < [self.settings.in_context, self.settings.answer_only]
+        units: list[Unit] = []
+        for forms, (in_context, direct) in zip(self.forms.values(), draws, strict=True):
+            rest = DIRECT if direct else ""
+            shown = SHOTS + rest
+            units.append((forms[shown if in_context and shown in forms else rest],))
+        return units
+
+
+def records_of(told: Told, plain: Example, shots: Sequence[Rationale]) -> list[Example]:
+    """The three further formats of a row; `shots` stand in front of the in-context ones."""
+    mine, tokenizer = told.rationales[plain.key], told.tokenizer
+    answer = answer_ids(tokenizer, mine.answer)
+    asked, thought = direct_prompt(mine.question, mine.choices), prompt(mine.question, mine.choices)
+    answers, workings = (
+        "".join(
+            f"{ask(shot.question, shot.choices)}{f' {shot.text}' if told_how else ''}{answer_text(shot.answer)}\n"
+            for shot in shots
+        )
+        for ask, told_how in ((direct_prompt, False), (prompt, True))
+    )
+    direct = example(plain.key, input_ids(tokenizer, asked), [], answer)
+    return [
+        replace(direct, form=DIRECT),
+        replace(direct, form=SHOTS + DIRECT, prompt=np.asarray(input_ids(tokenizer, answers + asked), np.int32)),
+        replace(plain, form=SHOTS, prompt=np.asarray(input_ids(tokenizer, workings + thought), np.int32)),
+    ]
+
+
+def _shots(keys: Sequence[Key], mine: Key, count: int, generator: np.random.Generator) -> list[Key]:
+    """Keys of `count` rationales of other questions, one a question."""
+    found: dict[str, Key] = {}
+    for index in generator.permutation(len(keys)):
+        key = keys[index]
+        if key[0] != mine[0]:
+            found.setdefault(key[0], key)
+        if len(found) == count:
+            break
+    return list(found.values())

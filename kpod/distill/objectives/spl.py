@@ -1,0 +1,51 @@
+"""Self-paced learning (Wan et al., 2020): the student's own confidence under dropout weights rows and tokens."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+
+from kpod.config import Spl
+from kpod.distill.batches import Batch
+from kpod.distill.objectives.base import Objective, Step
+from kpod.distill.passes import Micro, Passes, token_nll
+from kpod.errors import ModelError
+
+
+def confidence(probabilities: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+    """Token weight times row weight, float [n], from the label's probability in each pass: [passes, n].
+
+    A token's is `(1 - Var p_j)^2` over the passes; a row's is the same of the mean probability of its tokens.
+    `row` int64 [n] numbers the row of each token.
+    """
+    rows = int(row.max()) + 1
+    sizes = torch.bincount(row, minlength=rows).clamp(min=1)
+    means = probabilities.new_zeros(len(probabilities), rows).index_add_(1, row, probabilities) / sizes
+    of_tokens, of_rows = ((1 - p.var(0, unbiased=False)) ** 2 for p in (probabilities, means))
+    return of_tokens * of_rows[row]
+
+
+class SelfPaced(Objective):
+    """The weights are a softmax over all target tokens of the step, times their number: their mean is 1."""
+
+    def start(self, passes: Passes) -> None:
+        settings = cast(Spl, self.config.objective)
+        self.repeats = settings.passes
+        micro = next(passes.micros([(0,)], self.given(0)))
+        first, second = (self._probabilities(passes, micro.batch) for _ in range(2))
+        if torch.equal(first, second):
+            raise ModelError(f"spl: {type(passes.model).__name__} has no dropout, so its variance is zero")
+
+    def weights(self, passes: Passes, micros: Sequence[Micro], step: Step) -> list[torch.Tensor]:
+        raised = []
+        for micro in micros:
+            probabilities = torch.stack([self._probabilities(passes, micro.batch) for _ in range(self.repeats)])
+            raised.append(confidence(probabilities, micro.batch.row).exp())
+        mine = torch.stack([micro.counts * one.sum() for micro, one in zip(micros, raised, strict=True)]).sum()
+        total = passes.ranks.total(mine)
+        return [step.tokens * one / total for one in raised]
+
+    def _probabilities(self, passes: Passes, batch: Batch) -> torch.Tensor:
+        """Of the labels, float32 [n], with dropout on."""
+        with passes.autocast():
+            return (-token_nll(passes.quietly(batch), batch.labels)).exp()

@@ -1,0 +1,146 @@
+"""The two variants that change what is trained on: counterfactual records, and records in several formats."""
+
+from pathlib import Path
+from typing import Any
+
+import distill_tiny
+import numpy as np
+import pytest
+import torch.nn.functional as F
+from test_distill_objectives import ALONE, labels, own_logits, settings
+from test_distill_stage import QUESTIONS, TEXTS, inputs  # noqa: F401
+
+from kpod import models, schemas
+from kpod.config import Distill, Scott, Specialized
+from kpod.distill.examples import Example, build
+from kpod.distill.objectives import Objective, Told, objective_of
+from kpod.distill.objectives.scott import FORM
+from kpod.distill.stage import run
+from kpod.errors import DataError
+from kpod.sequences import answer_ids, read_rationales
+
+WRONG = "Tom has 3 apples. 3 - 4 = 1."
+
+
+def answered(folder: Path, **wrong: Any) -> None:
+    """Add a rationale of q2 that went wrong."""
+    path = folder / "rationales.parquet"
+    found = schemas.read(path, schemas.RATIONALES).to_pylist()
+    row = {**found[0], "question_id": "q2", "sample": 1, "rationale": WRONG, "answer": "1", "correct": False}
+    row |= {"kept": False, "drop_reason": "wrong-answer", **wrong}
+    schemas.write(path, schemas.table([*found, row], schemas.RATIONALES))
+
+
+def told(inputs: dict[str, Path]) -> Told:  # noqa: F811
+    tokenizer = distill_tiny.tokenizer()
+    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
+    examples, _ = build(tokenizer, rationales, 512)
+    rows = schemas.read(inputs["rationales"] / "rationales.parquet", schemas.RATIONALES).to_pylist()
+    asked = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS).to_pylist()
+    return Told(tokenizer, examples, {r.key: r for r in rationales}, rows, {row["id"]: row for row in asked})
+
+
+def objective(config: Distill, rows: list[Example]) -> Objective:
+    return objective_of(config)(rows, np.zeros((config.epochs, len(rows)), int), config)
+
+
+def test_scott_trains_the_wrong_answer_behind_its_wrong_rationale(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
+    answered(inputs["rationales"])
+    config = settings(Scott(alpha=0.25), epochs=1)
+    rows, rejected = objective_of(config).records(told(inputs), config)
+    rows = sorted(rows, key=lambda row: row.key)
+    assert not rejected
+    assert [row.key for row in rows] == [("q1", 0), ("q1", 1), ("q2", 0), ("q2", 1)]
+    wrong, tokenizer = rows[-1], distill_tiny.tokenizer()
+    assert wrong.form == FORM
+    assert tokenizer.decode(wrong.prompt) == "Q: [Counterfactual] What is half of 6? A: Let's think step by step."
+    assert tokenizer.decode(wrong.target) == f" {WRONG} Therefore, the answer is 1.<eos>"
+    skip = objective(config, rows).given(0)
+    answer = len(answer_ids(tokenizer, "1"))
+    assert list(skip) == [0, 0, 0, len(wrong.target) - answer]
+    assert set(wrong.weight[-answer:]) == {np.float32(0.25)}
+
+    model, _ = models.load(inputs["base"] / "student")
+    nll = [F.cross_entropy(own_logits(model, r)[s:], labels(r)[s:], reduction="none") for r, s in zip(rows, skip)]  # noqa: B905
+    expected = (sum(one.sum() for one in nll[:3]) + 0.25 * nll[3].sum()) / sum(map(len, nll))
+    found = run(inputs, config, inputs["out"])
+    assert found["loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert found["examples"] == 4
+
+
+def test_scott_takes_kept_wrong_rationales_as_counterfactual_only(inputs: dict[str, Path]) -> None:  # noqa: F811
+    answered(inputs["rationales"], kept=True, drop_reason=None)
+    (inputs["steps"] / "steps.parquet").unlink()
+    cut = [(*key, k, a, b) for key, (_, ends) in TEXTS.items() for k, (a, b) in enumerate(zip([0, *ends], ends))]  # noqa: B905
+    cut.append(("q2", 1, 0, 0, len(WRONG)))
+    names = ("question_id", "sample", "step", "char_start", "char_end")
+    table = schemas.table([{**dict(zip(names, row, strict=True)), "text": ""} for row in cut], schemas.STEPS)
+    schemas.write(inputs["steps"] / "steps.parquet", table)
+    config = settings(Scott())
+    assert ("q2", 1) in told(inputs).rationales
+    rows, _ = objective_of(config).records(told(inputs), config)
+    assert [(row.key, row.form) for row in rows if row.key == ("q2", 1)] == [(("q2", 1), FORM)]
+
+
+def test_scott_without_wrong_answers_and_too_long_ones(inputs: dict[str, Path]) -> None:  # noqa: F811
+    config = settings(Scott())
+    with pytest.raises(DataError, match="no wrong answer"):
+        run(inputs, config, inputs["out"])
+    answered(inputs["rationales"], answer=None, drop_reason="no-answer")
+    with pytest.raises(DataError, match="no wrong answer"):
+        run(inputs, config, inputs["out"])
+    answered(inputs["rationales"], sample=2, rationale=WRONG * 100)
+    _, rejected = objective_of(config).records(told(inputs), config)
+    assert [row["row"] for row in rejected] == ["q2/2"]
+
+
+def test_specialized_writes_each_right_rationale_in_four_formats(inputs: dict[str, Path]) -> None:  # noqa: F811
+    answered(inputs["rationales"], kept=True, drop_reason=None)  # has no steps, and is wrong: not among the records
+    config = settings(Specialized(shots=1))
+    rows, _ = objective_of(config).records(told(inputs), config)
+    decode = distill_tiny.tokenizer().decode
+    texts = {row.form: (decode(row.prompt), decode(row.target)) for row in rows if row.key == ("q1", 1)}
+    text, shot = TEXTS["q1", 1][0], TEXTS["q2", 0][0]
+    asked, other = QUESTIONS["q1"][0], QUESTIONS["q2"][0]
+    end = " Therefore, the answer is 7.<eos>"
+    think = "Let's think step by step."
+    assert texts == {
+        "": (f"Q: {asked} A: {think}", f" {text}{end}"),
+        "answer": (f"Q: {asked} A:", end),
+        "in-context ": (
+            f"Q: {other} A: {think} {shot} Therefore, the answer is 3.\nQ: {asked} A: {think}",
+            f" {text}{end}",
+        ),
+        "in-context answer": (f"Q: {other} A: Therefore, the answer is 3.\nQ: {asked} A:", end),
+    }
+    assert {row.key for row in rows} == set(TEXTS)
+
+
+def test_specialized_draws_a_format_of_each_rationale_each_epoch(inputs: dict[str, Path]) -> None:  # noqa: F811
+    def drawn(**of: float) -> set[str]:
+        config = settings(Specialized(shots=1, **of), epochs=30)
+        rows, _ = objective_of(config).records(told(inputs), config)
+        mixed = objective(config, rows)
+        found = set()
+        for epoch in range(30):
+            chosen = [rows[unit[0]] for unit in mixed.units(epoch)]
+            assert sorted(row.key for row in chosen) == sorted(TEXTS)
+            found |= {row.form for row in chosen}
+        return found
+
+    assert drawn() == {"", "answer", "in-context ", "in-context answer"}
+    assert drawn(in_context=0, answer_only=0) == {""}
+    assert drawn(in_context=1, answer_only=1) == {"in-context answer"}
+    assert drawn(in_context=0) == {"", "answer"}
+
+
+def test_specialized_leaves_worked_questions_out_where_they_do_not_fit(inputs: dict[str, Path]) -> None:  # noqa: F811
+    config = settings(Specialized(shots=1, in_context=1, answer_only=0))
+    longest = max(example.tokens for example in told(inputs).examples)
+    config = config.model_copy(update={"max_tokens": longest})
+    rows, _ = objective_of(config).records(told(inputs), config)
+    assert {row.form for row in rows if row.tokens > longest} == set()
+    assert {rows[unit[0]].form for unit in objective(config, rows).units(0)} == {""}
+    with pytest.raises(DataError, match="specialized: 2 worked questions"):
+        run(inputs, Distill(objective=Specialized(), **ALONE), inputs["out"])
+    assert run(inputs, settings(Specialized(shots=1), epochs=2), inputs["out"])["examples"] == 12
