@@ -35,7 +35,9 @@ def run_cached(
         if not refresh and (found := stages.recorded(key)):
             return found  # another machine, or a cache that was cleared
         computed = True
-        return stages.execute(stage, config, inputs, parent, tags, watchers=(ProgressArtifact(stage.name),))
+        return stages.execute(
+            stage, config, inputs, parent, tags, watchers=(ProgressArtifact(stage.name),), refresh=refresh
+        )
 
     results = home() / "cache"
     results.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from kpod.artifacts import ArtifactRef
 from kpod.errors import ConfigError
 
 REF = "kpod.ref"  # parent runs link their stages by tags `kpod.ref.<method>.<stage>` -> run id
+CONFIG = "config.json"  # parent runs hold the whole configuration under this name
 
 
 def result_of(run: str, stage: str) -> ArtifactRef:
@@ -41,9 +42,13 @@ def predictions_of(run: str) -> pa.Table:
     """Predictions (schemas.PREDICTIONS) of a run, or of a Parquet file."""
     path = Path(run)
     if path.suffix != ".parquet":
-        ref = result_of(run, "evaluate")
-        path = artifacts.folder_of(ref.stage, ref.key) / "predictions.parquet"
+        return predictions_in(result_of(run, "evaluate"))
     return schemas.read(path, schemas.PREDICTIONS)
+
+
+def predictions_in(ref: ArtifactRef) -> pa.Table:
+    """Predictions (schemas.PREDICTIONS) of a result of the stage `evaluate` that is on this machine."""
+    return schemas.read(artifacts.folder_of(ref.stage, ref.key) / "predictions.parquet", schemas.PREDICTIONS)
 
 
 def export_student(run: str, folder: Path) -> None:

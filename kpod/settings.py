@@ -51,23 +51,24 @@ def validate(tree: dict[str, Any]) -> Pipeline:
 
 def check_files(config: BaseModel) -> None:
     """Raise ConfigError if a file or folder that the config names does not exist."""
-    for key, path in _paths(config, ""):
+    for key, path in named_files(config, ""):
         if not path.exists():
             raise ConfigError(f"{key}: {path} does not exist")
 
 
-def _paths(value: Any, key: str) -> Iterator[tuple[str, Path]]:
+def named_files(value: Any, key: str) -> Iterator[tuple[str, Path]]:
+    """Dotted key and path of every input file that a config names."""
     if isinstance(value, Path):
         yield key, value
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
-            yield from _paths(getattr(value, name), f"{key}.{name}".lstrip("."))
+            yield from named_files(getattr(value, name), f"{key}.{name}".lstrip("."))
     elif isinstance(value, dict):
         for name, item in value.items():
-            yield from _paths(item, f"{key}.{name}")
+            yield from named_files(item, f"{key}.{name}")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _paths(item, f"{key}.{index}")
+            yield from named_files(item, f"{key}.{index}")
 
 
 def _set(tree: dict[str, Any], override: str) -> None:
