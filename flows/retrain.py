@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow
-from prefect.events import emit_event
 
+from flows.events import decided
 from flows.locks import FlockManager
 from flows.session import Session
 from kpod import artifacts, registry, runs, tracking
@@ -15,13 +15,12 @@ from kpod.evaluate.compare import compare
 from kpod.files import sha256_file
 from kpod.home import home, prepare
 from kpod.observe import warning
-from kpod.retrain import gate, grow, incoming, round
+from kpod.retrain import gate, grow, incoming, rounds
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 NOTHING = "nothing new"
-EVENTS = {"promote": "kpod.model.promoted", "keep": "kpod.model.kept", "hold": "kpod.model.held"}
 
 
 @flow(name="kpod-retrain", flow_run_name="{config.name}")
@@ -61,15 +60,15 @@ class _Round:
         questions = tracking.final_metrics(dataset.run_id)["dataset.questions"] if dataset else 0
         if dataset is None or not questions:
             return self._end(gate.Decision("keep", f"{NOTHING}: no usable question at {address}", {}))
-        larger = round.larger(self.config, artifacts.folder_of(dataset.stage, dataset.key))
-        mark = round.mark(larger)
+        larger = rounds.larger(self.config, artifacts.folder_of(dataset.stage, dataset.key))
+        mark = rounds.mark(larger)
         if tracking.newest_run({"kpod.retrained": mark}):
             return self._end(gate.Decision("keep", f"{NOTHING} at {address}", {}))
         champion = tracking.version_of(registry.model_name(self.config.dataset), registry.CHAMPION)
         chain = apply(larger, self.method)
         if champion and self.retrain.reuse_weights:
             base = self.session.result("base", chain, self.method)
-            chain = round.reusing(chain, registry.student_of(champion), base)
+            chain = rounds.reusing(chain, registry.student_of(champion), base)
         student = self.session.result("distill", chain, self.method)
         number = self.session.register(self.method, student)
         version = registry.find(f"{registry.model_name(self.config.dataset)}/{number}")
@@ -81,11 +80,7 @@ class _Round:
         if decision.action == "promote":
             registry.promote(version)
         self.session.run.tag("kpod.retrained", mark)
-        emit_event(
-            event=EVENTS[decision.action],
-            resource={"prefect.resource.id": f"kpod.model.{self.config.dataset}"},
-            payload={"version": number, "reason": decision.reason, **decision.figures},
-        )
+        decided(self.config.dataset, decision.action, {"version": number, "reason": decision.reason})
         return self._end(decision, number)
 
     def _grown(self, address: str, heldout: ArtifactRef) -> ArtifactRef | None:
@@ -93,7 +88,7 @@ class _Round:
         arrived = incoming.collect(address, self.retrain.contract.max_mb)
         for refused in arrived.refused:
             warning(f"refused at {address}: {refused}")
-        previous = round.newest_dataset(self.config.dataset)
+        previous = rounds.newest_dataset(self.config.dataset)
         known = grow.seen(artifacts.folder_of(previous.stage, previous.key) if previous else None)
         fresh = [file for file in arrived.files if sha256_file(file) not in known]
         if not fresh:
@@ -105,7 +100,7 @@ class _Round:
             near=self.retrain.near,
         )
         inputs = {"questions": heldout, **({"previous": previous} if previous else {})}
-        return self.session.obtain(round.stage(growth, previous is not None), self.config, self.method, inputs)
+        return self.session.obtain(rounds.stage(growth, previous is not None), self.config, self.method, inputs)
 
     def _decide(
         self, version: "ModelVersion", champion: "ModelVersion | None", student: ArtifactRef, heldout: ArtifactRef

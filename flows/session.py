@@ -38,11 +38,10 @@ class Session:
             "kpod.stage": "pipeline",
             "kpod.dataset": self.config.dataset,
             "kpod.methods": ",".join(self.config.methods),
+            "kpod.version": __version__,
         }
         params = dict(flatten(self.config.model_dump(mode="json")))
-        self.run = self._stack.enter_context(
-            tracking.run(self.config.name, params, {**tags, "kpod.version": __version__})
-        )
+        self.run = self._stack.enter_context(tracking.run(self.config.name, params, tags))
         self.run.document(CONFIG, self.config.model_dump(mode="json"))
         return self
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from kpod.config import Pipeline
+from kpod.config import Pipeline, Retrain
 from kpod.errors import ConfigError
 
 RECIPES = Path(str(files("kpod"))) / "recipes"
@@ -28,15 +28,35 @@ def load(source: str, overrides: Sequence[str] = ()) -> Pipeline:
     path = recipes().get(source, Path(source))
     if not path.is_file():
         raise ConfigError(f"{source} is neither a file nor a recipe; recipes: {', '.join(recipes())}")
+    tree = _tree(path)
+    for override in overrides:
+        _set(tree, override)
+    return validate(tree)
+
+
+def load_retrain(path: Path | None) -> Retrain:
+    """The settings of retraining in a YAML file, or the defaults. Raises ConfigError as `load` does."""
+    if path is None:
+        return Retrain()
+    if not path.is_file():
+        raise ConfigError(f"--settings: {path} does not exist")
+    tree = _tree(path)
+    try:
+        settings = Retrain.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_lines(error, tree))) from error
+    check_files(settings)
+    return settings
+
+
+def _tree(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: the top level must be keys and values")
-    for override in overrides:
-        _set(tree, override)
-    return validate(tree)
+    return tree
 
 
 def validate(tree: dict[str, Any]) -> Pipeline:
@@ -136,6 +156,6 @@ def _suggestion(place: list[str]) -> str:
 
 
 def _all_keys() -> set[str]:
-    schema = Pipeline.model_json_schema()
-    models = [schema, *schema["$defs"].values()]
+    schemas = [Pipeline.model_json_schema(), Retrain.model_json_schema()]
+    models = [model for schema in schemas for model in (schema, *schema["$defs"].values())]
     return {name for model in models for name in model.get("properties", {})}

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
+SETTINGS = "settings.json"  # a stage's run holds its settings under this name
+
+
 @dataclass(frozen=True)
 class Stage:
     """One row of the table: where the code is, which settings count, and which stages it reads."""
@@ -108,6 +111,7 @@ def execute(
     known = {"kpod.stage": stage.name, "kpod.cache_key": key, "kpod.code": code_version(stage.module)}
     with tracking.run(stage.name, params, {**tags, **known}, parent) as run:
         run.inputs({name: (ref.sha256, ref.uri) for name, ref in inputs.items()})
+        run.document(SETTINGS, settings.model_dump(mode="json"))
         run.inputs({name: (sha256_tree(path), str(path)) for name, path in named_files(settings, stage.name)})
         finished = None if refresh else artifacts.sealed(stage.name, key)
         if finished is None:

@@ -216,6 +216,30 @@ def newest_run(tags: Mapping[str, str]) -> "Run | None":
     return runs[0] if runs else None
 
 
+def stored_keys() -> set[str]:
+    """Keys of all stages whose results MLflow's artifact store holds."""
+    return {
+        run.data.tags["kpod.cache_key"] for run in _all("tags.`kpod.sha256` != ''") if "kpod.cache_key" in run.data.tags
+    }
+
+
+def recent_runs(days: float) -> "list[Run]":
+    """Every run that started in the last `days`."""
+    return _all(f"attributes.start_time >= {int((time.time() - days * 86_400) * 1000)}", "")
+
+
+def _all(query: str, status: str = " and attributes.status = 'FINISHED'") -> "list[Run]":
+    api = client()
+    found: list[Run] = []
+    token = None
+    while True:
+        page = api.search_runs([experiment_id(api)], query + status, max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
 def bury_dead_runs(key: str) -> None:
     """Mark runs of this key that still say RUNNING as KILLED; the caller holds the key's lock, so they are dead."""
     api = client()

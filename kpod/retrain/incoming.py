@@ -77,6 +77,7 @@ def _listed(address: str) -> Iterator[tuple[fs.FileSystem, fs.FileInfo, bool]]:
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"incoming: {address} cannot be listed ({reason}); name a folder or a bucket") from error
+    local = isinstance(filesystem, fs.LocalFileSystem)
     for info in sorted(found, key=lambda info: info.path):
         if info.type == fs.FileType.Directory or info.base_name.startswith("."):
             continue
