@@ -68,11 +68,8 @@ def add(source: Path, folder: Path) -> Path:
 
 def _listed(address: str) -> Iterator[tuple[fs.FileSystem, fs.FileInfo, bool]]:
     """Files below the address, and whether each is a plain file."""
-    local = "://" not in address
     try:
-        filesystem, root = (
-            (fs.LocalFileSystem(), os.path.abspath(address)) if local else fs.FileSystem.from_uri(address)
-        )
+        filesystem, root = fs.FileSystem.from_uri(address if "://" in address else Path(address).absolute().as_uri())
         found = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
