@@ -16,7 +16,6 @@ from kpod.config import Pipeline
 from kpod.home import home
 from kpod.observe import warning
 
-
 TEACHER_LIMIT = "kpod-teacher"  # a global concurrency limit of the server; without one nothing is held back
 
 
