@@ -113,3 +113,16 @@ def clean(
         if yes:
             remove(removal)
     typer.echo(f"{freed / 1e6:.1f} MB {'freed' if yes else 'can be freed, with --yes'}")
+
+
+@app.command()
+def automations(
+    webhook: Annotated[
+        str | None, typer.Option(help="Failures and promotions are POSTed here as {text}, as chat services take it.")
+    ] = None,
+) -> None:
+    """Make Prefect's automations: dead runs are marked, failures and promotions are told."""
+    from kpod.launch import install_automations
+
+    for name in install_automations(webhook):
+        typer.echo(f"{name}: active")

@@ -63,6 +63,15 @@ def announce(folder: Path) -> bool:
     return True
 
 
+def install_automations(webhook: str | None) -> list[str]:
+    """Make the automations on the server of PREFECT_API_URL. Raises ConfigError if none is set."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise ConfigError("automations live on a Prefect server: start one and set PREFECT_API_URL")
+    from flows.automations import install
+
+    return install(webhook)
+
+
 def mlflow_command() -> str:
     """The command that opens MLflow's UI on this state folder."""
     return f"mlflow server --backend-store-uri {shlex.quote(tracking.uri())} --host 127.0.0.1 --port 5000"
