@@ -169,8 +169,14 @@ def ended(pid: int) -> int:
 
 def left_over(pid: int) -> list[str]:
     """Processes of the session that a run opened, zombies aside."""
-    found = subprocess.run(["ps", "-o", "stat=,args=", "-s", str(pid)], capture_output=True, text=True, check=False)
-    return [line for line in found.stdout.splitlines() if not line.startswith("Z")]
+    command = ["/bin/ps", "-o", "stat=,args=", "-s", str(pid)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return [line for line in found.splitlines() if not line.startswith("Z")]
+
+
+def _reached(home: Path, pid: int, cell: str) -> bool:
+    """Whether the run stopped at its point; False if it ended before."""
+    return until(lambda: (home / "ready").exists() or os.waitpid(pid, os.WNOHANG)[0], cell) is True
 
 
 def strike(kind: str, home: Path, pid: int, servers: dict[str, Server]) -> str:
@@ -235,7 +241,7 @@ def matrix(kind: str, folder: Path, config: Any, clean: dict[str, str], servers:
     home = folder / kind
     home.mkdir()
     if kind == "disk":
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(home)], check=True)
+        subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(home)], check=True)
     os.environ["KPOD_HOME"] = str(home)
     if kind == "mlflow":
         servers["mlflow"].start()
@@ -246,8 +252,7 @@ def matrix(kind: str, folder: Path, config: Any, clean: dict[str, str], servers:
             for name in ("ready", "go"):
                 (home / name).unlink(missing_ok=True)
             pid = run_child(home, config, (stage, point))
-            waited = until(lambda: (home / "ready").exists() or os.waitpid(pid, os.WNOHANG)[0], f"{stage} {point}")
-            if waited is not True:
+            if not _reached(home, pid, f"{stage} {point}"):
                 raise RuntimeError(f"{kind}: the run before {stage} {point} ended by itself, see {home}/runs.log")
             outcome = strike(kind, home, pid, servers)
             cells.append({"stage": stage, "point": point, "run": outcome, "left over": left_over(pid)})
@@ -256,7 +261,7 @@ def matrix(kind: str, folder: Path, config: Any, clean: dict[str, str], servers:
         found = {"cells": cells, "last run": "finished" if status == 0 else "FAILED", **inspect(home, clean)}
     finally:
         if kind == "disk":
-            subprocess.run(["umount", "-l", str(home)], check=False)
+            subprocess.run(["/bin/umount", "-l", str(home)], check=False)
         if kind == "mlflow":
             os.environ.pop("MLFLOW_TRACKING_URI")
             servers["mlflow"].kill()
