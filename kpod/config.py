@@ -56,7 +56,10 @@ class QuestionFile(Strict):
     """A user's questions: JSONL (optionally .gz) or Parquet with id, question, answer and optionally choices."""
 
     kind: Literal["file"] = "file"
-    dataset: str = Field(min_length=1, description="Name of the set in all tables.")
+    dataset: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the set in all tables and of the registered model.",
+    )
     files: dict[Split, Path] = Field(description="One file a split.", min_length=1)
     limit: dict[Split, int] = Field(
         default_factory=dict, description="Use only the first so many questions of a split."
