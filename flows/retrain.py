@@ -14,7 +14,7 @@ from kpod.distill.variants import apply
 from kpod.evaluate.compare import compare
 from kpod.files import sha256_file
 from kpod.home import home, prepare
-from kpod.observe import warning
+from kpod.observe import observing, warning
 from kpod.retrain import gate, grow, incoming, rounds
 
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ class _Round:
     def _grown(self, address: str, heldout: ArtifactRef) -> ArtifactRef | None:
         """The dataset with what has arrived, or None if there has never been anything."""
         arrived = incoming.collect(address, self.retrain.contract.max_mb)
-        for refused in arrived.refused:
-            warning(f"refused at {address}: {refused}")
+        with observing(self.session.run):
+            for refused in arrived.refused:
+                warning(f"refused at {address}: {refused}")
         previous = rounds.newest_dataset(self.config.dataset)
         known = grow.seen(artifacts.folder_of(previous.stage, previous.key) if previous else None)
         fresh = [file for file in arrived.files if sha256_file(file) not in known]

@@ -58,7 +58,7 @@ class QuestionFile(Strict):
     kind: Literal["file"] = "file"
     dataset: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="Name of the set in all tables and of the registered model.",
+        description="Name of the set in tables and of its registered model.",
     )
     files: dict[Split, Path] = Field(description="One file a split.", min_length=1)
     limit: dict[Split, int] = Field(
