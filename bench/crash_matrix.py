@@ -268,10 +268,67 @@ def matrix(kind: str, folder: Path, config: Any, clean: dict[str, str], servers:
     return found
 
 
+HIT = {
+    "kill": "SIGKILL of the run (flow engine and trainer are one process)",
+    "cancel": "SIGINT to the run, as a cancellation sends it",
+    "disk": "the disk is filled to the last byte, the run goes on into it",
+    "prefect": "SIGKILL of the Prefect server, the run goes on",
+    "mlflow": "SIGKILL of the MLflow server, the run goes on",
+}
+POINT = {
+    "begun": "the stage has its workspace and inputs, nothing is computed",
+    "worked": "everything is computed, the folder is not published",
+    "published": "the folder is under its final name, MLflow does not have it",
+    "stored": "MLflow has it, the stage's run is not ended",
+}
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The result as the page of the docs."""
+    lines = [
+        "# What a kill costs",
+        "",
+        "Made by `python bench/crash_matrix.py`: on the smallest pipeline, a run is stopped at a point of a stage and",
+        "hit there; the next run is the next cell's, so that every recovery is exercised; a last run is left alone.",
+        f"Last made {report['date']}, Prefect on SQLite, MLflow on SQLite (on a server for the kind `mlflow`).",
+        "",
+        *(f"- **{point}**: {text}" for point, text in POINT.items()),
+        "",
+        "| stage | " + " | ".join(f"{kind} ({point})" for kind in report["kinds"] for point in _points(kind)) + " |",
+        "|---|" + "---|" * sum(len(_points(kind)) for kind in report["kinds"]),
+    ]
+    for stage in STAGES:
+        row = []
+        for kind, one in report["kinds"].items():
+            cells = {(cell["stage"], cell["point"]): cell for cell in one["cells"]}
+            row += [_told(cells.get((stage, point))) for point in _points(kind)]
+        lines.append(f"| {stage} | " + " | ".join(row) + " |")
+    checks = [name for name in next(iter(report["kinds"].values())) if name not in ("cells", "executions")]
+    lines += ["", "After the last run:", "", "| | " + " | ".join(report["kinds"]) + " |"]
+    lines.append("|---|" + "---|" * len(report["kinds"]))
+    for check in checks:
+        lines.append(f"| {check} | " + " | ".join(str(one[check]) for one in report["kinds"].values()) + " |")
+    for kind, one in report["kinds"].items():
+        done = ", ".join(f"{stage} {count}" for stage, count in one["executions"].items())
+        lines += ["", f"`{kind}`: {HIT[kind]}. Times that a stage's work was finished: {done}."]
+    return "\n".join(lines) + "\n"
+
+
+def _points(kind: str) -> list[str]:
+    return [point for point in POINTS if point in {p for _, p in CELLS[kind]}]
+
+
+def _told(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return "-"
+    return cell["run"] + (f", {len(cell['left over'])} processes left" if cell["left over"] else "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kinds", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--result", type=Path, default=ROOT / "bench" / "results" / "crash_matrix.json")
+    parser.add_argument("--table", type=Path, default=ROOT / "docs" / "crash-matrix.md")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="kpod-crash-"))
     os.environ["KPOD_HOME"] = str(folder / "clean")
@@ -303,6 +360,7 @@ def main() -> None:
     known = json.loads(arguments.result.read_text())["kinds"] if arguments.result.exists() else {}
     report["kinds"] = {**known, **found}
     arguments.result.write_text(json.dumps(report, indent=1) + "\n")
+    arguments.table.write_text(markdown(report))
     shutil.rmtree(folder, ignore_errors=True)
     for kind, one in found.items():
         print(kind, {name: value for name, value in one.items() if name != "cells"})
