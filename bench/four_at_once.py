@@ -152,9 +152,8 @@ def main() -> None:
         api = tracking.client()
         entities = api.search_runs([tracking.experiment_id(api)], max_results=1000)
     computed = [next((x for x in text.splitlines() if x.startswith("computed: ")), "") for text in said_by]
-    finished = Counter(
-        one.data.tags.get("kpod.cache_key", "parent") for one in entities if one.info.status == "FINISHED"
-    )
+    ended = [one for one in entities if one.info.status == "FINISHED"]
+    finished = Counter(one.data.tags.get("kpod.cache_key", "parent") for one in ended)
     parents = finished.pop("parent", 0)
     found = {
         "date": date.today().isoformat(),
