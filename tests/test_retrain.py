@@ -231,3 +231,14 @@ def test_the_gate_promotes_keeps_or_holds(sets: list[SetComparison], action: str
     figures = decision.figures
     assert figures["difference"] == pytest.approx(figures["challenger"] - figures["champion"])
     assert figures["low"] <= figures["difference"] <= figures["high"]
+
+
+def test_a_file_that_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "q.jsonl").write_text("1")
+    first = incoming.collect(str(tmp_path / "in"), 1).files
+    monkeypatch.setattr(incoming, "_read", lambda *a: pytest.fail("read again"))
+    assert incoming.collect(str(tmp_path / "in"), 1).files == first
+    monkeypatch.undo()
+    (tmp_path / "in" / "q.jsonl").write_text("22")
+    assert incoming.collect(str(tmp_path / "in"), 1).files != first

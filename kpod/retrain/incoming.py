@@ -1,5 +1,6 @@
 """Files of new questions, wherever they arrive, copied to a folder of this machine under their content's hash."""
 
+import hashlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from pyarrow import fs
 
 from kpod.config import QuestionHub
 from kpod.errors import ConfigError, DataError
-from kpod.files import atomic, sha256_file
+from kpod.files import atomic, sha256_file, write_text
 from kpod.home import home
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -84,6 +85,17 @@ def _listed(address: str) -> Iterator[tuple[fs.FileSystem, fs.FileInfo, bool]]:
 
 
 def _copied(filesystem: fs.FileSystem, info: fs.FileInfo, folder: Path) -> Path:
+    """The copy of a file; one with the same path, size and time as before is not read again."""
+    stamp = f"{filesystem.type_name} {info.path} {info.size} {info.mtime_ns}"
+    note = folder / f".{hashlib.sha256(stamp.encode()).hexdigest()}"
+    if info.mtime_ns and note.exists() and (known := folder / note.read_text(encoding="utf-8")).exists():
+        return known
+    copy = _read(filesystem, info, folder)
+    write_text(note, copy.name)
+    return copy
+
+
+def _read(filesystem: fs.FileSystem, info: fs.FileInfo, folder: Path) -> Path:
     landing = folder / f".{os.getpid()}.landing"
     try:
         with filesystem.open_input_stream(info.path, compression=None) as source, landing.open("wb") as target:
