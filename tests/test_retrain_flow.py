@@ -1,4 +1,4 @@
-"""`kpod-retrain` for real, round after round on one state folder, and the commands that work on what it leaves."""
+"""`kpod-retrain` with real models and Prefect, round after round, and the commands that work on what it leaves."""
 
 import json
 import os
@@ -34,7 +34,7 @@ for line in sys.stdin:
     print("SUMMARY " + json.dumps(summary), flush=True)
 """
 MODEL = "kpod-student-wordproblems"
-pytestmark = pytest.mark.timeout(900)  # two trainings and a server's start, also where the cores are busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # two trainings and a server's start
 
 
 def write(path: Path, count: int, seed: int, *more: dict[str, Any]) -> Path:
