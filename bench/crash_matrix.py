@@ -184,7 +184,7 @@ def strike(kind: str, home: Path, pid: int, servers: dict[str, Server]) -> str:
     if kind == "kill":
         os.kill(pid, signal.SIGKILL)
     elif kind == "cancel":
-        os.kill(pid, signal.SIGINT)  # as Ctrl-C, and as Prefect's runner ends a cancelled run
+        os.kill(pid, signal.SIGTERM)  # as Prefect's runner ends a cancelled run
     elif kind == "disk":
         with (home / "filler").open("wb") as file:
             try:
@@ -270,7 +270,7 @@ def matrix(kind: str, folder: Path, config: Any, clean: dict[str, str], servers:
 
 HIT = {
     "kill": "SIGKILL of the run (flow engine and trainer are one process)",
-    "cancel": "SIGINT to the run, as a cancellation sends it",
+    "cancel": "SIGTERM to the run, as Prefect's runner ends a cancelled one",
     "disk": "the disk is filled to the last byte, the run goes on into it",
     "prefect": "SIGKILL of the Prefect server, the run goes on",
     "mlflow": "SIGKILL of the MLflow server, the run goes on",
