@@ -1,9 +1,11 @@
 """The stage cache: one Prefect task a stage, keyed by content, computed once however many runs need it."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from prefect import task
 from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.concurrency.sync import concurrency
 from prefect.transactions import IsolationLevel
 
 from flows.locks import FlockManager
@@ -13,6 +15,8 @@ from kpod.artifacts import ArtifactRef
 from kpod.config import Pipeline
 from kpod.home import home
 from kpod.observe import warning
+
+TEACHER_LIMIT = "kpod-teacher"  # a global concurrency limit of the server; without one nothing is held back
 
 
 def run_cached(
@@ -35,7 +39,10 @@ def run_cached(
         if not refresh and (found := stages.recorded(key)):
             return found  # another machine, or a cache that was cleared
         computed = True
-        return stages.execute(stage, config, inputs, parent, tags, watchers=(ProgressArtifact(stage.name),))
+        # One slot a stage, not one a request: a slot costs a call to the server. Its lease ends with a dead run's.
+        with concurrency(TEACHER_LIMIT) if stage.name == "rationales" else nullcontext():
+            watchers = (ProgressArtifact(stage.name),)
+            return stages.execute(stage, config, inputs, parent, tags, watchers=watchers, refresh=refresh)
 
     results = home() / "cache"
     results.mkdir(parents=True, exist_ok=True)

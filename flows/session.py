@@ -10,14 +10,14 @@ from tqdm import tqdm
 
 from flows.cache import run_cached
 from flows.secrets import read_secrets
-from kpod import artifacts, stages, tracking
+from kpod import __version__, artifacts, stages, tracking
 from kpod.artifacts import ArtifactRef
 from kpod.config import Pipeline
 from kpod.curriculum.embed import check as check_embedder
 from kpod.flat import flatten
 from kpod.home import prepare
 from kpod.report.settings import Lineage, ReportSettings
-from kpod.runs import REF
+from kpod.runs import CONFIG, REF
 from kpod.settings import check_files
 from kpod.student.check import check as check_student
 
@@ -69,10 +69,12 @@ class Session:
         tags = {
             "kpod.stage": "pipeline",
             "kpod.methods": ",".join(self.config.methods),
+            "kpod.version": __version__,
             **self._tags,
         }
         params = dict(flatten(self.config.model_dump(mode="json")))
         self.run = self._stack.enter_context(tracking.run(self._name, params, tags, self._parent))
+        self.run.document(CONFIG, self.config.model_dump(mode="json"))
         return self
 
     def __exit__(
@@ -84,22 +86,24 @@ class Session:
         """The result of a stage under `config`, with everything it needs; `given` inputs are taken as they are."""
         stage = stages.STAGES[name]
         inputs = {need: given.get(need) or self.result(need, config, method) for need in stage.needs(config)}
-        return self._obtain(stage, config, method, inputs)
+        return self.obtain(stage, config, method, inputs)
 
-    def evaluate(self, config: Pipeline, method: str, student: ArtifactRef) -> None:
+    def evaluate(self, config: Pipeline, method: str, student: ArtifactRef, **given: ArtifactRef) -> ArtifactRef:
         """Evaluate a student and put its figures on the parent run."""
-        ref = self.result("evaluate", config, method, student=student)
+        ref = self.result("evaluate", config, method, student=student, **given)
         figures = tracking.final_metrics(ref.run_id)
         shown = {name.removeprefix("evaluate."): value for name, value in figures.items() if "accuracy" in name}
         self.run.metrics({f"{name}.{method}": value for name, value in shown.items()})
+        return ref
 
-    def register(self, method: str, student: ArtifactRef) -> None:
-        """Register a distilled student; the last method's is the challenger."""
+    def register(self, method: str, student: ArtifactRef) -> str:
+        """Register a distilled student and return its version; the last method's is the challenger."""
         tags = {"kpod.method": method, "kpod.pipeline": self.config.name, "kpod.sha256": student.sha256}
         source = tracking.log_student(student.run_id, artifacts.folder_of(student.stage, student.key) / "student")
         challenger = method == self.config.methods[-1]
         version = tracking.register_student(self.config.dataset, student.run_id, source, tags, challenger)
         self.run.tag(f"kpod.model_version.{method}", version)
+        return version
 
     def report(self) -> ArtifactRef:
         """The report over everything that this session has."""
@@ -108,7 +112,7 @@ class Session:
         )
         settings = ReportSettings(pipeline=self.config, lineage=lineage)
         stage = stages.Stage("report", "kpod.report.stage", lambda config: settings, lambda config: ())
-        return self._obtain(stage, self.config, "all", dict(self._by_method))
+        return self.obtain(stage, self.config, "all", dict(self._by_method))
 
     def summary(self, report: ArtifactRef | None) -> dict[str, Any]:
         """What the caller of the flow gets to see."""
@@ -120,9 +124,8 @@ class Session:
             "report": str(folder / "report.html") if folder else None,
         }
 
-    def _obtain(
-        self, stage: stages.Stage, config: Pipeline, method: str, inputs: dict[str, ArtifactRef]
-    ) -> ArtifactRef:
+    def obtain(self, stage: stages.Stage, config: Pipeline, method: str, inputs: dict[str, ArtifactRef]) -> ArtifactRef:
+        """The result of a stage for these inputs, from the cache or computed now."""
         key = stages.key_of(stage, config, inputs)
         ref = self._results.get(key)
         if ref is None:

@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kpod import tracking
-from kpod.files import publish, sha256_tree
+from kpod.files import publish, sha256_tree, write_text
 from kpod.home import home
 
 
@@ -22,6 +22,15 @@ class ArtifactRef(BaseModel):
     sha256: str
 
 
+class Finished(BaseModel):
+    """What is known of a published folder before MLflow knows it: a kill between the two loses no work."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str
+    figures: dict[str, float]
+
+
 def folder_of(stage: str, key: str) -> Path:
     """Where the finished result of a stage lies on this machine."""
     return home() / "artifacts" / stage / key
@@ -32,6 +41,30 @@ def workspace(stage: str, key: str) -> Path:
     path = home() / "work" / f"{stage}-{key}"
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def seal(stage: str, key: str, out: Path, figures: dict[str, float]) -> Finished:
+    """Note what the finished folder `out` holds, then publish it under its key."""
+    finished = Finished(sha256=sha256_tree(out), figures=figures)
+    note = _note(stage, key)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_text(note, finished.model_dump_json())
+    publish(out, folder_of(stage, key))
+    return finished
+
+
+def sealed(stage: str, key: str) -> Finished | None:
+    """The note on the published folder of this key, or None if there is no such folder or its bytes do not match."""
+    folder = folder_of(stage, key)
+    try:
+        finished = Finished.model_validate_json(_note(stage, key).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return finished if folder.is_dir() and sha256_tree(folder) == finished.sha256 else None
+
+
+def _note(stage: str, key: str) -> Path:
+    return home() / "finished" / f"{stage}-{key}.json"
 
 
 def fetch(ref: ArtifactRef) -> Path | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kpod import __version__
+from kpod import __version__, day_two
 from kpod.errors import KpodError
 from kpod.home import home, prepare, set_environment
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 recipes_app = typer.Typer(no_args_is_help=True, help="List and copy the recipes that ship with kpod.")
 teacher_app = typer.Typer(no_args_is_help=True, help="What a teacher costs, and a local one.")
+app.add_typer(day_two.app)
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(teacher_app, name="teacher")
 

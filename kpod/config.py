@@ -56,7 +56,10 @@ class QuestionFile(Strict):
     """A user's questions: JSONL (optionally .gz) or Parquet with id, question, answer and optionally choices."""
 
     kind: Literal["file"] = "file"
-    dataset: str = Field(min_length=1, description="Name of the set in all tables.")
+    dataset: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the set in tables and of its registered model.",
+    )
     files: dict[Split, Path] = Field(description="One file a split.", min_length=1)
     limit: dict[Split, int] = Field(
         default_factory=dict, description="Use only the first so many questions of a split."
@@ -226,6 +229,9 @@ class Weights(ModelStage):
     )
     predictor: Path | None = Field(
         None, description="Model folder of the answer predictor (a projection is learned); null: the student."
+    )
+    weighter: Path | None = Field(
+        None, description="Folder `weighter/` of an earlier run of this stage to apply; nothing is trained."
     )
     epochs: int = Field(1, ge=0, description="Epochs in which the weighter is trained.")
     warmup: int = Field(1, ge=0, description="Epochs before these in which only the answer predictor is trained.")
@@ -605,3 +611,46 @@ class Pipeline(Strict):
         if "scott" in self.methods and isinstance(endpoint, ScriptedEndpoint) and not endpoint.wrong:
             raise ValueError("methods: scott trains on wrong rationales too, teacher.endpoint.wrong must not be 0")
         return self
+
+
+# --- retraining -------------------------------------------------------------------------------------------------
+
+
+class Contract(Strict):
+    """What a row and a file of new questions must keep to; what does not is set aside with the reason."""
+
+    min_chars: int = Field(10, ge=1, description="Shortest question.")
+    max_chars: int = Field(4000, ge=1, description="Longest question, options included.")
+    max_answer_chars: int = Field(200, ge=1, description="Longest answer.")
+    kinds: list[Literal["options", "numbers", "texts"]] | None = Field(
+        None, description="Kinds of answers; null: those that the training questions have already."
+    )
+    max_rejected: Fraction = Field(
+        0.5, description="A file of which a larger share breaks the contract is set aside whole."
+    )
+    max_rows: int = Field(100_000, ge=1, description="Most rows a file.")
+    max_mb: float = Field(256, gt=0, description="Largest file, in megabytes, unpacked.")
+
+
+class Gate(Strict):
+    """When a challenger replaces the champion."""
+
+    alpha: float = Field(0.05, gt=0, lt=1, description="Significance of the paired test (exact McNemar, two-sided).")
+    min_questions: int = Field(100, ge=1, description="With fewer held-out questions nothing is decided.")
+    worthwhile: Fraction = Field(
+        0.01, description="Keep the champion if the 95% interval of the difference ends below this."
+    )
+
+
+class Retrain(Strict):
+    """Flow `kpod-retrain`: new questions in, perhaps a new champion out."""
+
+    contract: Contract = Contract()
+    near: float = Field(
+        0.8, gt=0, le=1, description="Two texts are near copies from this share of common word trigrams on."
+    )
+    protected: list[Path] = Field(
+        default_factory=list, description="Further evaluation sets (JSONL or Parquet) that no new question may copy."
+    )
+    reuse_weights: bool = Field(True, description="Apply the champion's token weighter instead of training one.")
+    gate: Gate = Gate()

@@ -3,12 +3,13 @@
 import os
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from kpod import tracking
-from kpod.config import Pipeline
+from kpod.config import Pipeline, Retrain
 from kpod.errors import ConfigError
 from kpod.home import home, prepare
 from kpod.sweep.config import Sweep
@@ -62,6 +63,40 @@ def _tell_where(summary: dict[str, Any]) -> None:
     typer.echo(f"Run       {summary['run_id']}")
     typer.echo(f"MLflow    {mlflow_command()}")
     typer.echo(f"Prefect   {prefect_command()}")
+
+
+def launch_retrain(config: Pipeline, retrain: Retrain, address: str) -> None:
+    """Run the flow `kpod-retrain` in this process and print the decision."""
+    prepare()
+    from flows.retrain import kpod_retrain
+
+    summary = kpod_retrain(config=config, retrain=retrain, address=address)
+    version = f" (version {summary['version']})" if summary["version"] else ""
+    typer.echo(f"\ncomputed: {', '.join(summary['computed']) or 'nothing, everything came from the cache'}")
+    typer.echo(f"Decision  {summary['decision']}{version}: {summary['reason']}")
+    if summary["decision"] == "hold":
+        typer.echo(f"Accept    kpod promote {config.dataset}/{summary['version']}")
+    typer.echo(f"Run       {summary['run_id']}")
+    typer.echo(f"MLflow    {mlflow_command()}")
+
+
+def announce(folder: Path) -> bool:
+    """Tell the Prefect server that questions have arrived; False if none is set."""
+    if not os.environ.get("PREFECT_API_URL"):
+        return False
+    from flows.events import arrived
+
+    arrived(folder)
+    return True
+
+
+def install_automations(webhook: str | None) -> list[str]:
+    """Make the automations on the server of PREFECT_API_URL. Raises ConfigError if none is set."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise ConfigError("automations live on a Prefect server: start one and set PREFECT_API_URL")
+    from flows.automations import install
+
+    return install(webhook)
 
 
 def mlflow_command() -> str:

@@ -11,6 +11,7 @@ from kpod.artifacts import ArtifactRef
 from kpod.errors import ConfigError
 
 REF = "kpod.ref"  # parent runs link their stages by tags `kpod.ref.<method>.<stage>` -> run id
+CONFIG = "config.json"  # parent runs hold the whole configuration under this name
 
 
 def result_of(run: str, stage: str) -> ArtifactRef:
@@ -49,10 +50,18 @@ def steps_of(run: str) -> dict[str, dict[str, Any]]:
     return dict(json.loads(path.read_text(encoding="utf-8"))["steps"]) if path.is_file() else {}
 
 
+def predictions_in(ref: ArtifactRef) -> pa.Table:
+    """Predictions (schemas.PREDICTIONS) of a result of the stage `evaluate` that is on this machine."""
+    return schemas.read(_in(ref), schemas.PREDICTIONS)
+
+
 def _predictions(run: str) -> Path:
     if Path(run).suffix == ".parquet":
         return Path(run)
-    ref = result_of(run, "evaluate")
+    return _in(result_of(run, "evaluate"))
+
+
+def _in(ref: ArtifactRef) -> Path:
     return artifacts.folder_of(ref.stage, ref.key) / "predictions.parquet"
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from kpod.config import Pipeline
+from kpod.config import Pipeline, Retrain
 from kpod.errors import ConfigError
 from kpod.sweep.config import Sweep
 
@@ -50,6 +50,15 @@ def load_sweep(source: str, size: str | None = None, overrides: Sequence[str] = 
     if "datasets" not in tree:
         raise ConfigError(f"datasets: {source} names none; give --size, one of {', '.join(recipes('sizes'))}")
     return checked(tree, Sweep)
+
+
+def load_retrain(path: Path | None) -> Retrain:
+    """The settings of retraining in a YAML file, or the defaults. Raises ConfigError as `load` does."""
+    if path is None:
+        return Retrain()
+    if not path.is_file():
+        raise ConfigError(f"--settings: {path} does not exist")
+    return checked(read(str(path), {}), Retrain)
 
 
 def read(source: str, known: Mapping[str, Path]) -> dict[str, Any]:
@@ -92,23 +101,24 @@ def overlay(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 
 def check_files(config: BaseModel) -> None:
     """Raise ConfigError if a file or folder that the config names does not exist."""
-    for key, path in _paths(config, ""):
+    for key, path in named_files(config, ""):
         if not path.exists():
             raise ConfigError(f"{key}: {path} does not exist")
 
 
-def _paths(value: Any, key: str) -> Iterator[tuple[str, Path]]:
+def named_files(value: Any, key: str) -> Iterator[tuple[str, Path]]:
+    """Dotted key and path of every input file that a config names."""
     if isinstance(value, Path):
         yield key, value
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
-            yield from _paths(getattr(value, name), f"{key}.{name}".lstrip("."))
+            yield from named_files(getattr(value, name), f"{key}.{name}".lstrip("."))
     elif isinstance(value, dict):
         for name, item in value.items():
-            yield from _paths(item, f"{key}.{name}")
+            yield from named_files(item, f"{key}.{name}")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _paths(item, f"{key}.{index}")
+            yield from named_files(item, f"{key}.{index}")
 
 
 def _set(tree: dict[str, Any], override: str) -> None:

@@ -17,13 +17,17 @@ from kpod.artifacts import ArtifactRef
 from kpod.codeversion import code_version
 from kpod.config import Pipeline
 from kpod.errors import DataError
-from kpod.files import publish, sha256_tree
+from kpod.files import sha256_tree
 from kpod.flat import flatten
 from kpod.identity import stage_key
 from kpod.observe import Observer, observing
+from kpod.settings import named_files
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+
+SETTINGS = "settings.json"  # a stage's run holds its settings under this name
 
 
 @dataclass(frozen=True)
@@ -92,28 +96,34 @@ def execute(
     parent: str | None,
     tags: Mapping[str, str],
     watchers: tuple[Observer, ...] = (),
+    refresh: bool = False,
 ) -> ArtifactRef:
     """Run a stage, publish its folder under its key, and store it in MLflow as a nested run of `parent`.
 
-    The caller holds the lock of the stage's key. Raises DataError if the bytes of an input are gone.
+    A folder that a killed attempt had published but not stored is stored as it is, except with `refresh`. The
+    caller holds the lock of the stage's key. Raises DataError if the bytes of an input are gone.
     """
     key = key_of(stage, config, inputs)
     folders = {name: _fetched(ref) for name, ref in inputs.items()}
     tracking.bury_dead_runs(key)
     settings = stage.config(config)
     params = dict(flatten(settings.model_dump(mode="json"), f"{stage.name}."))
-    with tracking.run(stage.name, params, {**tags, "kpod.stage": stage.name, "kpod.cache_key": key}, parent) as run:
+    known = {"kpod.stage": stage.name, "kpod.cache_key": key, "kpod.code": code_version(stage.module)}
+    with tracking.run(stage.name, params, {**tags, **known}, parent) as run:
         run.inputs({name: (ref.sha256, ref.uri) for name, ref in inputs.items()})
-        out = artifacts.workspace(stage.name, key)
-        with observing(run, *watchers):
-            figures = import_module(stage.module).run(folders, settings, out)
-        run.metrics({f"{stage.name}.{name}": value for name, value in figures.items()})
-        shutil.rmtree(out / "work", ignore_errors=True)
-        digest = sha256_tree(out)
-        publish(out, artifacts.folder_of(stage.name, key))
+        run.document(SETTINGS, settings.model_dump(mode="json"))
+        run.inputs({name: (sha256_tree(path), str(path)) for name, path in named_files(settings, stage.name)})
+        finished = None if refresh else artifacts.sealed(stage.name, key)
+        if finished is None:
+            out = artifacts.workspace(stage.name, key)
+            with observing(run, *watchers):
+                figures = import_module(stage.module).run(folders, settings, out)
+            shutil.rmtree(out / "work", ignore_errors=True)
+            finished = artifacts.seal(stage.name, key, out, figures)
+        run.metrics({f"{stage.name}.{name}": value for name, value in finished.figures.items()})
         uri = run.upload(artifacts.folder_of(stage.name, key))
-        run.tag("kpod.sha256", digest)
-        return ArtifactRef(stage=stage.name, key=key, run_id=run.run_id, uri=uri, sha256=digest)
+        run.tag("kpod.sha256", finished.sha256)
+        return ArtifactRef(stage=stage.name, key=key, run_id=run.run_id, uri=uri, sha256=finished.sha256)
 
 
 def recorded(key: str) -> ArtifactRef | None:

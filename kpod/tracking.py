@@ -19,7 +19,9 @@ from kpod.prompt import prompt
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
+STUDENT = "kpod-student-"  # registered models are named after the dataset
 EXPERIMENT = "kpod"
 ARTIFACTS = "output"  # the folder of a run's artifact store that holds what the stage wrote
 MODEL = "model"  # and the one that holds a student as an MLflow model
@@ -133,6 +135,10 @@ class TrackedRun:
         if datasets:
             self._api.log_inputs(self.run_id, datasets)
 
+    def document(self, name: str, tree: Mapping[str, Any]) -> None:
+        """Store a JSON file beside the run."""
+        self._api.log_dict(self.run_id, dict(tree), name)
+
     def upload(self, folder: Path) -> str:
         """Store a finished folder as the run's artifact and return its URI."""
         self._api.log_artifacts(self.run_id, str(folder), ARTIFACTS)
@@ -164,10 +170,7 @@ def download(source: str, destination: Path) -> bool:
 
 def finished_run(key: str) -> "Run | None":
     """The newest finished run of the stage with this key, or None."""
-    api = client()
-    query = f"tags.`kpod.cache_key` = '{key}' and attributes.status = 'FINISHED'"
-    runs = api.search_runs([experiment_id(api)], query, max_results=1, order_by=["attributes.start_time DESC"])
-    return runs[0] if runs else None
+    return newest_run({"kpod.cache_key": key})
 
 
 def get_run(run_id: str) -> "Run | None":
@@ -184,6 +187,62 @@ def final_metrics(run_id: str) -> dict[str, float]:
     """The last value of every metric of a run; empty if the run is gone."""
     entity = get_run(run_id)
     return dict(entity.data.metrics) if entity else {}
+
+
+def read_document(run_id: str, name: str) -> dict[str, Any] | None:
+    """The JSON file `name` of a run, or None."""
+    from mlflow.artifacts import load_dict
+    from mlflow.exceptions import MlflowException
+
+    client()
+    try:
+        return load_dict(f"runs:/{run_id}/{name}")
+    except (MlflowException, OSError):
+        return None
+
+
+def inputs_of(run_id: str) -> dict[str, tuple[str, str]]:
+    """The inputs that a stage's run logged: name -> (sha256, URI or path); empty if the run is gone."""
+    entity = get_run(run_id)
+    found = entity.inputs.dataset_inputs if entity and entity.inputs else []
+    return {one.dataset.name: (str(one.dataset.profile), str(one.dataset.source)) for one in found}
+
+
+def run_of(uri: str) -> str:
+    """The id of the run that an artifact URI `runs:/ID/...` belongs to."""
+    return uri.removeprefix("runs:/").partition("/")[0]
+
+
+def newest_run(tags: Mapping[str, str]) -> "Run | None":
+    """The newest finished run with all these tags, or None."""
+    api = client()
+    query = " and ".join([f"tags.`{k}` = '{v}'" for k, v in tags.items()] + ["attributes.status = 'FINISHED'"])
+    runs = api.search_runs([experiment_id(api)], query, max_results=1, order_by=["attributes.start_time DESC"])
+    return runs[0] if runs else None
+
+
+def stored_keys() -> set[str]:
+    """Keys of all stages whose results MLflow's artifact store holds."""
+    return {
+        run.data.tags["kpod.cache_key"] for run in _all("tags.`kpod.sha256` != ''") if "kpod.cache_key" in run.data.tags
+    }
+
+
+def recent_runs(days: float) -> "list[Run]":
+    """Every run that started in the last `days`."""
+    return _all(f"attributes.start_time >= {int((time.time() - days * 86_400) * 1000)}", "")
+
+
+def _all(query: str, status: str = " and attributes.status = 'FINISHED'") -> "list[Run]":
+    api = client()
+    found: list[Run] = []
+    token = None
+    while True:
+        page = api.search_runs([experiment_id(api)], query + status, max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def bury_dead_runs(key: str) -> None:
@@ -241,7 +300,7 @@ def register_student(dataset: str, run_id: str, source: str, tags: Mapping[str, 
     """
     from mlflow.exceptions import MlflowException
 
-    api, name = client(), f"kpod-student-{dataset}"
+    api, name = client(), f"{STUDENT}{dataset}"
     try:
         api.create_registered_model(name)
     except MlflowException as error:
@@ -252,3 +311,33 @@ def register_student(dataset: str, run_id: str, source: str, tags: Mapping[str, 
     if challenger:
         api.set_registered_model_alias(name, "challenger", version.version)
     return str(version.version)
+
+
+def model_versions(name: str) -> "list[ModelVersion]":
+    """All versions of a registered model, newest first; empty if there is no such model."""
+    found = client().search_model_versions(f"name = '{name}'")
+    return sorted(found, key=lambda version: -int(version.version))
+
+
+def registered_models() -> "list[RegisteredModel]":
+    """Every registered student."""
+    return [model for model in client().search_registered_models() if model.name.startswith(STUDENT)]
+
+
+def version_of(name: str, alias_or_version: str) -> "ModelVersion | None":
+    """The version with this number or alias, or None."""
+    from mlflow.exceptions import MlflowException
+
+    api = client()
+    try:
+        if alias_or_version.isdigit():
+            return api.get_model_version(name, alias_or_version)
+        return api.get_model_version_by_alias(name, alias_or_version)
+    except MlflowException:
+        return None
+
+
+def tag_version(version: "ModelVersion", tags: Mapping[str, str]) -> None:
+    """Put tags on a model version."""
+    for key, value in tags.items():
+        client().set_model_version_tag(version.name, version.version, key, value)

@@ -29,7 +29,20 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_names_every_command() -> None:
     shown = runner.invoke(app, ["--help"]).stdout
-    for command in ("demo", "run", "sweep", "recipes", "teacher", "compare", "export", "doctor"):
+    for command in (
+        "demo",
+        "run",
+        "sweep",
+        "recipes",
+        "teacher",
+        "compare",
+        "export",
+        "doctor",
+        "retrain",
+        "rollback",
+        "reproduce",
+        "clean",
+    ):
         assert command in shown
 
 

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from kpod import models, observe, schemas
 from kpod.config import Weights
-from kpod.errors import DataError
+from kpod.errors import DataError, ModelError
 from kpod.sequences import Rationale, token_spans
 from kpod.weighting import network, ranks
 from kpod.weighting.batch import collate
@@ -37,6 +37,18 @@ def run(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str,
         texts = [known[example.key] for example in examples]
         ruled = by_rule(texts, [spans for _, spans in token_spans(tokenizer, texts)])
         weights = {example.key: row for example, row in zip(examples, ruled, strict=True)}
+    elif config.weighter is not None:
+        student, tokenizer = models.load(folder)
+        embedding = student.get_input_embeddings()
+        weighter, changed = network.load(config.weighter)
+        if weighter.width != embedding.weight.shape[1]:
+            raise ModelError(f"weights.weighter was trained for width {weighter.width}, the student has another")
+        if changed is not None:
+            embedding.weight.data.copy_(changed)
+        examples, dropped = _tokenise(rationales, tokenizer, config)
+        weights = infer(examples, weighter.to(embedding.weight.device), embedding, config.batch_tokens)
+        if ranks.rank_and_world()[0] == 0:
+            network.save(weighter, out_dir / "weighter", changed)
     else:
         student, tokenizer = models.load(folder)
         embedding = student.get_input_embeddings()

@@ -1,0 +1,370 @@
+"""Kill a pipeline in every stage and see what the next run makes of it. Real processes, real signals, a real server.
+
+    python bench/crash_matrix.py [--kinds kill cancel disk prefect mlflow] [--result bench/results/crash_matrix.json]
+
+One state folder a kind. For every stage and point a run is started, stopped at the point, and hit; the next run is
+the next cell's, so each recovery is exercised. At the end a run that nobody disturbs must finish, and:
+
+- every stage's bytes equal those of a pipeline that was never disturbed;
+- every stage's work was done as often as its kills explain, and no more (`executions`);
+- MLflow has no run in RUNNING and one finished run a stage; no lock is held; no process is left; no file is half.
+
+Runs are forked from one process that has done the imports, which is what makes the matrix affordable.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+STAGES = ("questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate")
+POINTS = ("begun", "worked", "published", "stored")
+# Where each kind strikes: a server's start costs as much as several runs, so those kinds take three stages.
+CELLS = {
+    "kill": [(stage, point) for stage in STAGES for point in POINTS],
+    "cancel": [(stage, "begun") for stage in STAGES],
+    "disk": [(stage, "begun") for stage in STAGES],
+    "prefect": [(stage, "begun") for stage in ("rationales", "distill", "evaluate")],
+    "mlflow": [(stage, "worked") for stage in ("rationales", "distill", "evaluate")],
+}
+WAIT = 900.0
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait for a condition that will come; RuntimeError if it does not."""
+    deadline = time.monotonic() + WAIT
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{what} did not happen in {WAIT:.0f} s")
+        time.sleep(0.05)
+    return found
+
+
+class Server:
+    """A Prefect or MLflow server as a process group of its own, on one port however often it is started."""
+
+    def __init__(self, name: str, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url, self._home = f"http://127.0.0.1:{self.port}", home
+        bin = Path(sys.executable).parent
+        store = f"sqlite:///{home}/mlflow.db"
+        self._command = {
+            "prefect": [bin / "prefect", "server", "start", "--port", str(self.port)],
+            "mlflow": [
+                bin / "mlflow", "server", "--port", str(self.port), "--workers", "1",
+                "--backend-store-uri", store, "--artifacts-destination", str(home / "store"),
+            ],
+        }[name]  # fmt: skip
+        self._health = "/api/health" if name == "prefect" else "/health"
+
+    def start(self) -> None:
+        self._home.mkdir(parents=True, exist_ok=True)
+        env = {**os.environ, "PREFECT_HOME": str(self._home), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        env.pop("PREFECT_API_URL", None)
+        log = (self._home / "server.log").open("a")
+        self._process = subprocess.Popen(
+            list(map(str, self._command)), env=env, stdout=log, stderr=log, start_new_session=True
+        )
+        until(self._answers, f"the start of {self._command[0]}")
+
+    def kill(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.url + self._health, timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+
+def run_child(home: Path, config: Any, stop: tuple[str, str] | None) -> int:
+    """Fork a pipeline that stops at `stop` (stage, point): writes `ready` there and waits for `go`."""
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()
+    log = os.open(home / "runs.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    status = 1
+    try:
+        _hook(home, stop)
+        from flows.pipeline import kpod
+
+        kpod(config=config)
+        status = 0
+    except BaseException as error:  # what a cancelled or failing run says is part of the log
+        print(f"ENDED {type(error).__name__}: {error}", flush=True)
+    finally:
+        os._exit(status)
+    return 0
+
+
+def _hook(home: Path, stop: tuple[str, str] | None) -> None:
+    from kpod import artifacts, stages, tracking
+
+    real_import, real_seal, real_upload = stages.import_module, artifacts.seal, tracking.TrackedRun.upload
+    current = [""]
+
+    def at(point: str) -> None:
+        if stop == (current[0], point):
+            (home / "ready").touch()
+            while not (home / "go").exists():
+                time.sleep(0.02)
+
+    def wrapped(name: str) -> Any:
+        module = real_import(name)
+
+        def run(inputs: Any, settings: Any, out: Path) -> Any:
+            current[0] = out.name.partition("-")[0]
+            at("begun")
+            figures = module.run(inputs, settings, out)
+            with (home.parent / f"{home.name}.executions").open("a") as file:
+                file.write(f"{current[0]}\n")
+            at("worked")
+            return figures
+
+        return SimpleNamespace(run=run)
+
+    def seal(*arguments: Any) -> Any:
+        sealed = real_seal(*arguments)
+        at("published")
+        return sealed
+
+    def upload(self: Any, folder: Path) -> str:
+        uri = real_upload(self, folder)
+        current[0] = folder.parent.name
+        at("stored")
+        return uri
+
+    stages.import_module, artifacts.seal = wrapped, seal  # type: ignore[assignment]
+    tracking.TrackedRun.upload = upload  # type: ignore[method-assign]
+
+
+def ended(pid: int) -> int:
+    """Wait for a child; its exit status, negative for a signal."""
+    found = until(lambda: (got := os.waitpid(pid, os.WNOHANG))[0] and got, "the end of a run")
+    return os.waitstatus_to_exitcode(found[1])
+
+
+def left_over(pid: int) -> list[str]:
+    """Processes of the session that a run opened, zombies aside."""
+    command = ["/bin/ps", "-o", "stat=,args=", "-s", str(pid)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return [line for line in found.splitlines() if not line.startswith("Z")]
+
+
+def _reached(home: Path, pid: int, cell: str) -> bool:
+    """Whether the run stopped at its point; False if it ended before."""
+    return until(lambda: (home / "ready").exists() or os.waitpid(pid, os.WNOHANG)[0], cell) is True
+
+
+def strike(kind: str, home: Path, pid: int, servers: dict[str, Server]) -> str:
+    """Do to the waiting run what the kind says, and tell how it ended."""
+    if kind == "kill":
+        os.kill(pid, signal.SIGKILL)
+    elif kind == "cancel":
+        os.kill(pid, signal.SIGTERM)  # as Prefect's runner ends a cancelled run
+    elif kind == "disk":
+        with (home / "filler").open("wb") as file:
+            try:
+                while True:
+                    file.write(b"\0" * (1 << 16))
+                    file.flush()
+            except OSError:
+                pass
+        (home / "go").touch()
+    else:
+        servers[kind].kill()
+        (home / "go").touch()
+    status = ended(pid)
+    (home / "filler").unlink(missing_ok=True)
+    if kind in ("prefect", "mlflow"):
+        servers[kind].start()
+    return {0: "finished all the same", -9: "killed"}.get(status, "failed")
+
+
+def results(home: Path) -> dict[str, str]:
+    """The digest of every stage's result under its key."""
+    from kpod.files import sha256_tree
+
+    return {
+        f"{f.parent.name}/{f.name}": sha256_tree(f) for f in home.glob("artifacts/*/*") if f.parent.name != "report"
+    }
+
+
+def inspect(home: Path, clean: dict[str, str]) -> dict[str, Any]:
+    """What must hold after the last run."""
+    from kpod import tracking
+    from kpod.clean import locked
+
+    api = tracking.client()
+    runs = api.search_runs([tracking.experiment_id(api)], max_results=1000)
+    finished = Counter(r.data.tags.get("kpod.cache_key") for r in runs if r.info.status == "FINISHED")
+    stage_runs = {key: n for key, n in finished.items() if key}
+    running = [r.data.tags["kpod.stage"] for r in runs if r.info.status == "RUNNING"]
+    executions = (home.parent / f"{home.name}.executions").read_text().split()
+    return {
+        "same bytes as undisturbed": results(home) == clean,
+        "stage runs left in RUNNING": sum(stage != "pipeline" for stage in running),
+        "parent runs left in RUNNING": sum(stage == "pipeline" for stage in running),
+        "finished runs a stage": max(stage_runs.values()),
+        "locks held": sum(locked(path.stem) for path in home.glob("locks/*.lock")),
+        "temporary files": len([p for p in home.rglob("*.tmp") if "prefect" not in p.parts]),
+        "work folders": len(list(home.glob("work/*"))),
+        "executions": dict(Counter(executions)),
+    }
+
+
+def matrix(kind: str, folder: Path, config: Any, clean: dict[str, str], servers: dict[str, Server]) -> dict[str, Any]:
+    """All cells of one kind on one state folder."""
+    home = folder / kind
+    home.mkdir()
+    if kind == "disk":
+        subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(home)], check=True)
+    os.environ["KPOD_HOME"] = str(home)
+    if kind == "mlflow":
+        servers["mlflow"].start()
+        os.environ["MLFLOW_TRACKING_URI"] = servers["mlflow"].url
+    cells = []
+    try:
+        for stage, point in CELLS[kind]:
+            for name in ("ready", "go"):
+                (home / name).unlink(missing_ok=True)
+            pid = run_child(home, config, (stage, point))
+            if not _reached(home, pid, f"{stage} {point}"):
+                raise RuntimeError(f"{kind}: the run before {stage} {point} ended by itself, see {home}/runs.log")
+            outcome = strike(kind, home, pid, servers)
+            cells.append({"stage": stage, "point": point, "run": outcome, "left over": left_over(pid)})
+            print(f"{kind:<8} {stage:<11} {point:<10} {outcome}", flush=True)
+        status = ended(run_child(home, config, None))
+        found = {"cells": cells, "last run": "finished" if status == 0 else "FAILED", **inspect(home, clean)}
+    finally:
+        if kind == "disk":
+            subprocess.run(["/bin/umount", "-l", str(home)], check=False)
+        if kind == "mlflow":
+            os.environ.pop("MLFLOW_TRACKING_URI")
+            servers["mlflow"].kill()
+    return found
+
+
+HIT = {
+    "kill": "SIGKILL of the run (flow engine and trainer are one process)",
+    "cancel": "SIGTERM to the run, as Prefect's runner ends a cancelled one",
+    "disk": "the disk is filled to the last byte, the run goes on into it",
+    "prefect": "SIGKILL of the Prefect server, the run goes on",
+    "mlflow": "SIGKILL of the MLflow server, the run goes on",
+}
+POINT = {
+    "begun": "the stage has its workspace and inputs, nothing is computed",
+    "worked": "everything is computed, the folder is not published",
+    "published": "the folder is under its final name, MLflow does not have it",
+    "stored": "MLflow has it, the stage's run is not ended",
+}
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The result as the page of the docs."""
+    lines = [
+        "# What a kill costs",
+        "",
+        "Made by `python bench/crash_matrix.py`: on the smallest pipeline, a run is stopped at a point of a stage and",
+        "hit there; the next run is the next cell's, so that every recovery is exercised; a last run is left alone.",
+        f"Last made {report['date']}, Prefect on SQLite, MLflow on SQLite (on a server for the kind `mlflow`).",
+        "",
+        *(f"- **{point}**: {text}" for point, text in POINT.items()),
+        "",
+        "| stage | " + " | ".join(f"{kind} ({point})" for kind in report["kinds"] for point in _points(kind)) + " |",
+        "|---|" + "---|" * sum(len(_points(kind)) for kind in report["kinds"]),
+    ]
+    for stage in STAGES:
+        row = []
+        for kind, one in report["kinds"].items():
+            cells = {(cell["stage"], cell["point"]): cell for cell in one["cells"]}
+            row += [_told(cells.get((stage, point))) for point in _points(kind)]
+        lines.append(f"| {stage} | " + " | ".join(row) + " |")
+    checks = [name for name in next(iter(report["kinds"].values())) if name not in ("cells", "executions")]
+    lines += ["", "After the last run:", "", "| | " + " | ".join(report["kinds"]) + " |"]
+    lines.append("|---|" + "---|" * len(report["kinds"]))
+    for check in checks:
+        lines.append(f"| {check} | " + " | ".join(str(one[check]) for one in report["kinds"].values()) + " |")
+    for kind, one in report["kinds"].items():
+        done = ", ".join(f"{stage} {count}" for stage, count in one["executions"].items())
+        lines += ["", f"`{kind}`: {HIT[kind]}. Times that a stage's work was finished: {done}."]
+    return "\n".join(lines) + "\n"
+
+
+def _points(kind: str) -> list[str]:
+    return [point for point in POINTS if point in {p for _, p in CELLS[kind]}]
+
+
+def _told(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return "-"
+    return cell["run"] + (f", {len(cell['left over'])} processes left" if cell["left over"] else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kinds", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--result", type=Path, default=ROOT / "bench" / "results" / "crash_matrix.json")
+    parser.add_argument("--table", type=Path, default=ROOT / "docs" / "crash-matrix.md")
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="kpod-crash-"))
+    os.environ["KPOD_HOME"] = str(folder / "clean")
+    from kpod.home import prepare, set_environment
+
+    set_environment()
+    servers = {name: Server(name, folder / f"{name}-server") for name in ("prefect", "mlflow")}
+    servers["prefect"].start()
+    os.environ["PREFECT_API_URL"] = f"{servers['prefect'].url}/api"
+    prepare()
+    import flows.pipeline  # noqa: F401  # children inherit the imports
+    import kpod.distill.stage
+    import kpod.evaluate.stage
+    import kpod.report.stage
+    import kpod.teacher.stage
+    import kpod.weighting.stage  # noqa: F401
+    from kpod.settings import load
+
+    config = load(str(ROOT / "tests" / "tiny.yaml"), ["methods=[kpod]"])
+    try:
+        if ended(run_child(prepare(), config, None)):
+            raise RuntimeError(f"the undisturbed run failed, see {folder}/clean/runs.log")
+        clean = results(folder / "clean")
+        found = {kind: matrix(kind, folder, config, clean, servers) for kind in arguments.kinds}
+    finally:
+        servers["prefect"].kill()
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    report = {"date": date.today().isoformat(), "cpu_s": round(usage.ru_utime + usage.ru_stime), "kinds": found}
+    known = json.loads(arguments.result.read_text())["kinds"] if arguments.result.exists() else {}
+    report["kinds"] = {**known, **found}
+    arguments.result.write_text(json.dumps(report, indent=1) + "\n")
+    arguments.table.write_text(markdown(report))
+    shutil.rmtree(folder, ignore_errors=True)
+    for kind, one in found.items():
+        print(kind, {name: value for name, value in one.items() if name != "cells"})
+
+
+if __name__ == "__main__":
+    main()

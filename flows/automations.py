@@ -1,0 +1,95 @@
+"""Prefect automations: runs of dead workers are marked, failures and promotions are told to people."""
+
+from datetime import timedelta
+
+from prefect.automations import Automation
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.events.schemas.automations import EventTrigger, Posture
+
+from flows.events import DECISIONS
+
+HEARTBEAT = "prefect.flow-run.heartbeat"
+ENDED = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+BLOCK = "kpod-notifications"
+
+
+def zombies(silence: timedelta) -> Automation:
+    """A run that has sent a heartbeat and then neither another nor its end within `silence` has crashed.
+
+    Heartbeats come from runs started with PREFECT_FLOWS_HEARTBEAT_FREQUENCY (30 seconds is its least).
+    """
+    return Automation(
+        name="kpod: no heartbeat, crashed",
+        description="A worker that was killed together with its run cannot say so itself.",
+        trigger=EventTrigger(
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            for_each={"prefect.resource.id"},
+            after={HEARTBEAT},
+            expect={HEARTBEAT, *ENDED},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=silence,
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message="no heartbeat from the run")],
+    )
+
+
+def notifications(block_id: str) -> tuple[Automation, ...]:
+    """Tell of failed and crashed runs, and of challengers that were promoted or wait for a person."""
+    return (
+        Automation(
+            name="kpod: tell of failures",
+            trigger=EventTrigger(
+                match={"prefect.resource.id": "prefect.flow-run.*"},
+                expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
+                posture=Posture.Reactive,
+                threshold=1,
+                within=timedelta(0),
+            ),
+            actions=[
+                SendNotification(
+                    block_document_id=block_id,
+                    subject="kpod: {{ flow.name }} {{ flow_run.state.name }}",
+                    body="Run {{ flow_run.name }} ({{ flow_run.id }}): {{ flow_run.state.message }}",
+                )
+            ],
+        ),
+        Automation(
+            name="kpod: tell of champions",
+            trigger=EventTrigger(
+                match={"prefect.resource.id": "kpod.model.*"},
+                expect={DECISIONS["promote"], DECISIONS["hold"]},
+                posture=Posture.Reactive,
+                threshold=1,
+                within=timedelta(0),
+            ),
+            actions=[
+                SendNotification(
+                    block_document_id=block_id,
+                    subject="{{ event.event }}",
+                    body="{{ event.resource.id }} version {{ event.payload.version }}: {{ event.payload.reason }}",
+                )
+            ],
+        ),
+    )
+
+
+def install(webhook: str | None, silence: timedelta = timedelta(seconds=90)) -> list[str]:
+    """Make or renew the automations on the server; with `webhook`, notifications are POSTed to it as {"text": ...}."""
+    wanted = [zombies(silence)]
+    if webhook:
+        block = CustomWebhookNotificationBlock(name="kpod", url=webhook, json_data={"text": "{{subject}}\n{{body}}"})
+        wanted += notifications(str(block.save(BLOCK, overwrite=True)))
+    for automation in wanted:
+        _delete(automation.name)
+        automation.create()
+    return [automation.name for automation in wanted]
+
+
+def _delete(name: str) -> None:
+    try:
+        Automation.read(name=name).delete()  # type: ignore[attr-defined]  # typed as if awaited
+    except ValueError:  # there is none yet
+        return

@@ -1,0 +1,132 @@
+"""Flow `kpod-retrain`: new questions in, a challenger trained, and the gate between it and the champion."""
+
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow
+
+from flows.events import decided
+from flows.locks import FlockManager
+from flows.session import Session
+from kpod import artifacts, registry, runs, tracking
+from kpod.artifacts import ArtifactRef
+from kpod.config import Pipeline, Retrain
+from kpod.distill.variants import apply
+from kpod.evaluate.compare import compare
+from kpod.files import sha256_file
+from kpod.home import home, prepare
+from kpod.observe import observing, warning
+from kpod.retrain import gate, grow, incoming, rounds
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+NOTHING = "nothing new"
+
+
+@flow(name="kpod-retrain", flow_run_name="{config.name}")
+def kpod_retrain(
+    config: Pipeline = Pipeline(),  # noqa: B008  # immutable
+    retrain: Retrain = Retrain(),  # noqa: B008
+    address: str = "data/incoming",
+) -> dict[str, Any]:
+    """Train the last of `config.methods` on all questions that have arrived at `address`, and let the gate decide.
+
+    `address` is a folder, a bucket (s3://...) or hub:SET@REVISION. Champion and challenger answer the questions of
+    `config.questions` alone, which new files never change. Returns the decision, its reason and figures; if nothing
+    is new, the run ends before a model is loaded.
+    """
+    prepare()
+    name = f"retrain-{config.dataset}"
+    locks = FlockManager(home() / "locks")
+    locks.acquire_lock(name, "flow")
+    try:
+        with Session(config) as session:
+            return _Round(session, config, retrain).run(address)
+    finally:
+        locks.release_lock(name, "flow")
+
+
+class _Round:
+    """One round of retraining inside a session."""
+
+    def __init__(self, session: Session, config: Pipeline, retrain: Retrain) -> None:
+        self.session, self.config, self.retrain = session, config, retrain
+        self.method = config.methods[-1]
+
+    def run(self, address: str) -> dict[str, Any]:
+        """Grow, train, evaluate, decide."""
+        heldout = self.session.result("questions", self.config, self.method)
+        dataset = self._grown(address, heldout)
+        questions = tracking.final_metrics(dataset.run_id)["dataset.questions"] if dataset else 0
+        if dataset is None or not questions:
+            return self._end(gate.Decision("keep", f"{NOTHING}: no usable question at {address}", {}))
+        larger = rounds.larger(self.config, artifacts.folder_of(dataset.stage, dataset.key))
+        mark = rounds.mark(larger)
+        if tracking.newest_run({"kpod.retrained": mark}):
+            return self._end(gate.Decision("keep", f"{NOTHING} at {address}", {}))
+        champion = tracking.version_of(registry.model_name(self.config.dataset), registry.CHAMPION)
+        chain = apply(larger, self.method)
+        if champion and self.retrain.reuse_weights:
+            base = self.session.result("base", chain, self.method)
+            chain = rounds.reusing(chain, registry.student_of(champion), base)
+        student = self.session.result("distill", chain, self.method)
+        number = self.session.register(self.method, student)
+        version = registry.find(f"{registry.model_name(self.config.dataset)}/{number}")
+        tracking.tag_version(
+            version, {"kpod.dataset_version": dataset.sha256, "kpod.retrain_run": self.session.run.run_id}
+        )
+        decision = self._decide(version, champion, student, heldout)
+        registry.record(version, decision, str(champion.version) if champion else None)
+        if decision.action == "promote":
+            registry.promote(version)
+        self.session.run.tag("kpod.retrained", mark)
+        decided(self.config.dataset, decision.action, {"version": number, "reason": decision.reason})
+        return self._end(decision, number)
+
+    def _grown(self, address: str, heldout: ArtifactRef) -> ArtifactRef | None:
+        """The dataset with what has arrived, or None if there has never been anything."""
+        arrived = incoming.collect(address, self.retrain.contract.max_mb)
+        with observing(self.session.run):
+            for refused in arrived.refused:
+                warning(f"refused at {address}: {refused}")
+        previous = rounds.newest_dataset(self.config.dataset)
+        known = grow.seen(artifacts.folder_of(previous.stage, previous.key) if previous else None)
+        fresh = [file for file in arrived.files if sha256_file(file) not in known]
+        if not fresh:
+            return previous
+        growth = grow.Growth(
+            files=fresh,
+            protected=self.retrain.protected,
+            contract=self.retrain.contract,
+            near=self.retrain.near,
+        )
+        inputs = {"questions": heldout, **({"previous": previous} if previous else {})}
+        return self.session.obtain(rounds.stage(growth, previous is not None), self.config, self.method, inputs)
+
+    def _decide(
+        self, version: "ModelVersion", champion: "ModelVersion | None", student: ArtifactRef, heldout: ArtifactRef
+    ) -> gate.Decision:
+        """Champion and challenger on the same questions, or the reason why that is not needed."""
+        chain = apply(self.config, self.method)
+        new = self.session.evaluate(chain, self.method, student, questions=heldout)
+        if champion is None:
+            return gate.Decision("promote", "there was no champion", {})
+        if champion.version == version.version:
+            return gate.Decision("keep", "the challenger is the champion", {})
+        if registry.ROLLED_BACK in version.tags:
+            return gate.Decision("keep", "this version was champion and was rolled back", {})
+        old = self.session.evaluate(chain, "champion", registry.student_of(champion), questions=heldout)
+        return gate.decide(compare(runs.predictions_in(old), runs.predictions_in(new)), self.retrain.gate)
+
+    def _end(self, decision: gate.Decision, version: str | None = None) -> dict[str, Any]:
+        for key, value in (("kpod.decision", decision.action), ("kpod.decision.reason", decision.reason)):
+            self.session.run.tag(key, value)
+        self.session.run.metrics({f"gate.{name}": value for name, value in decision.figures.items()})
+        return {
+            "run_id": self.session.run.run_id,
+            "computed": self.session.computed,
+            "decision": decision.action,
+            "reason": decision.reason,
+            "figures": decision.figures,
+            "version": version,
+        }

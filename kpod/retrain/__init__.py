@@ -1,0 +1,1 @@
+"""Retraining: new questions in, a grown dataset, and the gate between challenger and champion."""

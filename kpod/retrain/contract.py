@@ -1,0 +1,43 @@
+"""The data contract: what a new question may look like. Poisoned, injected and malformed rows stop here."""
+
+import re
+import unicodedata
+from collections.abc import Collection
+from typing import Any
+
+from kpod.config import Contract
+from kpod.evaluate.quantities import parse
+
+# Marks that chat templates and tokenizers give a meaning; in a question they can only be an accident or an attack.
+_MARKS = re.compile(r"<\|[^|>]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</?think>", re.IGNORECASE)
+_ORDERS = re.compile(
+    r"\b(?:ignore|disregard|forget|override)\b[^.?!]{0,40}\b(?:previous|prior|above|earlier|your)\b[^.?!]{0,40}"
+    r"\b(?:instruction|prompt|rule|message|order)s?\b|\bsystem prompt\b",
+    re.IGNORECASE,
+)
+
+
+def kind_of(row: dict[str, Any]) -> str:
+    """The kind of a question's answer: options, numbers or texts."""
+    return "options" if row["choices"] else "numbers" if parse(row["answer"]) else "texts"
+
+
+def broken(row: dict[str, Any], contract: Contract, kinds: Collection[str]) -> str | None:
+    """Why a row of schemas.QUESTIONS breaks the contract, or None; `kinds` of answers are welcome."""
+    text = "\n".join([row["question"], *(row["choices"] or ())])
+    if len(row["question"]) < contract.min_chars:
+        return f"the question is shorter than {contract.min_chars} characters"
+    if len(text) > contract.max_chars:
+        return f"the question is longer than {contract.max_chars} characters"
+    if len(row["answer"]) > contract.max_answer_chars:
+        return f"the answer is longer than {contract.max_answer_chars} characters"
+    whole = f"{row['id']}\n{text}\n{row['answer']}"
+    if any(unicodedata.category(char) in ("Cc", "Cs", "Co") and char not in "\n\t\r" for char in whole):
+        return "holds control characters"
+    if mark := _MARKS.search(whole):
+        return f"holds a model's control mark ({mark.group()})"
+    if _ORDERS.search(whole):
+        return "gives the model orders (prompt injection)"
+    if kind_of(row) not in kinds:
+        return f"the answer is of the kind {kind_of(row)}, the set has {', '.join(sorted(kinds))}"
+    return None

@@ -1,0 +1,67 @@
+"""The gate: promote the challenger, keep the champion, or hold for a person."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kpod.config import Gate
+from kpod.evaluate.compare import Comparison
+from kpod.evaluate.statistics import mcnemar_exact
+
+Action = Literal["promote", "keep", "hold"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided, why, and the figures; `difference` is challenger minus champion."""
+
+    action: Action
+    reason: str
+    figures: dict[str, float]
+
+
+def decide(comparison: Comparison, gate: Gate) -> Decision:
+    """Decide on all held-out questions together (`a` champion, `b` challenger).
+
+    promote: more right, and the paired test says so; keep: significantly fewer right, or the interval rules a
+    worthwhile gain out; hold: too few questions, too thin evidence, or one set became significantly worse.
+    """
+    sets = comparison.sets
+    n = sum(one.questions for one in sets)
+    only_champion, only_challenger = sum(len(one.only_a) for one in sets), sum(len(one.only_b) for one in sets)
+    p = mcnemar_exact(only_champion, only_challenger)
+    difference = (only_challenger - only_champion) / n
+    # Independent sets: their intervals' half widths add up in squares, weighted by size.
+    half = sum((one.questions / n * (one.high - one.low) / 2) ** 2 for one in sets) ** 0.5
+    figures = {
+        "questions": n,
+        "champion": sum(one.correct_a for one in sets) / n,
+        "challenger": sum(one.correct_b for one in sets) / n,
+        "difference": difference,
+        "low": difference - half,
+        "high": difference + half,
+        "p_value": p,
+        "only_champion": only_champion,
+        "only_challenger": only_challenger,
+    }
+    return Decision(*_judged(comparison, gate, figures), figures)
+
+
+def _judged(comparison: Comparison, gate: Gate, figures: dict[str, float]) -> tuple[Action, str]:
+    n, difference, p = figures["questions"], figures["difference"], figures["p_value"]
+    told = f"{100 * difference:+.1f} points on {n} questions, p = {p:.2g}"
+    worse = [
+        f"{one.dataset} {one.split}"
+        for one in comparison.sets
+        if one.p_value < gate.alpha and one.correct_b < one.correct_a
+    ]
+    if n < gate.min_questions:
+        return "hold", f"{told}: fewer than {gate.min_questions} held-out questions decide nothing"
+    if p < gate.alpha and difference < 0:
+        return "keep", f"{told}: the challenger is worse"
+    if worse:
+        return "hold", f"{told}, but worse on {', '.join(worse)}"
+    if p < gate.alpha and difference > 0:
+        return "promote", f"{told}: the challenger is better"
+    if figures["high"] < gate.worthwhile:
+        return "keep", f"{told}: a gain of {100 * gate.worthwhile:.1f} points or more is ruled out"
+    return "hold", f"{told}: the evidence is thin"

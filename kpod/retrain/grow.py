@@ -1,0 +1,167 @@
+"""Stage `dataset`: the training questions that arrived, checked, without copies, one version after the other."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from kpod import schemas
+from kpod.config import Contract, Strict
+from kpod.errors import DataError
+from kpod.evaluate.answers import answers_equal
+from kpod.files import sha256_file, write_text
+from kpod.observe import warning
+from kpod.questions.raw import BadRow, Raw, question_row
+from kpod.retrain.contract import broken, kind_of
+from kpod.retrain.duplicates import Index, words
+from kpod.rows import read
+
+Row = dict[str, Any]
+
+
+class Growth(Strict):
+    """What the next version is made from."""
+
+    files: list[Path] = Field(description="Files of new questions.")
+    protected: list[Path] = Field(default_factory=list, description="Evaluation sets besides those of the pipeline.")
+    contract: Contract = Contract()
+    near: float = 0.8
+
+
+def run(inputs: Mapping[str, Path], config: Growth, out_dir: Path) -> dict[str, float]:
+    """`questions` and, from the second version on, `previous` -> questions.parquet (schemas.QUESTIONS, split train).
+
+    Writes manifest.json (version, digests of all files that went in) and quarantine.parquet. A new row is set aside
+    if it is unusable, breaks the contract, has the id of another question, or copies, exactly or nearly, a question
+    of any evaluation set, a known or an earlier new one. A file that cannot be read, or of which too much breaks the
+    contract, is set aside whole.
+    """
+    base = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS).to_pylist()
+    prior, manifest = _previous(inputs.get("previous"))
+    sieve = _Sieve(base, prior, config)
+    accepted: list[Row] = []
+    for path in config.files:
+        accepted += sieve.pass_file(path)
+    for path in config.files:
+        manifest["files"][sha256_file(path)] = path.name
+    manifest["version"] += 1
+    if sieve.bad:
+        schemas.write(out_dir / "quarantine.parquet", schemas.table(sieve.bad, schemas.QUARANTINE))
+        common = Counter(row["reason"] for row in sieve.bad).most_common(3)
+        told = ", ".join(f"{reason} ({count})" for reason, count in common)
+        warning(f"{len(sieve.bad)} new rows are set aside in quarantine.parquet: {told}")
+    schemas.write(out_dir / "questions.parquet", schemas.table(prior + accepted, schemas.QUESTIONS))
+    write_text(out_dir / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True))
+    return {
+        "version": manifest["version"],
+        "accepted": len(accepted),
+        "questions": len(prior) + len(accepted),
+        "quarantined": len(sieve.bad),
+        "files": len(config.files),
+    }
+
+
+def seen(folder: Path | None) -> set[str]:
+    """Digests of the files that went into a version."""
+    return set(_previous(folder)[1]["files"])
+
+
+def _previous(folder: Path | None) -> tuple[list[Row], dict[str, Any]]:
+    if folder is None:
+        return [], {"version": 0, "files": {}}
+    rows = schemas.read(folder / "questions.parquet", schemas.QUESTIONS).to_pylist()
+    return rows, json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+class _Sieve:
+    """Lets pass what is new and good; keeps the rest with the reason in `bad`."""
+
+    def __init__(self, base: Sequence[Row], prior: Sequence[Row], config: Growth) -> None:
+        self.bad: list[dict[str, str]] = []
+        self._config = config
+        trained = [row for row in base if row["split"] == "train"] + list(prior)
+        evaluated = [row for row in base if row["split"] != "train"]
+        self._kinds = config.contract.kinds or {kind_of(row) for row in trained} or {"options", "numbers", "texts"}
+        self._evaluated = Index(
+            [(f"{row['dataset']}/{row['split']} {row['id']}", _words(row)) for row in evaluated]
+            + [(path.name, _words(row)) for path in config.protected for row in _usable(path)],
+            config.near,
+        )
+        self._known = Index([(row["id"], _words(row)) for row in trained], config.near)
+        self._rows = {row["id"]: row for row in [*base, *prior]}
+
+    def pass_file(self, path: Path) -> list[Row]:
+        """The rows of a file that are taken."""
+        contract = self._config.contract
+        try:
+            raws = [Raw("incoming", "train", row) for _, row in read(path, int(contract.max_mb * 1e6))]
+            if len(raws) > contract.max_rows:
+                raise DataError(f"{path.name} has {len(raws)} rows, more than {contract.max_rows}")
+        except DataError as error:
+            self._refuse(path, "", str(error))
+            return []
+        fitting: list[tuple[Raw, Row]] = []
+        broke = 0
+        for raw in raws:
+            try:
+                row = question_row(raw)
+                reason = broken(row, contract, self._kinds)
+            except BadRow as bad:
+                reason = str(bad)
+            if reason:
+                broke += 1
+                self._refuse(path, raw.shown, reason)
+            else:
+                fitting.append((raw, row))
+        if broke > contract.max_rejected * len(raws):
+            for raw, _ in fitting:
+                self._refuse(path, raw.shown, f"{broke} of the file's {len(raws)} rows break the contract")
+            return []
+        return [row for raw, row in fitting if self._new(path, raw, row)]
+
+    def _new(self, path: Path, raw: Raw, row: Row) -> bool:
+        normal = _words(row)
+        reason = self._copy(row, normal)
+        if reason:
+            self._refuse(path, raw.shown, reason)
+            return False
+        self._known.add(row["id"], normal)
+        self._rows[row["id"]] = row
+        return True
+
+    def _copy(self, row: Row, normal: tuple[str, ...]) -> str | None:
+        """Why the row is not new, or None; evaluation sets are looked at first, since a leak is the worst."""
+        if (name := self._evaluated.exact(normal)) is not None:
+            return f"is also in the evaluation set ({name})"
+        if found := self._evaluated.near(normal):
+            return f"nearly is in the evaluation set ({found[0]}, {found[1]:.2f})"
+        if (name := self._known.exact(normal)) is not None:
+            same = answers_equal(row["answer"], self._rows[name]["answer"])
+            return f"is known ({name})" if same else f"is known with another answer ({name})"
+        if found := self._known.near(normal):
+            return f"nearly is known ({found[0]}, {found[1]:.2f})"
+        return "the id belongs to another question" if row["id"] in self._rows else None
+
+    def _refuse(self, path: Path, row: str, reason: str) -> None:
+        self.bad.append({"source": path.name, "row": row, "reason": reason})
+
+
+def _words(row: Row) -> tuple[str, ...]:
+    return words(row["question"], row["choices"])
+
+
+def _usable(path: Path) -> list[Row]:
+    """The questions of a protected set: only their texts matter, an answer need not be there."""
+    rows = [row for _, row in read(path) if isinstance(row, dict) and row.get("question")]
+    if not rows:
+        raise DataError(f"retrain.protected: {path} holds no question")
+    return [{"question": str(row["question"]), "choices": _texts(row.get("choices"))} for row in rows]
+
+
+def _texts(choices: Any) -> list[str] | None:
+    if isinstance(choices, dict):
+        choices = choices.get("text", list(choices.values()))
+    return [str(choice) for choice in choices] if choices else None

@@ -1,0 +1,55 @@
+"""What one round of retraining changes in a configuration, and what earlier rounds left."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from kpod import artifacts, stages, tracking
+from kpod.artifacts import ArtifactRef
+from kpod.config import Pipeline, QuestionFile, Questions
+from kpod.errors import DataError
+from kpod.identity import identity
+from kpod.retrain.grow import Growth
+
+DATASET = "dataset"  # name of the stage that grows the training questions
+
+
+def stage(growth: Growth, previous: bool) -> stages.Stage:
+    """The row of the table of stages for the next version of the dataset."""
+    needs = ("questions", "previous") if previous else ("questions",)
+    return stages.Stage(DATASET, "kpod.retrain.grow", lambda config: growth, lambda config: needs)
+
+
+def newest_dataset(dataset: str) -> ArtifactRef | None:
+    """The newest version of the grown dataset. Raises DataError if MLflow has one whose bytes are gone."""
+    run = tracking.newest_run({"kpod.stage": DATASET, "kpod.dataset": dataset})
+    ref = stages.ref_of(run) if run else None
+    if ref is not None and artifacts.fetch(ref) is None:
+        raise DataError(f"the newest version of the dataset ({ref.uri}) is gone: restore it in {tracking.uri()}")
+    return ref
+
+
+def larger(config: Pipeline, folder: Path) -> Pipeline:
+    """`config` with the questions of a grown dataset as one more source of training questions."""
+    file = QuestionFile(dataset="incoming", files={"train": folder / "questions.parquet"})
+    return config.model_copy(update={"questions": Questions(sources=[*config.questions.sources, file])})
+
+
+def mark(config: Pipeline) -> str:
+    """What tells one round from another: every setting that matters, and the data by content."""
+    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
+
+
+def reusing(config: Pipeline, champion: ArtifactRef, base: ArtifactRef) -> Pipeline:
+    """`config` with the token weighter that the champion was trained with, if there is one for this student."""
+    inputs = tracking.inputs_of(champion.run_id)
+    if not config.distill.token_weights or config.weights.source == "rule" or "weights" not in inputs:
+        return config
+    if inputs["base"][0] != base.sha256:
+        return config  # another student has another embedding
+    run = tracking.get_run(tracking.run_of(inputs["weights"][1]))
+    ref = stages.ref_of(run) if run else None
+    folder = artifacts.fetch(ref) if ref else None
+    if folder is None or not (folder / "weighter").is_dir():
+        return config
+    return config.model_copy(update={"weights": config.weights.model_copy(update={"weighter": folder / "weighter"})})

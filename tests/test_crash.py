@@ -1,0 +1,66 @@
+"""A kill between the publication of a stage's folder and its upload loses nothing; real SIGKILL, real MLflow."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kpod import artifacts, stages, tracking
+from kpod.artifacts import ArtifactRef
+from kpod.config import Pipeline, Questions, WordProblems
+
+ROOT = Path(__file__).parent.parent
+CONFIG = Pipeline(questions=Questions(sources=[WordProblems(train=3, validation=0, test=1, longer=0)]))
+# The stage is run with an upload that dies as the out-of-memory killer or a pulled plug would have it.
+DIE = """
+import os, signal
+from kpod import stages, tracking
+from kpod.config import Pipeline, Questions, WordProblems
+tracking.TrackedRun.upload = lambda self, folder: os.kill(os.getpid(), signal.SIGKILL)
+config = Pipeline(questions=Questions(sources=[WordProblems(train=3, validation=0, test=1, longer=0)]))
+stages.execute(stages.STAGES["questions"], config, {}, None, {})
+"""
+
+
+def execute(**options: bool) -> ArtifactRef:
+    return stages.execute(stages.STAGES["questions"], CONFIG, {}, None, {}, **options)
+
+
+@pytest.fixture
+def killed(kpod_home: Path) -> Path:
+    """A state folder after such a kill; returns the published folder."""
+    kpod_home.mkdir()
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", DIE], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (folder,) = (kpod_home / "artifacts" / "questions").iterdir()
+    return folder
+
+
+def test_a_published_folder_that_mlflow_never_saw_is_stored_and_not_computed_again(
+    killed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stages.recorded(killed.name) is None
+    computed: list[int] = []
+    real = stages.import_module
+    monkeypatch.setattr(
+        stages, "import_module", lambda name: SimpleNamespace(run=lambda *a: computed.append(1) or real(name).run(*a))
+    )
+    ref = execute()
+    assert not computed
+    assert stages.recorded(ref.key) == ref
+    assert tracking.final_metrics(ref.run_id)["questions.questions"] == 4
+    api = tracking.client()
+    statuses = [run.info.status for run in api.search_runs([tracking.experiment_id(api)])]
+    assert sorted(statuses) == ["FINISHED", "KILLED"]  # the dead run does not say RUNNING for ever
+
+    (killed / "questions.parquet").write_bytes(b"PAR1")  # what does not verify is not adopted
+    assert artifacts.sealed("questions", ref.key) is None
+    assert execute().sha256 == ref.sha256
+    assert computed == [1]
+    execute(refresh=True)  # on request it is computed whatever lies there
+    assert computed == [1, 1]

@@ -1,0 +1,51 @@
+"""Hostile input that no other test has: names that leave their folder, and model folders with code."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from kpod import models
+from kpod.config import FolderStudent, Pipeline, QuestionFile
+from kpod.errors import KpodError, ModelError
+from kpod.student.check import check
+
+
+class Bomb:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return exec, (f"open({str(self.mark)!r}, 'w').close()", "")
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "/etc/passwd", "", ".hidden", "a\nb", "a b"])
+def test_names_that_leave_their_folder_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError):
+        Pipeline.model_validate({"name": name})
+    file = tmp_path / "q.jsonl"
+    with pytest.raises(ValidationError):
+        QuestionFile(dataset=name, files={"train": file})
+
+
+def test_a_model_folder_runs_no_code(tmp_path: Path) -> None:
+    mark, folder = tmp_path / "ran", tmp_path / "model"
+    folder.mkdir()
+    own = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "evil", "auto_map": own}))
+    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Config: ...\nclass Model: ...\n")
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(mark)))
+    with pytest.raises(KpodError, match="safetensors"):
+        check(FolderStudent(path=folder))
+    (folder / "model.safetensors").write_bytes(pickle.dumps(Bomb(mark)))
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        models.load(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 8, "num_attention_heads": 1}))
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        models.load(folder)
+    assert not mark.exists()
