@@ -1,4 +1,4 @@
-"""The figures of a finished pipeline run as a result file: accuracies, paired tests, seconds a stage, and who was right.
+"""A finished pipeline run as a result file: accuracies, paired tests, seconds a stage, and who was right.
 
     KPOD_HOME=... python bench/collect.py RUN NAME "command that made it" ["a note"]
 
@@ -8,6 +8,7 @@ Writes bench/results/NAME.{json,md}. Ids and right or wrong are kept for every q
 import json
 import os
 import platform
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from kpod import artifacts, runs, tracking
 from kpod.runs import REF
 
 RESULTS = Path(__file__).parent / "results"
+FOLDER = re.compile(r"(?<![\w:/.])/(?:[\w.-]+/)+")  # where a file lay is nobody's business
 
 
 def collect(run_id: str, command: str, note: str) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def collect(run_id: str, command: str, note: str) -> dict[str, Any]:
         "note": note,
         "date": datetime.fromtimestamp(parent.info.end_time / 1000, UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
-        "settings": dict(sorted(parent.data.params.items())),
+        "settings": {key: FOLDER.sub("", value) for key, value in sorted(parent.data.params.items())},
         **json.loads((folder / "summary.json").read_text()),
         "stages": {
             tag.removeprefix(f"{REF}."): _figures(value)
@@ -39,9 +41,7 @@ def collect(run_id: str, command: str, note: str) -> dict[str, Any]:
             if tag.startswith(f"{REF}.")
         },
         "correct": {
-            method: {
-                row["question_id"]: row["correct"] for row in runs.predictions_of(f"{run_id}/{method}").to_pylist()
-            }
+            method: {row["question_id"]: row["correct"] for row in _predictions(f"{run_id}/{method}")}
             for method in methods
         },
     }
@@ -55,6 +55,10 @@ def _figures(run_id: str) -> dict[str, float]:
     stage = run.data.tags["kpod.stage"]
     shown = {k: v for k, v in run.data.metrics.items() if k.startswith(f"{stage}.")}
     return {"seconds": round(seconds, 1), **shown}
+
+
+def _predictions(run: str) -> list[dict[str, Any]]:
+    return runs.predictions_of(run).to_pylist()
 
 
 def markdown(name: str, found: dict[str, Any]) -> str:
