@@ -6,6 +6,7 @@ Writes bench/results/teacher.json and teacher.md; a part that is not run keeps i
 """
 
 import argparse
+import datetime
 import hashlib
 import json
 import os
@@ -41,6 +42,13 @@ FAULTS = {
     "dropped": 0.01,
     "stall_s": 30,
     "retry_after_s": 0.5,
+}
+PARTS = {
+    "load": "Clients side by side, 50 ms service time. Goal: rate_to_httpx at least 0.8.",
+    "memory": "Peak memory of the whole process. Goal: growth_mb below 150.",
+    "faults": "Goal: all done or failed with a reason, no duplicates.",
+    "kills": "SIGKILL and resume. Goal: received_by_server at most `allowed`, and the same table.",
+    "curator": "bespokelabs-curator against the same server; the rate includes its own start of work, no import.",
 }
 Figures = dict[str, Any]
 
@@ -231,11 +239,11 @@ def table(found: Figures) -> str:
     lines = [
         "# Teacher client: load and faults",
         "",
-        "Local server, 50 ms service time, 2 CPU cores shared with it.",
+        f"`python bench/teacher.py`, {datetime.date.today()}, {os.cpu_count()} CPU cores shared with the servers.",
         "",
     ]
     for part, figures in found.items():
-        lines += [f"## {part}", "", "| figure | value |", "|---|---|"]
+        lines += [f"## {part}", "", PARTS[part], "", "| figure | value |", "|---|---|"]
         flat: list[tuple[str, Any]] = []
         for name, value in figures.items():
             flat += [(f"{name}, {k}", v) for k, v in value.items()] if isinstance(value, dict) else [(name, value)]

@@ -21,8 +21,9 @@ OTHER = "sk-9876543210-in-the-environment"
 # Keys come over the standard input or the environment, so that no argument and no file of the test holds one.
 RUNS = """
 import sys
-from kpod.home import set_environment
+from kpod.home import prepare, set_environment
 set_environment()
+prepare()  # Prefect's database lies in it
 from prefect.blocks.system import Secret
 from kpod.errors import KpodError
 from kpod.launch import launch
