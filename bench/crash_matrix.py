@@ -311,6 +311,13 @@ def markdown(report: dict[str, Any]) -> str:
     for kind, one in report["kinds"].items():
         done = ", ".join(f"{stage} {count}" for stage, count in one["executions"].items())
         lines += ["", f"`{kind}`: {HIT[kind]}. Times that a stage's work was finished: {done}."]
+    if any(one["parent runs left in RUNNING"] for one in report["kinds"].values()):
+        lines += [
+            "",
+            "Known gap: the MLflow run of a killed *pipeline* stays in RUNNING; only its stages' runs are ended.",
+        ]
+    if missing := [HIT[kind] for kind in CELLS if kind not in report["kinds"]]:
+        lines += ["", "In the script, but not run yet: " + "; ".join(missing) + "."]
     return "\n".join(lines) + "\n"
 
 
@@ -321,7 +328,7 @@ def _points(kind: str) -> list[str]:
 def _told(cell: dict[str, Any] | None) -> str:
     if cell is None:
         return "-"
-    return cell["run"] + (f", {len(cell['left over'])} processes left" if cell["left over"] else "")
+    return cell["run"] + (f", {len(cell['left over'])} processes left" if cell.get("left over") else "")
 
 
 def main() -> None:
