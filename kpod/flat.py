@@ -7,6 +7,15 @@ from typing import Any
 _PASSWORD = re.compile(r"//[^/@\s]+@")
 
 
+def scrubbed(value: Any) -> Any:
+    """A JSON value with user and password left out of every address in it."""
+    if isinstance(value, Mapping):
+        return {key: scrubbed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [scrubbed(item) for item in value]
+    return _PASSWORD.sub("//***@", value) if isinstance(value, str) else value
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Dotted key and value of every leaf, in order; user and password in an address are left out."""
     for key, value in tree.items():

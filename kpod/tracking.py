@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpod.flat import scrubbed
 from kpod.home import home
 from kpod.prompt import prompt
 
@@ -136,8 +137,8 @@ class TrackedRun:
             self._api.log_inputs(self.run_id, datasets)
 
     def document(self, name: str, tree: Mapping[str, Any]) -> None:
-        """Store a JSON file beside the run."""
-        self._api.log_dict(self.run_id, dict(tree), name)
+        """Store a JSON file beside the run, without passwords in addresses."""
+        self._api.log_dict(self.run_id, scrubbed(tree), name)
 
     def upload(self, folder: Path) -> str:
         """Store a finished folder as the run's artifact and return its URI."""

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from kpod import models
 from kpod.config import FolderStudent, Pipeline, QuestionFile
 from kpod.errors import KpodError, ModelError
+from kpod.flat import scrubbed
 from kpod.student.check import check
 
 
@@ -49,3 +50,12 @@ def test_a_model_folder_runs_no_code(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be loaded"):
         models.load(folder)
     assert not mark.exists()
+
+
+def test_settings_that_are_kept_beside_a_run_hold_no_password() -> None:
+    config = Pipeline.model_validate(
+        {"teacher": {"endpoint": {"kind": "openai", "base_url": "http://user:hunter2@host:8000/v1"}}}
+    )
+    kept = json.dumps(scrubbed(config.model_dump(mode="json")))
+    assert "hunter2" not in kept
+    assert Pipeline.model_validate(json.loads(kept)).teacher.endpoint.base_url == "http://***@host:8000/v1"  # type: ignore[union-attr]
