@@ -8,7 +8,7 @@ set -eu
 data=$1
 shift
 questions=$data/questions
-kpod sweep table-1 --size cpu \
+kpod sweep table-1 --size cpu --set methods=[base,scotd,kpod] --set pipeline.teacher.samples=1 \
     --set "datasets.svamp=[{kind: file, dataset: svamp, files: {train: $questions/svamp.train.jsonl.gz, validation: $questions/svamp.val.jsonl.gz}}, {kind: file, dataset: asdiv, files: {validation: $questions/asdiv.val.jsonl.gz}}]" \
     --set "pipeline.teacher.endpoint={kind: replay, rationales: $data/rationales/svamp.gpt-3.5-turbo.faithfulcot.jsonl.gz, questions: [$questions/svamp.train.jsonl.gz]}" \
     --set pipeline.teacher.resamples=0 "$@"

@@ -8,7 +8,7 @@ set -eu
 here=$(dirname "$0")
 log=$(mktemp)
 kpod sweep table-2 --size tiny \
-    --set methods=[base,scotd,kpod-wo-sig,kpod-wo-sig-dif,kpod-wo-prog,kpod-wo-div,kpod] --set against=scotd "$@" | tee "$log"
+    --set methods=[base,scotd,icl,kpod-wo-sig,kpod-wo-sig-dif,kpod-wo-prog,kpod-wo-div,kpod] --set against=scotd "$@" | tee "$log"
 folder=$(sed -n 's/^Table  *//p' "$log")
 {
     echo "kpod sweep table-2 --size tiny ... $*, $(date -u +%F), $(uname -m), $(nproc) cores"

@@ -33,8 +33,8 @@ def sweep(**keys: object) -> Sweep:
 # --- what is compared -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("recipe", "size"), product(recipes("sweeps"), recipes("sizes")))
-def test_every_recipe_fits_every_size(recipe: str, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("recipe", "size"), list(product(recipes("sweeps"), recipes("sizes"))))
+def test_every_recipe_fits_every_size(recipe: str, size: str) -> None:
     found = arms(load_sweep(recipe, size))
     assert len({arm.label for arm in found}) == len(found)
     assert {arm.config.name for arm in found} == {f"{recipe}-{size}"}
