@@ -99,8 +99,9 @@ def table(results: dict[str, Any]) -> str:
         "# Weights against known keypoints",
         "",
         "Area under the ROC, keypoint tokens (digits and signs of the scripted teacher's equations) against tokens of",
-        "its filler sentences; `all` is against every other token. Each seed has its own questions, its own pretrained",
-        "student and its own weighter. One thread on a shared machine; CPU seconds are those of the stage.",
+        "its filler sentences; `all` is against every other token. Each seed has its own questions and weighter; the",
+        "student is the one in --work, pretrained for the seed if there is none. One thread on a shared machine; CPU",
+        "seconds are those of the stage.",
         "",
         "| setting | seed | AUC | all | operand | result | sign | = | w: key / words / filler | CPU s |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -113,7 +114,10 @@ def table(results: dict[str, Any]) -> str:
             cells += [f"{of[k]:.3f}" for k in KINDS[:4]]
             cells += [f"{key:.2f} / {mean['words']:.2f} / {mean['filler']:.2f}", run["cpu_seconds"]]
             lines.append(f"| {' | '.join(map(str, cells))} |")
-    changed = [f"- `{name}`: {json.dumps(e['set'])} ({e['date']}, {e['machine']})" for name, e in results.items()]
+    changed = [
+        f"- `{name}`: {json.dumps(e['set'])} ({e['date']}, {e['machine']}). {e.get('note', '')}"
+        for name, e in results.items()
+    ]
     return "\n".join([*lines, "", "Settings beside the defaults of `kpod.config.Weights`:", "", *changed, ""])
 
 

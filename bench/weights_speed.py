@@ -28,7 +28,7 @@ WAYS = ("one pass", "loop", "rows")
 Figures = dict[str, Any]
 
 
-def load(options: argparse.Namespace, prefixes: int) -> tuple[Any, ...]:
+def load(options: argparse.Namespace) -> tuple[Any, ...]:
     import torch
     from weights_world import world
 
@@ -39,7 +39,7 @@ def load(options: argparse.Namespace, prefixes: int) -> tuple[Any, ...]:
 
     torch.set_num_threads(1)
     inputs = world(options.work / str(options.seed), options.seed, 360)
-    config = Weights(prefixes=prefixes, precision="fp32")
+    config = Weights(precision="fp32")
     student, tokenizer = models.load(inputs["base"] / "student")
     predictor, reader = build_predictor(student, tokenizer, config)
     examples, _ = tokenise(read(inputs)[0], tokenizer, 512, reader)
@@ -47,7 +47,16 @@ def load(options: argparse.Namespace, prefixes: int) -> tuple[Any, ...]:
     return examples, embedding, build_weighter(embedding, config), predictor, config
 
 
-def train(options: argparse.Namespace, way: str, prefixes: int) -> Figures:
+def train(options: argparse.Namespace, way: str) -> Figures:
+    """`step_of` for each number of prefixes, rising, so that the peak of memory so far is the last one's."""
+    loaded = load(options)
+    return {str(prefixes): step_of(options, way, prefixes, *loaded) for prefixes in PREFIXES}
+
+
+def step_of(
+    options: argparse.Namespace, way: str, prefixes: int, examples: Any, embedding: Any, weighter: Any, predictor: Any,
+    config: Any,
+) -> Figures:  # fmt: skip
     """CPU seconds of one training step (forward, backward, optimizer) on the same rationales, prefixes and masks."""
     import torch
 
@@ -55,8 +64,7 @@ def train(options: argparse.Namespace, way: str, prefixes: int) -> Figures:
     from kpod.weighting.loss import backward, blank, losses
     from kpod.weighting.predictor import Separate
 
-    examples, embedding, weighter, predictor, config = load(options, prefixes)
-    if way == "rows":
+    if way != "one pass":
         predictor = Separate(predictor.model, predictor.template, predictor.eos)
     whole = collate(examples[: options.rationales], prefixes, 0, 0, torch.device("cpu"))
     if way == "loop":  # the k-th prefix of every rationale in one pass, then the next
@@ -67,7 +75,6 @@ def train(options: argparse.Namespace, way: str, prefixes: int) -> Figures:
     masked = blank(embedding, config)
     slow = [p for p in predictor.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW([*weighter.parameters(), *slow], lr=1e-6)
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def step() -> None:
         optimizer.zero_grad()
@@ -89,7 +96,7 @@ def train(options: argparse.Namespace, way: str, prefixes: int) -> Figures:
         "rationale_tokens": tokens,
         "flops": flops(predictor.model, whole) if way == "one pass" else None,
         "prompt_tokens": prompt,
-        "peak_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 
@@ -119,7 +126,7 @@ def infer(options: argparse.Namespace) -> Figures:
 
     from kpod.weighting.infer import infer as weigh
 
-    examples, embedding, weighter, _, config = load(options, 4)
+    examples, embedding, weighter, _, config = load(options)
     torch.set_num_threads(1)
     found = {}
     for name, limit in (("batched", config.batch_tokens), ("batch-1", 1)):
@@ -151,12 +158,12 @@ def report(results: Figures) -> str:
     lines = [
         "# Weighter: speed and memory",
         "",
-        f"{results['machine']}; {results['date']}; `{results['command']}`. Student of the demo (3 layers, width 128),",
+        f"{results['machine']}; {results['date']}; `{results['command']}`. Student of the demo (2 layers, width 128),",
         f"{results['rationales']} rationales a step, fp32. CPU seconds, median; the machine was shared. Goal: at",
         "least 3 times as fast as the loop at 8 prefixes.",
         "`loop`: one pass a prefix over all rows of the batch; `rows`: every prefix a row of one batch.",
         "",
-        "| prefixes | way | CPU s a step | rationale tokens a CPU s | one pass is faster by | peak MB of the steps |",
+        "| prefixes | way | CPU s a step | rationale tokens a CPU s | one pass is faster by | peak MB of the process |",
         "|---|---|---|---|---|---|",
     ]
     for prefixes in PREFIXES:
@@ -192,23 +199,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rationales", type=int, default=8)
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        way, prefixes = options.one
-        print(json.dumps(infer(options) if way == "infer" else train(options, way, int(prefixes))))
+        print(json.dumps(infer(options) if options.one == "infer" else train(options, options.one)))
         return
     passed = [f"--{n}={getattr(options, n)}" for n in ("work", "seed", "rationales", "steps")]
     runs: dict[str, list[Figures]] = {}
     for _ in range(options.rounds):
-        for prefixes in PREFIXES:
-            for way in WAYS:
-                command = [sys.executable, __file__, *passed, "--one", way, str(prefixes)]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                runs.setdefault(f"{way} {prefixes}", []).append(json.loads(done.stdout.splitlines()[-1]))
-                print(way, prefixes, runs[f"{way} {prefixes}"][-1], flush=True)
-    command = [sys.executable, __file__, *passed, "--one", "infer", "0"]
+        for way in WAYS:
+            command = [sys.executable, __file__, *passed, "--one", way]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            for prefixes, found in json.loads(done.stdout.splitlines()[-1]).items():
+                runs.setdefault(f"{way} {prefixes}", []).append(found)
+                print(way, prefixes, found, flush=True)
+    command = [sys.executable, __file__, *passed, "--one", "infer"]
     inferred = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
     peak = matmul_peak(2048, 128)
     trained = {
@@ -222,7 +228,7 @@ def main() -> None:
     results = {
         "machine": f"{platform.machine()}, Python {platform.python_version()}, 1 thread",
         "date": time.strftime("%Y-%m-%d"),
-        "command": "python bench/weights_speed.py",
+        "command": f"python bench/weights_speed.py --rounds {options.rounds} --steps {options.steps}",
         "rationales": options.rationales,
         "train": trained,
         "infer": inferred,
