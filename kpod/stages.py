@@ -105,7 +105,6 @@ def execute(
     """
     key = key_of(stage, config, inputs)
     folders = {name: _fetched(ref) for name, ref in inputs.items()}
-    tracking.bury_dead_runs(key)
     settings = stage.config(config)
     params = dict(flatten(settings.model_dump(mode="json"), f"{stage.name}."))
     known = {"kpod.stage": stage.name, "kpod.cache_key": key, "kpod.code": code_version(stage.module)}

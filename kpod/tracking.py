@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpod import alive
 from kpod.flat import scrubbed
 from kpod.home import home
 from kpod.prompt import prompt
@@ -65,11 +66,15 @@ def experiment_id(client: "MlflowClient") -> str:
 def run(
     name: str, params: Mapping[str, str], tags: Mapping[str, str], parent: str | None = None
 ) -> Iterator["TrackedRun"]:
-    """Open a run; it ends FINISHED, FAILED on an exception, or KILLED on a cancellation."""
+    """Open a run; it ends FINISHED, FAILED on an exception, or KILLED on a cancellation.
+
+    A run whose process was killed cannot say so: the next one that is opened here ends it as KILLED.
+    """
     from mlflow.entities import Param
 
     api = client()
     experiment = experiment_id(api)
+    _bury_dead_runs(api)
     nested = {"mlflow.parentRunId": parent} if parent else {}
     entity = api.create_run(experiment, run_name=name, tags={**tags, **nested})
     tracked = TrackedRun(api, entity.info.run_id)
@@ -77,15 +82,29 @@ def run(
     for first in range(0, len(everything), 100):
         api.log_batch(tracked.run_id, params=everything[first : first + 100])
     status = "KILLED"
-    try:
-        yield tracked
-        status = "FINISHED"
-    except Exception:
-        status = "FAILED"
-        raise
-    finally:
-        tracked.flush()
-        api.set_terminated(tracked.run_id, status=status)
+    with alive.held(tracked.run_id):
+        try:
+            yield tracked
+            status = "FINISHED"
+        except Exception:
+            status = "FAILED"
+            raise
+        finally:
+            tracked.flush()
+            api.set_terminated(tracked.run_id, status=status)
+
+
+def _bury_dead_runs(api: "MlflowClient") -> None:
+    from mlflow.exceptions import MlflowException
+
+    for run_id in alive.dead():
+        try:
+            if api.get_run(run_id).info.status == "RUNNING":
+                api.set_terminated(run_id, status="KILLED")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # of another server than this one, or removed
+                raise
+        alive.forget(run_id)
 
 
 class TrackedRun:
@@ -244,14 +263,6 @@ def _all(query: str, status: str = " and attributes.status = 'FINISHED'") -> "li
         token = page.token
         if not token:
             return found
-
-
-def bury_dead_runs(key: str) -> None:
-    """Mark runs of this key that still say RUNNING as KILLED; the caller holds the key's lock, so they are dead."""
-    api = client()
-    query = f"tags.`kpod.cache_key` = '{key}' and attributes.status = 'RUNNING'"
-    for dead in api.search_runs([experiment_id(api)], filter_string=query):
-        api.set_terminated(dead.info.run_id, status="KILLED")
 
 
 def log_student(run_id: str, folder: Path) -> str:

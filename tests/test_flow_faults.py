@@ -92,7 +92,10 @@ def test_a_pipeline_killed_while_it_trains_goes_on_at_its_checkpoint(
     (finished,) = [run for run in trainings if run.info.status == "FINISHED"]
     first = min(metric.step for metric in api.get_metric_history(finished.info.run_id, "loss"))
     assert first == reached + 1
+    everything = api.search_runs([tracking.experiment_id(api)], max_results=500)
+    assert {run.info.status for run in everything} == {"FINISHED", "KILLED"}  # the killed pipeline's own run too
     assert not list((home / "work").iterdir())
+    assert not list((home / "alive").iterdir())
 
     # Where the same training is not interrupted, it ends with the same bytes.
     other = tmp_path / "other"

@@ -1,0 +1,54 @@
+"""Which runs of this state folder are alive: each holds a lock that the kernel drops when its process dies."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kpod.home import home
+
+
+@contextmanager
+def held(run_id: str) -> Iterator[None]:
+    """Show that the run lives, until the block ends or the process dies."""
+    folder = _folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    # Locked before it has its name: nobody may find it free in between.
+    unnamed = folder / f".{run_id}"
+    descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.replace(unnamed, folder / run_id)
+        yield
+    finally:
+        (folder / run_id).unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def dead() -> list[str]:
+    """Ids of the runs that began here and died without a word; `forget` them once that is recorded."""
+    return [path.name for path in _folder().glob("[!.]*") if _free(path)]
+
+
+def forget(run_id: str) -> None:
+    """The death of this run is recorded."""
+    (_folder() / run_id).unlink(missing_ok=True)
+
+
+def _folder() -> Path:
+    return home() / "alive"
+
+
+def _free(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:  # it ended just now
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

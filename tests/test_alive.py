@@ -1,0 +1,45 @@
+"""Runs whose process dies without a word are told from those that live."""
+
+import os
+import signal
+import subprocess
+import sys
+
+from kpod import alive, tracking
+
+HOLD = """
+import sys
+from kpod import alive
+with alive.held(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_is_dead_once_its_process_was_killed_and_not_before() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, "a"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    with alive.held("b"):
+        assert alive.dead() == []
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert alive.dead() == ["a"]
+    assert alive.dead() == ["a"]  # b ended in peace
+    alive.forget("a")
+    assert alive.dead() == []
+
+
+def test_the_next_run_ends_the_dead_one_in_mlflow() -> None:
+    api = tracking.client()
+    orphan = api.create_run(tracking.experiment_id(api)).info.run_id
+    for run_id in (orphan, "0" * 32):  # MLflow does not know the second
+        with alive.held(run_id):
+            left = alive._folder() / run_id
+            os.link(left, alive._folder() / "kept")
+        os.replace(alive._folder() / "kept", left)
+    with tracking.run("next", {}, {}):
+        assert api.get_run(orphan).info.status == "KILLED"
+        assert alive.dead() == []
