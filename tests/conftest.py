@@ -1,6 +1,7 @@
 """Fixtures that every room shares: a state folder of its own for each test."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 @pytest.fixture(autouse=True)
-def kpod_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def kpod_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A fresh KPOD_HOME, so that no test sees the state of another or of the developer."""
     home = tmp_path / "kpod-home"
     monkeypatch.setenv("KPOD_HOME", str(home))
     for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    return home
+    yield home
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow leaves there what its last client was told
