@@ -13,6 +13,12 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_address_left() -> None:
+    """MLflow leaves in the environment what its last client was told: no module begins with that of another."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @pytest.fixture(autouse=True)
 def kpod_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A fresh KPOD_HOME, so that no test sees the state of another or of the developer."""
@@ -21,4 +27,4 @@ def kpod_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     yield home
-    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow leaves there what its last client was told
+    os.environ.pop("MLFLOW_TRACKING_URI", None)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kpod import runs, schemas, stages, tracking
+from kpod.config import Weights
 
 TINY = Path(__file__).parent / "tiny.yaml"
 STAGES = {"questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate"}
@@ -95,7 +96,7 @@ def test_mlflow_has_one_parent_and_a_nested_run_a_stage_with_inputs_and_artifact
     inputs = by_stage["weights"].inputs.dataset_inputs
     assert {i.dataset.name for i in inputs} == {"questions", "rationales", "steps", "base"}
     assert all(len(i.dataset.digest) == 36 for i in inputs)
-    assert by_stage["weights"].data.params["weights.alpha"] == "0.5"
+    assert by_stage["weights"].data.params["weights.alpha"] == str(Weights().alpha)
     assert {a.path for a in api.list_artifacts(by_stage["steps"].info.run_id, "output")} == {"output/steps.parquet"}
     assert "accuracy.kpod" in parent.data.metrics
     assert parent.data.tags["kpod.ref.kpod.weights"] == by_stage["weights"].info.run_id
