@@ -311,11 +311,6 @@ def markdown(report: dict[str, Any]) -> str:
     for kind, one in report["kinds"].items():
         done = ", ".join(f"{stage} {count}" for stage, count in one["executions"].items())
         lines += ["", f"`{kind}`: {HIT[kind]}. Times that a stage's work was finished: {done}."]
-    if any(one["parent runs left in RUNNING"] for one in report["kinds"].values()):
-        lines += [
-            "",
-            "Known gap: the MLflow run of a killed *pipeline* stays in RUNNING; only its stages' runs are ended.",
-        ]
     if missing := [HIT[kind] for kind in CELLS if kind not in report["kinds"]]:
         lines += ["", "In the script, but not run yet: " + "; ".join(missing) + "."]
     return "\n".join(lines) + "\n"
