@@ -216,7 +216,7 @@ def results(home: Path) -> dict[str, str]:
 def inspect(home: Path, clean: dict[str, str]) -> dict[str, Any]:
     """What must hold after the last run."""
     from kpod import tracking
-    from kpod.clean import locked
+    from kpod.files import locked
 
     api = tracking.client()
     runs = api.search_runs([tracking.experiment_id(api)], max_results=1000)
@@ -229,7 +229,7 @@ def inspect(home: Path, clean: dict[str, str]) -> dict[str, Any]:
         "stage runs left in RUNNING": sum(stage != "pipeline" for stage in running),
         "parent runs left in RUNNING": sum(stage == "pipeline" for stage in running),
         "finished runs a stage": max(stage_runs.values()),
-        "locks held": sum(locked(path.stem) for path in home.glob("locks/*.lock")),
+        "locks held": sum(locked(path) for path in home.glob("locks/*.lock")),
         "temporary files": len([p for p in home.rglob("*.tmp") if "prefect" not in p.parts]),
         "work folders": len(list(home.glob("work/*"))),
         "executions": dict(Counter(executions)),

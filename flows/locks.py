@@ -13,6 +13,8 @@ from typing import Any
 
 from prefect.locking.protocol import LockManager
 
+from kpod.files import locked
+
 POLL_SECONDS = 0.1
 
 
@@ -52,13 +54,7 @@ class FlockManager(LockManager):
 
     def is_locked(self, key: str) -> bool:
         """Whether anybody holds the lock."""
-        if key in self._held:
-            return True
-        descriptor = self._flock(key)
-        if descriptor is None:
-            return True
-        os.close(descriptor)
-        return False
+        return key in self._held or locked(self._path(key))
 
     def is_lock_holder(self, key: str, holder: str) -> bool:
         """Whether `holder` of this process holds the lock."""
@@ -89,13 +85,16 @@ class FlockManager(LockManager):
 
     def _flock(self, key: str) -> int | None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._folder / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._path(key), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return None
         return descriptor
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.lock"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FlockManager":
         return self  # Prefect copies task options; the locks held must stay one set

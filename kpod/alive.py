@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kpod.files import locked
 from kpod.home import home
 
 
@@ -28,7 +29,7 @@ def held(run_id: str) -> Iterator[None]:
 
 def dead() -> list[str]:
     """Ids of the runs that began here and died without a word; `forget` them once that is recorded."""
-    return [path.name for path in _folder().glob("[!.]*") if _free(path)]
+    return [path.name for path in _folder().glob("[!.]*") if not locked(path) and path.exists()]
 
 
 def forget(run_id: str) -> None:
@@ -38,17 +39,3 @@ def forget(run_id: str) -> None:
 
 def _folder() -> Path:
     return home() / "alive"
-
-
-def _free(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:  # it ended just now
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True

@@ -1,6 +1,5 @@
 """`kpod clean`: free the state folder of what no registered model, recent run or running process needs."""
 
-import fcntl
 import os
 import shutil
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from kpod import tracking
 from kpod.errors import ConfigError
+from kpod.files import locked
 from kpod.home import home
 from kpod.runs import REF
 
@@ -36,12 +36,11 @@ def candidates(days: float) -> Iterator[Removal]:
     if not stored and (home() / "artifacts").exists():
         raise ConfigError(f"{tracking.uri()} knows no finished stage, so nothing says what is needed: name its store")
     for folder in sorted((home() / "artifacts").glob("*/*")):
-        if folder.name in stored and folder.name not in kept and not locked(folder.name):
+        if folder.name in stored and folder.name not in kept and not locked(_lock(folder.name)):
             yield Removal(folder, size_of(folder), f"no registered model and no run of the last {days:g} days needs it")
     limit = time.time() - days * 86_400
     for folder in sorted((home() / "work").glob("*")):
-        key = folder.name.rpartition("-")[2]
-        if newest(folder) < limit and not locked(key):
+        if newest(folder) < limit and not locked(_lock(folder.name.rpartition("-")[2])):
             yield Removal(folder, size_of(folder), f"unfinished work, untouched for {days:g} days")
 
 
@@ -79,19 +78,8 @@ def remove(removal: Removal) -> None:
     shutil.rmtree(doomed) if doomed.is_dir() else doomed.unlink()
 
 
-def locked(key: str) -> bool:
-    """Whether a living process holds the lock of a stage's key."""
-    path = home() / "locks" / f"{key}.lock"
-    if not path.exists():
-        return False
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+def _lock(key: str) -> Path:
+    return home() / "locks" / f"{key}.lock"
 
 
 def size_of(path: Path) -> int:

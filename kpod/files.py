@@ -1,5 +1,6 @@
 """Files that are either whole or absent: atomic writes, folder publication and content hashes."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -67,3 +68,18 @@ def sha256_tree(path: Path) -> str:
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def locked(path: Path) -> bool:
+    """Whether a living process holds the flock of a file; False if there is no such file."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
