@@ -243,7 +243,7 @@ def matrix(kind: str, folder: Path, config: Any, clean: dict[str, str], servers:
     if kind == "disk":
         subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(home)], check=True)
     os.environ["KPOD_HOME"] = str(home)
-    os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow itself sets it to the store of the kind before
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # of the kind before
     if kind == "mlflow":
         servers["mlflow"].start()
         os.environ["MLFLOW_TRACKING_URI"] = servers["mlflow"].url

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 STUDENT = "kpod-student-"  # registered models are named after the dataset
 EXPERIMENT = "kpod"
+ADDRESS = "MLFLOW_TRACKING_URI"
 ARTIFACTS = "output"  # the folder of a run's artifact store that holds what the stage wrote
 MODEL = "model"  # and the one that holds a student as an MLflow model
 FLUSH_SECONDS = 5.0  # metrics go out in batches: one by one a server takes about 35 a second
@@ -32,7 +33,7 @@ FLUSH_SECONDS = 5.0  # metrics go out in batches: one by one a server takes abou
 
 def uri() -> str:
     """MLFLOW_TRACKING_URI, else an SQLite file under KPOD_HOME."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home()}/mlflow/mlflow.db"
+    return os.environ.get(ADDRESS) or f"sqlite:///{home()}/mlflow/mlflow.db"
 
 
 def client() -> "MlflowClient":
@@ -42,7 +43,10 @@ def client() -> "MlflowClient":
 
     if uri().startswith("sqlite:///"):
         Path(uri().removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    asked_for = os.environ.get(ADDRESS)
     mlflow.set_tracking_uri(uri())
+    if asked_for is None:  # MLflow writes it there itself, and another KPOD_HOME would be taken for this one's store
+        os.environ.pop(ADDRESS, None)
     return mlflow.MlflowClient()
 
 

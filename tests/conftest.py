@@ -1,7 +1,6 @@
 """Fixtures that every room shares: a state folder of its own for each test."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,18 +12,11 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def no_address_left() -> None:
-    """MLflow leaves in the environment what its last client was told: no module begins with that of another."""
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-
-
 @pytest.fixture(autouse=True)
-def kpod_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def kpod_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh KPOD_HOME, so that no test sees the state of another or of the developer."""
     home = tmp_path / "kpod-home"
     monkeypatch.setenv("KPOD_HOME", str(home))
     for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    yield home
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    return home

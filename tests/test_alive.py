@@ -4,6 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from kpod import alive, tracking
 
@@ -43,3 +46,12 @@ def test_the_next_run_ends_the_dead_one_in_mlflow() -> None:
     with tracking.run("next", {}, {}):
         assert api.get_run(orphan).info.status == "KILLED"
         assert alive.dead() == []
+
+
+def test_a_client_leaves_no_address_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tracking.client()
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    monkeypatch.setenv("KPOD_HOME", str(tmp_path / "another"))
+    assert str(tmp_path / "another") in tracking.client().tracking_uri
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/asked.db")
+    assert tracking.client().tracking_uri == os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/asked.db"
