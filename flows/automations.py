@@ -39,40 +39,36 @@ def zombies(silence: timedelta) -> Automation:
 def notifications(block_id: str) -> tuple[Automation, ...]:
     """Tell of failed and crashed runs, and of challengers that were promoted or wait for a person."""
     return (
-        Automation(
+        _notice(
+            block_id,
             name="kpod: tell of failures",
-            trigger=EventTrigger(
-                match={"prefect.resource.id": "prefect.flow-run.*"},
-                expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
-                posture=Posture.Reactive,
-                threshold=1,
-                within=timedelta(0),
-            ),
-            actions=[
-                SendNotification(
-                    block_document_id=block_id,
-                    subject="kpod: {{ flow.name }} {{ flow_run.state.name }}",
-                    body="Run {{ flow_run.name }} ({{ flow_run.id }}): {{ flow_run.state.message }}",
-                )
-            ],
+            resource="prefect.flow-run.*",
+            events={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
+            subject="kpod: {{ flow.name }} {{ flow_run.state.name }}",
+            body="Run {{ flow_run.name }} ({{ flow_run.id }}): {{ flow_run.state.message }}",
         ),
-        Automation(
+        _notice(
+            block_id,
             name="kpod: tell of champions",
-            trigger=EventTrigger(
-                match={"prefect.resource.id": "kpod.model.*"},
-                expect={DECISIONS["promote"], DECISIONS["hold"]},
-                posture=Posture.Reactive,
-                threshold=1,
-                within=timedelta(0),
-            ),
-            actions=[
-                SendNotification(
-                    block_document_id=block_id,
-                    subject="{{ event.event }}",
-                    body="{{ event.resource.id }} version {{ event.payload.version }}: {{ event.payload.reason }}",
-                )
-            ],
+            resource="kpod.model.*",
+            events={DECISIONS["promote"], DECISIONS["hold"]},
+            subject="{{ event.event }}",
+            body="{{ event.resource.id }} version {{ event.payload.version }}: {{ event.payload.reason }}",
         ),
+    )
+
+
+def _notice(block_id: str, name: str, resource: str, events: set[str], subject: str, body: str) -> Automation:
+    return Automation(
+        name=name,
+        trigger=EventTrigger(
+            match={"prefect.resource.id": resource},
+            expect=events,
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[SendNotification(block_document_id=block_id, subject=subject, body=body)],
     )
 
 

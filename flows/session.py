@@ -72,9 +72,9 @@ class Session:
             "kpod.version": __version__,
             **self._tags,
         }
-        params = dict(flatten(self.config.model_dump(mode="json")))
-        self.run = self._stack.enter_context(tracking.run(self._name, params, tags, self._parent))
-        self.run.document(CONFIG, self.config.model_dump(mode="json"))
+        tree = self.config.model_dump(mode="json")
+        self.run = self._stack.enter_context(tracking.run(self._name, dict(flatten(tree)), tags, self._parent))
+        self.run.document(CONFIG, tree)
         return self
 
     def __exit__(

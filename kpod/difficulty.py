@@ -11,6 +11,7 @@ from kpod.config import Difficulty
 from kpod.distill.batches import collate, decoder_start, target_logits
 from kpod.distill.examples import ANSWER, Example, Key, build, read_weights
 from kpod.distill.launch import launch
+from kpod.distill.passes import token_nll
 from kpod.errors import DataError
 from kpod.sequences import read_rationales, split_by_tokens
 from kpod.weighting.ranks import collect, rank_and_world
@@ -127,8 +128,5 @@ def token_losses(
 
 def _nll(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
     """-log of the labels' probabilities, float32 [n], for `logits` [n, V] of any precision and `labels` [n]."""
-    parts = [
-        torch.nn.functional.cross_entropy(some.float(), label, reduction="none")
-        for some, label in zip(logits.split(_CHUNK), labels.split(_CHUNK), strict=True)
-    ]
+    parts = [token_nll(some, label) for some, label in zip(logits.split(_CHUNK), labels.split(_CHUNK), strict=True)]
     return torch.cat(parts).cpu().numpy()

@@ -15,10 +15,10 @@ from packaging.requirements import Requirement
 from kpod import tracking
 from kpod.errors import ConfigError
 from kpod.home import prepare
+from kpod.teacher.key import LOOPBACK
 
 FREE_GIB = 5.0  # a small real student and its checkpoints
 HUB = "https://huggingface.co"
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def launch_retrain(config: Pipeline, retrain: Retrain, address: str) -> None:
 
     summary = kpod_retrain(config=config, retrain=retrain, address=address)
     version = f" (version {summary['version']})" if summary["version"] else ""
-    typer.echo(f"\ncomputed: {', '.join(summary['computed']) or 'nothing, everything came from the cache'}")
+    _tell_computed(summary)
     typer.echo(f"Decision  {summary['decision']}{version}: {summary['reason']}")
     if summary["decision"] == "hold":
         typer.echo(f"Accept    kpod promote {config.dataset}/{summary['version']}")

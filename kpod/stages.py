@@ -106,12 +106,13 @@ def execute(
     key = key_of(stage, config, inputs)
     folders = {name: _fetched(ref) for name, ref in inputs.items()}
     settings = stage.config(config)
-    params = dict(flatten(settings.model_dump(mode="json"), f"{stage.name}."))
+    tree = settings.model_dump(mode="json")
+    params = dict(flatten(tree, f"{stage.name}."))
     known = {"kpod.stage": stage.name, "kpod.cache_key": key, "kpod.code": code_version(stage.module)}
     with tracking.run(stage.name, params, {**tags, **known}, parent) as run:
-        run.inputs({name: (ref.sha256, ref.uri) for name, ref in inputs.items()})
-        run.document(SETTINGS, settings.model_dump(mode="json"))
-        run.inputs({name: (sha256_tree(path), str(path)) for name, path in named_files(settings, stage.name)})
+        files = {name: (sha256_tree(path), str(path)) for name, path in named_files(settings, stage.name)}
+        run.inputs({name: (ref.sha256, ref.uri) for name, ref in inputs.items()} | files)
+        run.document(SETTINGS, tree)
         finished = None if refresh else artifacts.sealed(stage.name, key)
         if finished is None:
             out = artifacts.workspace(stage.name, key)

@@ -6,7 +6,7 @@ the later one, because tokenizers write a word together with the space before it
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -86,13 +86,7 @@ def token_steps(
     shift = np.arange(len(spans)) * (1 + max(starts.max(initial=0), bounds.max(initial=0)))
     place = (bounds + np.repeat(shift, counts)).searchsorted(starts + np.repeat(shift, tokens), side="right")
     step = (place - 1 - np.repeat(np.cumsum(counts) - counts, tokens)).astype(np.int32)
-    return _rows(step, tokens)
-
-
-def _rows(flat: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
-    """`flat` cut into runs of `counts` entries."""
-    ends = np.cumsum(counts).tolist()
-    return [flat[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+    return [step[a:b] for a, b in pairwise([0, *np.cumsum(tokens).tolist()])]
 
 
 def run(inputs: Mapping[str, Path], config: Steps, out_dir: Path) -> dict[str, float]:

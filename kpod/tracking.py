@@ -248,21 +248,23 @@ def newest_run(tags: Mapping[str, str]) -> "Run | None":
 def stored_keys() -> set[str]:
     """Keys of all stages whose results MLflow's artifact store holds."""
     return {
-        run.data.tags["kpod.cache_key"] for run in _all("tags.`kpod.sha256` != ''") if "kpod.cache_key" in run.data.tags
+        run.data.tags["kpod.cache_key"]
+        for run in _all("tags.`kpod.sha256` != '' and attributes.status = 'FINISHED'")
+        if "kpod.cache_key" in run.data.tags
     }
 
 
 def recent_runs(days: float) -> "list[Run]":
     """Every run that started in the last `days`."""
-    return _all(f"attributes.start_time >= {int((time.time() - days * 86_400) * 1000)}", "")
+    return _all(f"attributes.start_time >= {int((time.time() - days * 86_400) * 1000)}")
 
 
-def _all(query: str, status: str = " and attributes.status = 'FINISHED'") -> "list[Run]":
+def _all(query: str) -> "list[Run]":
     api = client()
     found: list[Run] = []
     token = None
     while True:
-        page = api.search_runs([experiment_id(api)], query + status, max_results=1000, page_token=token)
+        page = api.search_runs([experiment_id(api)], query, max_results=1000, page_token=token)
         found += page
         token = page.token
         if not token:
@@ -355,5 +357,6 @@ def version_of(name: str, alias_or_version: str) -> "ModelVersion | None":
 
 def tag_version(version: "ModelVersion", tags: Mapping[str, str]) -> None:
     """Put tags on a model version."""
+    api = client()
     for key, value in tags.items():
-        client().set_model_version_tag(version.name, version.version, key, value)
+        api.set_model_version_tag(version.name, version.version, key, value)
