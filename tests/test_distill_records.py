@@ -35,9 +35,7 @@ def told(inputs: dict[str, Path]) -> Told:  # noqa: F811
     tokenizer = distill_tiny.tokenizer()
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
     examples, _ = build(tokenizer, rationales, 512)
-    rows = schemas.read(inputs["rationales"] / "rationales.parquet", schemas.RATIONALES).to_pylist()
-    asked = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS).to_pylist()
-    return Told(tokenizer, examples, {r.key: r for r in rationales}, rows, {row["id"]: row for row in asked})
+    return Told(tokenizer, examples, {r.key: r for r in rationales}, inputs)
 
 
 def objective(config: Distill, rows: list[Example]) -> Objective:

@@ -41,15 +41,7 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
             reject(example.key, "not in curriculum.parquet") for example in examples if example.key not in plan.steps
         ]
         examples = [example for example in examples if example.key in plan.steps]
-    table = schemas.read(inputs["rationales"] / "rationales.parquet", schemas.RATIONALES)
-    asked = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS)
-    told = Told(
-        tokenizer,
-        examples,
-        {rationale.key: rationale for rationale in rationales},
-        table.to_pylist(),
-        {row["id"]: row for row in asked.to_pylist()},
-    )
+    told = Told(tokenizer, examples, {rationale.key: rationale for rationale in rationales}, inputs)
     examples, more = objective_of(config).records(told, config)
     rejected += more
     if rejected and writes:

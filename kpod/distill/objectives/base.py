@@ -1,13 +1,16 @@
 """What one method trains on and by which loss; the trainer asks, the variants override what they change."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from kpod import schemas
 from kpod.config import Distill
 from kpod.distill.examples import Example, Key
 from kpod.distill.loss import weighted_nll
@@ -17,13 +20,29 @@ from kpod.sequences import Rationale
 
 @dataclass(frozen=True)
 class Told:
-    """What the stage has read: one example each of the usable kept rationales, and the teacher's whole output."""
+    """What the stage has read: one example each of the usable kept rationales; whole tables for those who ask."""
 
     tokenizer: PreTrainedTokenizerBase
     examples: list[Example]
     rationales: dict[Key, Rationale]  # the kept ones
-    rows: list[dict[str, Any]]  # of schemas.RATIONALES, dropped ones included
-    questions: dict[str, dict[str, Any]]  # id -> row of schemas.QUESTIONS
+    inputs: Mapping[str, Path]  # folders of `rationales` and `questions`
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Of schemas.RATIONALES, dropped ones included."""
+        return schemas.read(self.inputs["rationales"] / "rationales.parquet", schemas.RATIONALES).to_pylist()
+
+    @cached_property
+    def questions(self) -> dict[str, dict[str, Any]]:
+        """Id -> row of schemas.QUESTIONS."""
+        table = schemas.read(self.inputs["questions"] / "questions.parquet", schemas.QUESTIONS)
+        return {row["id"]: row for row in table.to_pylist()}
+
+    @cached_property
+    def right(self) -> list[Example]:
+        """The examples whose rationale came to the gold answer."""
+        correct = {(row["question_id"], row["sample"]) for row in self.rows if row["correct"]}
+        return [example for example in self.examples if example.key in correct]
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,6 @@ class Counterfactual(Objective):
 
     @classmethod
     def records(cls, told: Told, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
-        correct = {(row["question_id"], row["sample"]) for row in told.rows if row["correct"]}
-        found = [example for example in told.examples if example.key in correct]
         alpha = cast(Scott, config.objective).alpha
         made = [
             record(told.tokenizer, told.questions[row["question_id"]], row, alpha)
@@ -37,7 +35,7 @@ class Counterfactual(Objective):
             raise DataError("scott: the teacher gave no wrong answer, so there is no counterfactual rationale")
         long = [one for one in made if one.tokens > config.max_tokens]
         rejected = [reject(one.key, f"{one.tokens} tokens, max_tokens is {config.max_tokens}") for one in long]
-        return found + [one for one in made if one.tokens <= config.max_tokens], rejected
+        return told.right + [one for one in made if one.tokens <= config.max_tokens], rejected
 
     def given(self, epoch: int) -> np.ndarray:
         planned = super().given(epoch)

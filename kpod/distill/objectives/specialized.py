@@ -33,8 +33,7 @@ class Formats(Objective):
 
     @classmethod
     def records(cls, told: Told, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
-        correct = {(row["question_id"], row["sample"]) for row in told.rows if row["correct"]}
-        plain = sorted((one for one in told.examples if one.key in correct), key=lambda one: one.key)
+        plain = sorted(told.right, key=lambda one: one.key)
         settings = cast(Specialized, config.objective)
         if len({one.key[0] for one in plain}) <= settings.shots:
             raise DataError(f"specialized: {settings.shots} worked questions and one more need as many right answers")
