@@ -35,6 +35,7 @@ def collect(run_id: str, command: str, note: str) -> dict[str, Any]:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
         "settings": {key: FOLDER.sub("", value) for key, value in sorted(parent.data.params.items())},
         **json.loads((folder / "summary.json").read_text()),
+        "table": (folder / "summary.md").read_text(),
         "stages": {
             tag.removeprefix(f"{REF}."): _figures(value)
             for tag, value in sorted(parent.data.tags.items())
@@ -63,19 +64,8 @@ def _predictions(run: str) -> list[dict[str, Any]]:
 
 def markdown(name: str, found: dict[str, Any]) -> str:
     lines = [f"# {name} ({found['date']}, {found['machine']})", "", f"`{found['command']}`", "", found["note"], ""]
-    lines += ["| method | set | questions | accuracy | 95% | truncated |", "|---|---|---|---|---|---|"]
-    for row in found["accuracy"]:
-        lines.append(
-            f"| {row['method']} | {row['dataset']} {row['split']} | {row['questions']} | {row['accuracy']:.1%}"
-            f" | {row['low']:.1%} to {row['high']:.1%} | {row['truncated']:.1%} |"
-        )
-    lines += ["", "| paired | set | difference | 95% | p (McNemar) |", "|---|---|---|---|---|"]
-    for row in found["comparisons"]:
-        lines.append(
-            f"| {row['b']} - {row['a']} | {row['dataset']} {row['split']} | {100 * row['difference']:+.1f} points"
-            f" | {100 * row['low']:+.1f} to {100 * row['high']:+.1f} | {row['p_value']:.3g} |"
-        )
-    lines += ["", "| stage | seconds |", "|---|---|"]
+    lines.append(found["table"])
+    lines += ["| stage | seconds |", "|---|---|"]
     done = set()
     for stage, figures in found["stages"].items():
         if (key := json.dumps(figures)) not in done:  # a stage that methods share is listed once
