@@ -9,13 +9,14 @@ from flows.locks import FlockManager
 from flows.session import Session
 from kpod import artifacts, registry, runs, tracking
 from kpod.artifacts import ArtifactRef
-from kpod.config import Pipeline, Retrain
+from kpod.config import Pipeline
 from kpod.distill.variants import apply
 from kpod.evaluate.compare import compare
 from kpod.files import sha256_file
 from kpod.home import home, prepare
 from kpod.observe import observing, warning
 from kpod.retrain import gate, grow, incoming, rounds
+from kpod.retrain.config import Retrain
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Split = Literal["train", "validation", "test"]
 Precision = Literal["auto", "fp32", "bf16"]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # of runs and sets: part of file names, tags and registered models
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -57,7 +58,7 @@ class QuestionFile(Strict):
 
     kind: Literal["file"] = "file"
     dataset: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=NAME,
         description="Name of the set in tables and of its registered model.",
     )
     files: dict[Split, Path] = Field(description="One file a split.", min_length=1)
@@ -555,7 +556,7 @@ else:
 class Pipeline(Strict):
     """The whole tree. Its defaults are the demo."""
 
-    name: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the runs in MLflow.")
+    name: str = Field("demo", pattern=NAME, description="Name of the runs in MLflow.")
     methods: list[Method] = Field(["base", "scotd", "kpod"], min_length=1, description="Students to make and compare.")
     questions: Questions = Questions()
     teacher: Teacher = Teacher()
@@ -611,46 +612,3 @@ class Pipeline(Strict):
         if "scott" in self.methods and isinstance(endpoint, ScriptedEndpoint) and not endpoint.wrong:
             raise ValueError("methods: scott trains on wrong rationales too, teacher.endpoint.wrong must not be 0")
         return self
-
-
-# --- retraining -------------------------------------------------------------------------------------------------
-
-
-class Contract(Strict):
-    """What a row and a file of new questions must keep to; what does not is set aside with the reason."""
-
-    min_chars: int = Field(10, ge=1, description="Shortest question.")
-    max_chars: int = Field(4000, ge=1, description="Longest question, options included.")
-    max_answer_chars: int = Field(200, ge=1, description="Longest answer.")
-    kinds: list[Literal["options", "numbers", "texts"]] | None = Field(
-        None, description="Kinds of answers; null: those that the training questions have already."
-    )
-    max_rejected: Fraction = Field(
-        0.5, description="A file of which a larger share breaks the contract is set aside whole."
-    )
-    max_rows: int = Field(100_000, ge=1, description="Most rows a file.")
-    max_mb: float = Field(256, gt=0, description="Largest file, in megabytes, unpacked.")
-
-
-class Gate(Strict):
-    """When a challenger replaces the champion."""
-
-    alpha: float = Field(0.05, gt=0, lt=1, description="Significance of the paired test (exact McNemar, two-sided).")
-    min_questions: int = Field(100, ge=1, description="With fewer held-out questions nothing is decided.")
-    worthwhile: Fraction = Field(
-        0.01, description="Keep the champion if the 95% interval of the difference ends below this."
-    )
-
-
-class Retrain(Strict):
-    """Flow `kpod-retrain`: new questions in, perhaps a new champion out."""
-
-    contract: Contract = Contract()
-    near: float = Field(
-        0.8, gt=0, le=1, description="Two texts are near copies from this share of common word trigrams on."
-    )
-    protected: list[Path] = Field(
-        default_factory=list, description="Further evaluation sets (JSONL or Parquet) that no new question may copy."
-    )
-    reuse_weights: bool = Field(True, description="Apply the champion's token weighter instead of training one.")
-    gate: Gate = Gate()

@@ -9,9 +9,10 @@ from typing import Any
 import typer
 
 from kpod import tracking
-from kpod.config import Pipeline, Retrain
+from kpod.config import Pipeline
 from kpod.errors import ConfigError
 from kpod.home import home, prepare
+from kpod.retrain.config import Retrain
 from kpod.sweep.config import Sweep
 
 

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from kpod.config import Pipeline, Retrain
+from kpod.config import Pipeline
 from kpod.errors import ConfigError
+from kpod.retrain.config import Retrain
 from kpod.sweep.config import Sweep
 
 RECIPES = Path(str(files("kpod"))) / "recipes"

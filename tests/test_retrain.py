@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod import schemas
-from kpod.config import Contract, Gate
 from kpod.errors import ConfigError, DataError
 from kpod.evaluate.compare import Comparison, Flip, SetComparison
 from kpod.evaluate.statistics import mcnemar_exact
 from kpod.retrain import grow, incoming
+from kpod.retrain.config import Contract, Gate
 from kpod.retrain.contract import broken
 from kpod.retrain.duplicates import Index, jaccard, shingles, words
 from kpod.retrain.gate import decide

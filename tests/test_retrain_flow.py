@@ -22,7 +22,7 @@ from kpod.home import prepare, set_environment
 set_environment()
 prepare()
 from flows.retrain import kpod_retrain
-from kpod.config import Retrain
+from kpod.retrain.config import Retrain
 from kpod.retrain.incoming import add
 from kpod.settings import load
 config = load(sys.argv[1], ["methods=[kpod]"])

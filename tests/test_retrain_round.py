@@ -19,11 +19,12 @@ import flows.session
 from kpod import registry, reproduce, runs, schemas, stages, tracking
 from kpod.artifacts import ArtifactRef
 from kpod.clean import candidates, remove
-from kpod.config import Retrain, WordProblems
+from kpod.config import WordProblems
 from kpod.errors import ConfigError
 from kpod.home import prepare
 from kpod.lineage import lineage, lines
 from kpod.questions import wordproblems
+from kpod.retrain.config import Retrain
 from kpod.retrain.incoming import add
 from kpod.settings import load
 

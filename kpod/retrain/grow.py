@@ -9,12 +9,13 @@ from typing import Any
 from pydantic import Field
 
 from kpod import schemas
-from kpod.config import Contract, Strict
+from kpod.config import Strict
 from kpod.errors import DataError
 from kpod.evaluate.answers import answers_equal
 from kpod.files import sha256_file, write_text
 from kpod.observe import warning
 from kpod.questions.raw import BadRow, Raw, question_row
+from kpod.retrain.config import Contract
 from kpod.retrain.contract import broken, kind_of
 from kpod.retrain.duplicates import Index, words
 from kpod.rows import read

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from kpod.config import Method, Source, Strict
+from kpod.config import NAME, Method, Source, Strict
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # no dot: names become parts of tags
 Seed = Literal["distill.seed", "weights.seed", "curriculum.seed"]
@@ -20,7 +20,7 @@ class Variant(Strict):
 class Sweep(Strict):
     """Every variant with every seed on every dataset and student; what they share is computed once."""
 
-    name: str = Field("sweep", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run in MLflow.")
+    name: str = Field("sweep", pattern=NAME, description="Name of the run in MLflow.")
     pipeline: dict[str, Any] = Field(
         default_factory=dict, description="Settings that all share, as in a pipeline's file; but no questions, methods."
     )
