@@ -3,17 +3,16 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
+from server_tools import answers, free_port, until
 
 ROOT = Path(__file__).parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a server's start, and the silence that has to be heard
@@ -40,13 +39,6 @@ with get_client(sync_client=True) as client:
     EventsWorker.instance().drain()
     print("RUN", run.id, flush=True)
 """
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 600) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen in time"
-        time.sleep(0.2)
 
 
 def get(url: str) -> object:
@@ -83,15 +75,13 @@ def told() -> Iterator[tuple[str, list[str]]]:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a client of a running Prefect server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     env = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONPATH": str(ROOT)}
     command = [str(Path(sys.executable).with_name("prefect")), "server", "start", "--port", str(port)]
     log = (tmp_path / "server.log").open("w")
     process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
-        until(lambda: get(f"http://127.0.0.1:{port}/api/health"), "the server's start")
+        until(lambda: answers(f"http://127.0.0.1:{port}/api/health"), "the server's start")
         yield {**env, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
     finally:
         os.killpg(process.pid, signal.SIGKILL)

@@ -3,34 +3,17 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from server_tools import answers, free_port, until
 
 ROOT = Path(__file__).parent.parent
 PREFECT = [str(Path(sys.executable).with_name("prefect"))]
-
-
-def _until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen in time"
-        time.sleep(0.2)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 def _stop(process: subprocess.Popen) -> None:
@@ -45,9 +28,7 @@ def _stop(process: subprocess.Popen) -> None:
 @pytest.fixture
 def prefect(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """A running server and worker, and a function that runs `prefect ...` against them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     env = {
         **os.environ,
         "KPOD_HOME": str(tmp_path / "home"),
@@ -76,7 +57,7 @@ def prefect(tmp_path: Path) -> Iterator[Callable[..., str]]:
     server = start("server", "start", "--host", "127.0.0.1", "--port", str(port))
     started = [server]
     try:
-        _until(lambda: _answers(f"http://127.0.0.1:{port}/api/health"), 300, "the server's start")
+        until(lambda: answers(f"http://127.0.0.1:{port}/api/health"), "the server's start", seconds=300)
         call("work-pool", "create", "kpod", "--type", "process")
         started.append(start("worker", "start", "--pool", "kpod"))
         call.env = env  # type: ignore[attr-defined]

@@ -3,17 +3,16 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from PIL import Image
+from server_tools import answers, free_port
 from test_report_browser import chromium
 
 from kpod import tracking
@@ -40,9 +39,7 @@ def server(kpod_home: Path, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
                 for step in range(1, STEPS + 1):
                     run.metrics({"loss": 2 / (step + number)}, TOKENS * step)
                 ids.append(run.run_id)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [str(Path(sys.executable).with_name("mlflow")), "server", "--backend-store-uri", tracking.uri(),
                "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]  # fmt: skip
     env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -50,21 +47,13 @@ def server(kpod_home: Path, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
     try:
-        while not _answers(url):
+        while not answers(f"{url}/health"):
             assert process.poll() is None, (tmp_path / "server.log").read_text()
             time.sleep(0.2)
         yield url, ids
     finally:
         os.killpg(process.pid, 15)
         process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 def _json(value: object) -> str:
