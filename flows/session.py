@@ -138,6 +138,8 @@ class Session:
             how = f"{time.monotonic() - started:.1f} s" if computed else "cached"
             tqdm.write(f"  {stage.name:<11} {method:<16} {how}")
             self._results[key] = ref
-        self._by_method[f"{method}.{stage.name}"] = ref
-        self.run.tag(f"{REF}.{method}.{stage.name}", ref.run_id)
+        name = f"{method}.{stage.name}"
+        if self._by_method.get(name) != ref:  # every call is a trip to MLflow
+            self._by_method[name] = ref
+            self.run.tag(f"{REF}.{name}", ref.run_id)
         return ref

@@ -53,6 +53,7 @@ def _file(name: str, root: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+@cache  # the stages share most of their modules
 def _imports(name: str, path: Path) -> list[str]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     names: list[str] = []

@@ -1,0 +1,30 @@
+"""Prefect's embedded server takes seconds to start, in a process of its own: whoever runs a flow can work meanwhile."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import PREFECT_API_URL
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Start the server that the next flow of this process will find; without effect where PREFECT_API_URL is set.
+
+    A server that does not start is reported by that flow, which tries again.
+    """
+    if PREFECT_API_URL.value():
+        yield
+        return
+    thread = Thread(target=_start, name="embedded Prefect server", daemon=True)
+    thread.start()
+    yield
+    thread.join()
+
+
+def _start() -> None:
+    try:
+        SubprocessASGIServer().start()
+    except Exception:  # noqa: BLE001, S110  # the flow's own attempt tells it
+        pass
