@@ -268,6 +268,7 @@ class Weights(ModelStage):
     train_embedding: bool = Field(False, description="Let the student's embedding of the rationale be trained too.")
     batch_size: int = Field(8, ge=1, description="Rationales an optimizer step.")
     batch_tokens: int = operational(8192, "Padded tokens a forward pass; larger batches are accumulated.", ge=1)
+    processes: int = operational(1, "Processes on this machine that train and weigh together, one a GPU.", ge=1)
     train_on: int | None = Field(None, ge=1, description="Train on a sample of so many rationales; all get weights.")
     validation: float = Field(0.1, ge=0, lt=1, description="Share of questions held out to watch the answer loss.")
     patience: int = Field(2, ge=1, description="Stop after so many epochs without a better validation loss.")

@@ -29,8 +29,11 @@ class Told:
     def __init__(self) -> None:
         self.curves: list[tuple[int, dict[str, float]]] = []
         self.warnings: list[str] = []
+        self.bars: list[str] = []
 
-    def progress(self, *_: object) -> None: ...
+    def progress(self, description: str, *_: object) -> None:
+        if description not in self.bars:
+            self.bars.append(description)
 
     def metrics(self, values: dict[str, float], step: int) -> None:
         self.curves.append((step, dict(values)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kpod import errors, observe
-from kpod.config import Difficulty, Distill
+from kpod.config import Difficulty, Distill, Weights
 
 MARK = "kpod-event:"  # in front of what a rank reports, on its stdout
 
@@ -18,7 +18,7 @@ MARK = "kpod-event:"  # in front of what a rank reports, on its stdout
 def launch(
     part: Callable[..., dict[str, float]],
     inputs: Mapping[str, Path],
-    config: Distill | Difficulty,
+    config: Distill | Difficulty | Weights,
     out_dir: Path,
     unit: str,
 ) -> dict[str, float]:
@@ -55,7 +55,7 @@ def _followed(agent: subprocess.Popen[str], unit: str) -> dict[str, float]:
     failure: errors.KpodError | None = None
     with ExitStack() as stack:
         bar: observe.Progress | None = None
-        done = 0.0
+        shown, done = "", 0.0
         for line in agent.stdout or ():
             if not line.startswith(MARK):
                 print(line, end="", file=sys.stderr)
@@ -67,8 +67,10 @@ def _followed(agent: subprocess.Popen[str], unit: str) -> dict[str, float]:
                 case "warning":
                     observe.warning(event["message"])
                 case "progress":
-                    if bar is None:
-                        bar = stack.enter_context(observe.progress(event["description"], event["total"], unit))
+                    if bar is None or event["description"] != shown:  # a stage may have several bars, one by one
+                        stack.close()
+                        shown, done = event["description"], 0.0
+                        bar = stack.enter_context(observe.progress(shown, event["total"], unit))
                     bar.advance(event["done"] - done)
                     done = event["done"]
                 case "figures":

@@ -8,6 +8,7 @@ from transformers import AutoTokenizer
 
 from kpod import models, observe, schemas
 from kpod.config import Weights
+from kpod.distill.launch import launch
 from kpod.errors import DataError, ModelError
 from kpod.sequences import Rationale, token_spans
 from kpod.weighting import network, ranks
@@ -25,8 +26,17 @@ def run(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str,
     """`questions`, `rationales`, `steps` and `base` -> `weights.parquet` (schemas.WEIGHTS) and `weighter/`.
 
     Returns counts, the last epoch's means, the mean weight of each class of tokens, and `collapsed` (0 or 1).
-    Raises DataError if no rationale is usable, ModelError if the loss is not finite.
+    Raises DataError if no rationale is usable, ModelError if the loss is not finite. With several `processes` the
+    batches are shared out to ranks of torchrun that are started and ended here.
     """
+    return (
+        launch(weigh, inputs, config, out_dir, "rationale") if config.processes > 1 else weigh(inputs, config, out_dir)
+    )
+
+
+def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str, float]:
+    """`run` in this process, as one of its ranks; the first of them writes."""
+    ranks.rank_and_world()  # before a model is loaded, because each rank has a GPU of its own
     rationales, quarantined = read(inputs)
     folder = inputs["base"] / "student"
     figures: dict[str, float] = {}
