@@ -234,20 +234,27 @@ class Weights(ModelStage):
     weighter: Path | None = Field(
         None, description="Folder `weighter/` of an earlier run of this stage to apply; nothing is trained."
     )
-    epochs: int = Field(1, ge=0, description="Epochs in which the weighter is trained.")
-    warmup: int = Field(1, ge=0, description="Epochs before these in which only the answer predictor is trained.")
+    epochs: int = Field(2, ge=0, description="Epochs in which the weighter is trained.")
+    warmup: int = Field(
+        3,
+        ge=0,
+        description="Epochs before these in which only the answer predictor is trained; 1 suffices for one that "
+        "reads well.",
+    )
     prefixes: Annotated[int, Field(ge=1)] | Literal["steps", "tokens"] = Field(
         4,
         description="Prefixes of the masked rationale in Eq. 5, drawn anew each time; steps, tokens: every end of one.",
     )
     alpha: float = Field(
-        0.1,
+        0.3,
         ge=0,
         description="Weight of the mask-length loss in Eq. 7 (paper: 0.5); keep it well below the nats that the whole "
         "rationale is worth to the predictor, or every token is masked.",
     )
-    mask: Literal["hard", "soft"] = Field(
-        "hard", description="hard: zeros and ones, straight-through gradient (Eq. 4)."
+    mask: Literal["soft", "hard"] = Field(
+        "soft",
+        description="soft: the binary concrete value itself, in (0, 1); hard: rounded to zeros and ones with a "
+        "straight-through gradient (Eq. 4), which a sure predictor leaves without a signal.",
     )
     blank: Literal["mean", "zero"] = Field(
         "mean", description="What a masked token is read as: the mean of all embeddings, or zero (Eq. 4)."

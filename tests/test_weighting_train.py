@@ -187,3 +187,13 @@ def test_batches_are_of_similar_length_and_another_order_each_epoch() -> None:
     assert sorted(key for batch in keys for key in batch) == sorted(e.key for e in rows)
     padded = sum(len(b) * max(e.tokens for e in b) for b in first)
     assert padded < 1.1 * sum(e.tokens for e in rows)
+
+
+def test_the_temperature_is_annealed_geometrically(tmp_path: Path) -> None:
+    cooled, steady = training(tmp_path / "a", final_temperature=0.25), training(tmp_path / "b")
+    assert [cooled._temperature(share) for share in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.5, 0.25])
+    assert {steady._temperature(share) for share in (0.0, 0.5, 1.0)} == {1.0}
+
+
+def test_it_can_be_trained_on_a_sample(tmp_path: Path) -> None:
+    assert len(training(tmp_path, train_on=5, validation=0.0).training) == 5
