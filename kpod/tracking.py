@@ -72,7 +72,8 @@ def run(
 ) -> Iterator["TrackedRun"]:
     """Open a run; it ends FINISHED, FAILED on an exception, or KILLED on a cancellation.
 
-    A run whose process was killed cannot say so: the next one that is opened here ends it as KILLED.
+    A run whose process was killed, or whose server was away, cannot say so: the next one that is opened here ends it
+    as KILLED.
     """
     from mlflow.entities import Param
 
@@ -96,6 +97,7 @@ def run(
         finally:
             tracked.flush()
             api.set_terminated(tracked.run_id, status=status)
+            alive.forget(tracked.run_id)  # not reached if the server is away: the next run ends this one
 
 
 def _bury_dead_runs(api: "MlflowClient") -> None:
