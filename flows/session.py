@@ -1,6 +1,5 @@
 """One pipeline run: pulls the stages that a result needs, each once, and links them all in MLflow."""
 
-import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from flows.cache import run_cached
 from flows.secrets import read_secrets
-from kpod import __version__, alive, artifacts, stages, tracking
+from kpod import __version__, artifacts, stages, tracking
 from kpod.artifacts import ArtifactRef
 from kpod.config import Pipeline
 from kpod.curriculum.embed import check as check_embedder
@@ -21,9 +20,6 @@ from kpod.report.settings import Lineage, ReportSettings
 from kpod.runs import CONFIG, REF
 from kpod.settings import check_files
 from kpod.student.check import check as check_student
-
-
-BY_WORKER = "PREFECT__FLOW_RUN_ID"  # in the environment of a run that a worker has started
 
 
 def check(config: Pipeline) -> None:
@@ -67,8 +63,6 @@ class Session:
         self._stack = ExitStack()
 
     def __enter__(self) -> "Session":
-        if BY_WORKER in os.environ:  # no worker, nobody to cancel the run: the next one goes on where it was
-            alive.die_with_parent()
         prepare()
         if self._parent is None:  # a sweep has checked all its arms before the first of them
             check(self.config)
