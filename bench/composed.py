@@ -47,8 +47,12 @@ def process(command: list[Any], log: Path, healthy: Callable[[], bool], **env: s
             time.sleep(0.5)
         yield
     finally:
-        os.killpg(started.pid, signal.SIGTERM)
-        started.wait()
+        started.terminate()
+        try:
+            started.wait(30)
+        except subprocess.TimeoutExpired:  # as an engine does after the grace period
+            os.killpg(started.pid, signal.SIGKILL)
+            started.wait()
 
 
 def answers(url: str) -> bool:

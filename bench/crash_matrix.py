@@ -131,8 +131,11 @@ def prefect(*arguments: str) -> str:
     return subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout
 
 
-def run_child(home: Path, config: Any, stop: tuple[str, str] | None) -> int:
-    """Fork a pipeline that stops at `stop` (stage, point): writes `ready` there and waits for `go`."""
+def run_child(home: Path, config: Any, stop: tuple[str, str] | None, alone: bool = False) -> int:
+    """Fork a pipeline that stops at `stop` (stage, point): writes `ready` there and waits for `go`.
+
+    With `alone`, that stage is computed whatever is known of it, and is the last.
+    """
     pid = os.fork()
     if pid:
         return pid
@@ -145,7 +148,8 @@ def run_child(home: Path, config: Any, stop: tuple[str, str] | None) -> int:
         hook(home, stop)
         from flows.pipeline import kpod
 
-        kpod(config=config)
+        only: Any = {"refresh": [stop[0]], "until": stop[0]} if alone and stop else {}
+        kpod(config=config, **only)
         status = 0
     except BaseException as error:  # what a cancelled or failing run says is part of the log
         print(f"ENDED {type(error).__name__}: {error}", flush=True)
@@ -248,7 +252,7 @@ def strike(kind: str, home: Path, pid: int, servers: dict[str, Server]) -> str:
     (home / "filler").unlink(missing_ok=True)
     if kind in ("prefect", "mlflow"):
         servers[kind].start()
-    return {0: "finished all the same", -9: "killed"}.get(status, "failed")
+    return {0: "finished all the same", -9: "killed"}.get(status, "cancelled" if kind == "cancel" else "failed")
 
 
 def results(home: Path) -> dict[str, str]:
@@ -328,7 +332,8 @@ def matrix(kind: str, folder: Path, config: Any, clean: dict[str, str], servers:
                 cells.append({"stage": stage, "point": point, "run": outcome})
                 print(f"{kind:<8} {stage:<11} {point:<10} {outcome}", flush=True)
                 continue
-            pid = run_child(home, config, (stage, point))
+            # Without its Prefect server a run goes on to the end, and would leave nothing to the next cell.
+            pid = run_child(home, config, (stage, point), alone=kind == "prefect")
             if not _reached(home, pid, f"{stage} {point}"):
                 raise RuntimeError(f"{kind}: the run before {stage} {point} ended by itself, see {home}/runs.log")
             outcome = strike(kind, home, pid, servers)
