@@ -38,7 +38,8 @@ def services(kind: str, folder: Path) -> Iterator[dict[str, str]]:
 def on_worker() -> str:
     """Run a deployment on the worker of the composed services, and tell how it ended."""
     config = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
-    parameters = json.dumps({"config": {**config, "methods": ["kpod"]}, "refresh": ["rationales"]})
+    config |= {"methods": ["kpod"], "teacher": {"endpoint": {"kind": "scripted", "seed": 5}}}
+    parameters = json.dumps({"config": config})
     command = [str(BIN / "prefect"), "--no-prompt", "deployment", "run", "kpod/rationales", "--watch"]
     done = subprocess.run([*command, "--params", parameters], capture_output=True, text=True, check=False)
     return "finished" if done.returncode == 0 else (done.stdout + done.stderr)[-2000:]
