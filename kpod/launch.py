@@ -2,7 +2,10 @@
 
 import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,19 @@ import typer
 from kpod import tracking
 from kpod.config import Pipeline
 from kpod.errors import ConfigError
+from kpod.files import once
 from kpod.home import home, prepare
 from kpod.retrain.config import Retrain
 from kpod.sweep.config import Sweep
+
+
+def _prepare() -> None:
+    """The state folder, and in it the tables of the embedded Prefect server, which two runs must not make at once."""
+    prepare()
+    if not os.environ.get("PREFECT_API_URL"):
+        command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+        made = Path(os.environ["PREFECT_HOME"]) / f".made.{version('prefect')}"
+        once(made, lambda: subprocess.run(command, check=True, capture_output=True))  # noqa: S603
 
 
 def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
@@ -21,7 +34,7 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
 
     Raises ConfigError for a stage that does not exist or a state folder that cannot be written.
     """
-    prepare()
+    _prepare()
     from flows.pipeline import StageName, kpod
 
     _check_stages([*refresh, *([until] if until else [])], StageName.__args__)  # type: ignore[attr-defined]
@@ -37,7 +50,7 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
 
 def launch_sweep(sweep: Sweep, refresh: Sequence[str]) -> None:
     """Run the flow `kpod-compare` in this process, and print its table. Raises ConfigError as `launch` does."""
-    prepare()
+    _prepare()
     from flows.compare import kpod_compare
     from flows.pipeline import StageName
 
@@ -68,7 +81,7 @@ def _tell_where(summary: dict[str, Any]) -> None:
 
 def launch_retrain(config: Pipeline, retrain: Retrain, address: str) -> None:
     """Run the flow `kpod-retrain` in this process and print the decision."""
-    prepare()
+    _prepare()
     from flows.retrain import kpod_retrain
 
     summary = kpod_retrain(config=config, retrain=retrain, address=address)
