@@ -4,9 +4,9 @@ from typing import Any
 
 from prefect import flow
 
+from flows.orphans import leave_no_orphan
 from flows.pipeline import StageName
 from flows.sweeping import Sweeping
-from flows.worker import end_with_worker
 from kpod.sweep.config import Sweep
 from kpod.sweep.plan import arms
 
@@ -21,7 +21,7 @@ def kpod_compare(
     Killed and started again, it goes on where it was. Returns the MLflow run's id, the stages that were computed,
     the table and the folder it lies in.
     """
-    end_with_worker()
+    leave_no_orphan()
     with Sweeping(sweep, arms(sweep), tuple(refresh)) as sweeping:
         # What is trained comes first: a teacher that cannot be asked stops the sweep before any time is spent.
         for arm in sorted(sweeping.arms, key=lambda arm: arm.method == "base"):

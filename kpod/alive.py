@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from kpod.files import locked
 from kpod.home import home
+
+_watchers: list["subprocess.Popen[bytes]"] = []  # their input closes with this process, not before
 
 
 @contextmanager
@@ -46,6 +49,15 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:  # it ended before the kernel knew
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_after_me(pid: int) -> None:
+    """Have another process killed as soon as this one has ended, however it ended."""
+    # The shell waits for the end of its input, which is this process's end. In a session of its own, so that what
+    # kills this process's group leaves it alone.
+    command = ["/bin/sh", "-c", 'read -r _; kill -9 "$0"', str(pid)]
+    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
+    _watchers.append(watcher)
 
 
 def _folder() -> Path:
