@@ -17,6 +17,7 @@ from kpod.home import home
 from kpod.observe import warning
 
 TEACHER_LIMIT = "kpod-teacher"  # a global concurrency limit of the server; without one nothing is held back
+LEASE = 60.0  # seconds that a slot outlives the run that held it and was killed; the server's least
 
 
 def run_cached(
@@ -39,8 +40,8 @@ def run_cached(
         if not refresh and (found := stages.recorded(key)):
             return found  # another machine, or a cache that was cleared
         computed = True
-        # One slot a stage, not one a request: a slot costs a call to the server. Its lease ends with a dead run's.
-        with concurrency(TEACHER_LIMIT) if stage.name == "rationales" else nullcontext():
+        # One slot a stage, not one a request: a slot costs a call to the server.
+        with concurrency(TEACHER_LIMIT, lease_duration=LEASE) if stage.name == "rationales" else nullcontext():
             watchers = (ProgressArtifact(stage.name),)
             return stages.execute(stage, config, inputs, parent, tags, watchers=watchers, refresh=refresh)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.orphans import leave_no_orphan
 from flows.pipeline import StageName
 from flows.sweeping import Sweeping
 from kpod.sweep.config import Sweep
@@ -20,6 +21,7 @@ def kpod_compare(
     Killed and started again, it goes on where it was. Returns the MLflow run's id, the stages that were computed,
     the table and the folder it lies in.
     """
+    leave_no_orphan()
     with Sweeping(sweep, arms(sweep), tuple(refresh)) as sweeping:
         # What is trained comes first: a teacher that cannot be asked stops the sweep before any time is spent.
         for arm in sorted(sweeping.arms, key=lambda arm: arm.method == "base"):

@@ -1,11 +1,15 @@
 """Prefect's embedded server takes seconds to start, in a process of its own: whoever runs a flow can work meanwhile."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
 from threading import Thread
 
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME
+
+from kpod.files import once
 
 
 @contextmanager
@@ -24,7 +28,8 @@ def starting() -> Iterator[None]:
 
 
 def _start() -> None:
-    try:
-        SubprocessASGIServer().start()
-    except Exception:  # noqa: BLE001, S110  # the flow's own attempt tells it
-        pass
+    server = SubprocessASGIServer()
+    with suppress(Exception):
+        # The first server of a state folder makes its tables, which two must not do at once.
+        once(Path(PREFECT_HOME.value()) / f".made.{version('prefect')}", server.start)
+        server.start()

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from prefect import flow
 
+from flows.orphans import leave_no_orphan
 from flows.session import Session
 from kpod.config import Pipeline
 from kpod.distill.variants import apply
@@ -24,6 +25,7 @@ def kpod(
     `refresh` names stages to compute again, `until` the last stage to reach. Returns the MLflow run's id, the
     stages that were computed, the table of accuracies and where the report lies.
     """
+    leave_no_orphan()
     with Session(config, refresh=tuple(refresh)) as session:
         if until not in ("questions", "base"):  # the teacher first: if it cannot be asked, nothing is trained before
             for method in config.methods:

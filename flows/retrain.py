@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.events import decided
 from flows.locks import FlockManager
+from flows.orphans import leave_no_orphan
 from flows.session import Session
 from kpod import artifacts, registry, runs, tracking
 from kpod.artifacts import ArtifactRef
@@ -36,6 +37,7 @@ def kpod_retrain(
     `config.questions` alone, which new files never change. Returns the decision, its reason and figures; if nothing
     is new, the run ends before a model is loaded.
     """
+    leave_no_orphan()
     prepare()
     name = f"retrain-{config.dataset}"
     locks = FlockManager(home() / "locks")

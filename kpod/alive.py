@@ -1,7 +1,11 @@
 """Which runs of this state folder are alive: each holds a lock that the kernel drops when its process dies."""
 
+import ctypes
 import fcntl
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +13,12 @@ from pathlib import Path
 from kpod.files import locked
 from kpod.home import home
 
+_watchers: list["subprocess.Popen[bytes]"] = []  # their input closes with this process, not before
+
 
 @contextmanager
 def held(run_id: str) -> Iterator[None]:
-    """Show that the run lives, until the block ends or the process dies."""
+    """Show that the run lives, until the block ends or the process dies; it is dead then until `forget`."""
     folder = _folder()
     folder.mkdir(parents=True, exist_ok=True)
     # Locked before it has its name: nobody may find it free in between.
@@ -23,18 +29,35 @@ def held(run_id: str) -> Iterator[None]:
         os.replace(unnamed, folder / run_id)
         yield
     finally:
-        (folder / run_id).unlink(missing_ok=True)
         os.close(descriptor)
 
 
 def dead() -> list[str]:
-    """Ids of the runs that began here and died without a word; `forget` them once that is recorded."""
+    """Ids of the runs that began here and whose end nobody recorded; `forget` them once that is done."""
     return [path.name for path in _folder().glob("[!.]*") if not locked(path) and path.exists()]
 
 
 def forget(run_id: str) -> None:
-    """The death of this run is recorded."""
+    """The end of this run is recorded."""
     (_folder() / run_id).unlink(missing_ok=True)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends, even by SIGKILL (Linux; elsewhere nothing happens)."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it ended before the kernel knew
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_after_me(pid: int) -> None:
+    """Have another process killed as soon as this one has ended, however it ended."""
+    # The shell waits for the end of its input, which is this process's end. In a session of its own, so that what
+    # kills this process's group leaves it alone.
+    command = ["/bin/sh", "-c", 'read -r _; kill -9 "$0"', str(pid)]
+    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
+    _watchers.append(watcher)
 
 
 def _folder() -> Path:

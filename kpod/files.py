@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,6 +68,18 @@ def sha256_tree(path: Path) -> str:
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def once(mark: Path, make: Callable[[], object]) -> None:
+    """Call `make` unless `mark` exists, and make the mark after it; whoever comes meanwhile waits for it."""
+    if mark.exists():
+        return
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    with mark.with_name(f"{mark.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not mark.exists():
+            make()
+            mark.touch()
 
 
 def locked(path: Path) -> bool:

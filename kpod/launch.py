@@ -21,7 +21,7 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
 
     Raises ConfigError for a stage that does not exist or a state folder that cannot be written.
     """
-    _get_ready()
+    _prepare()
     from flows.pipeline import StageName, kpod
 
     _check_stages([*refresh, *([until] if until else [])], StageName.__args__)  # type: ignore[attr-defined]
@@ -37,7 +37,7 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
 
 def launch_sweep(sweep: Sweep, refresh: Sequence[str]) -> None:
     """Run the flow `kpod-compare` in this process, and print its table. Raises ConfigError as `launch` does."""
-    _get_ready()
+    _prepare()
     from flows.compare import kpod_compare
     from flows.pipeline import StageName
 
@@ -50,8 +50,8 @@ def launch_sweep(sweep: Sweep, refresh: Sequence[str]) -> None:
     _tell_where(summary)
 
 
-def _get_ready() -> None:
-    """MLflow takes seconds to import, Prefect's server to start: both at once."""
+def _prepare() -> None:
+    """The state folder; and what takes seconds, at once: MLflow is imported while Prefect's embedded server starts."""
     prepare()
     from flows.embedded import starting
 
@@ -77,7 +77,7 @@ def _tell_where(summary: dict[str, Any]) -> None:
 
 def launch_retrain(config: Pipeline, retrain: Retrain, address: str) -> None:
     """Run the flow `kpod-retrain` in this process and print the decision."""
-    _get_ready()
+    _prepare()
     from flows.retrain import kpod_retrain
 
     summary = kpod_retrain(config=config, retrain=retrain, address=address)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpod import alive
+from kpod.files import once
 from kpod.flat import scrubbed
 from kpod.home import home
 from kpod.prompt import prompt
@@ -41,13 +42,15 @@ def client() -> "MlflowClient":
     logging.getLogger("alembic").setLevel(logging.WARNING)
     import mlflow  # 3 s of imports: only when a run is really tracked
 
-    if uri().startswith("sqlite:///"):
-        Path(uri().removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     asked_for = os.environ.get(ADDRESS)
     mlflow.set_tracking_uri(uri())
     if asked_for is None:  # MLflow writes it there itself, and another KPOD_HOME would be taken for this one's store
         os.environ.pop(ADDRESS, None)
-    return mlflow.MlflowClient()
+    api = mlflow.MlflowClient()
+    if uri().startswith("sqlite:///"):  # two processes that make the tables at the same time fail
+        database = Path(uri().removeprefix("sqlite:///"))
+        once(database.with_name(f".{database.name}.made"), lambda: api.search_experiments(max_results=1))
+    return api
 
 
 def experiment_id(client: "MlflowClient") -> str:
@@ -72,7 +75,8 @@ def run(
 ) -> Iterator["TrackedRun"]:
     """Open a run; it ends FINISHED, FAILED on an exception, or KILLED on a cancellation.
 
-    A run whose process was killed cannot say so: the next one that is opened here ends it as KILLED.
+    A run whose process was killed, or whose server was away, cannot say so: the next one that is opened here ends it
+    as KILLED.
     """
     from mlflow.entities import Param
 
@@ -96,6 +100,7 @@ def run(
         finally:
             tracked.flush()
             api.set_terminated(tracked.run_id, status=status)
+            alive.forget(tracked.run_id)  # not reached if the server is away: the next run ends this one
 
 
 def _bury_dead_runs(api: "MlflowClient") -> None:

@@ -1,9 +1,11 @@
 """What tests of real servers share: a free port, whether an address answers, and waiting for what must happen."""
 
+import json
 import socket
 import time
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 
 
 def free_port() -> int:
@@ -20,6 +22,14 @@ def answers(url: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+def ask(url: str, body: object = None) -> Any:
+    """The JSON that a GET brings, or a POST if there is a body; None if there is nothing in the answer."""
+    data = None if body is None else json.dumps(body).encode()
+    asked = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return json.loads(answer.read() or b"null")
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 600) -> None:

@@ -1,85 +1,187 @@
-"""`prefect deployment run kpod/full-pipeline` for real: a server and a worker on loopback."""
+"""The deployments of prefect.yaml for real: a server and a worker on loopback, limits, an event, a cancelled run."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from server_tools import answers, free_port, until
+from server_tools import answers, ask, free_port, until
+
+from flows.cache import TEACHER_LIMIT
+from flows.locks import FlockManager
+from kpod import tracking
 
 ROOT = Path(__file__).parent.parent
 PREFECT = [str(Path(sys.executable).with_name("prefect"))]
+TINY = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
+pytestmark = pytest.mark.timeout(900)
 
 
-def _stop(process: subprocess.Popen) -> None:
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+class Stand:
+    """A server with what the head of prefect.yaml makes on it, all deployments, and a worker."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home = folder, folder / "home"
+        port = free_port()
+        self.api = f"http://127.0.0.1:{port}/api"
+        self.env = {
+            **os.environ,
+            "KPOD_HOME": str(self.home),
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": self.api,
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "1",
+            "PYTHONPATH": str(ROOT),
+            "PWD": str(ROOT),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        self.started = [self.start("server", "start", "--host", "127.0.0.1", "--port", str(port))]
+        until(lambda: answers(f"{self.api}/health"), "the server's start", seconds=300)
+        self.call("work-pool", "create", "kpod", "--type", "process")
+        self.call("work-queue", "create", "gpu", "--pool", "kpod", "--limit", "1")
+        self.call("global-concurrency-limit", "create", TEACHER_LIMIT, "--limit", "1")
+        self.call("deploy", "--all")
+        self.worker = self.start("worker", "start", "--pool", "kpod")
+        self.started.append(self.worker)
 
-@pytest.fixture
-def prefect(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """A running server and worker, and a function that runs `prefect ...` against them."""
-    port = free_port()
-    env = {
-        **os.environ,
-        "KPOD_HOME": str(tmp_path / "home"),
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_WORKER_QUERY_SECONDS": "2",
-        "PYTHONPATH": str(ROOT),
-        "PWD": str(ROOT),
-        "COLUMNS": "200",  # Prefect cuts its tables to the width of the terminal
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-
-    def call(*arguments: str) -> str:
-        done = subprocess.run(
-            [*PREFECT, "--no-prompt", *arguments], env=env, cwd=ROOT, capture_output=True, text=True, check=False
-        )
+    def call(self, *arguments: str) -> str:
+        """What `prefect ...` says."""
+        command = [*PREFECT, "--no-prompt", *arguments]
+        done = subprocess.run(command, env=self.env, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def start(*arguments: str) -> subprocess.Popen:
-        log = (tmp_path / f"{arguments[0]}.log").open("w")
+    def start(self, *arguments: str) -> subprocess.Popen:
+        log = (self.folder / f"{arguments[0]}.log").open("w")
         return subprocess.Popen(
-            [*PREFECT, *arguments], env=env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            [*PREFECT, *arguments], env=self.env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
         )
 
-    server = start("server", "start", "--host", "127.0.0.1", "--port", str(port))
-    started = [server]
+    def run(self, deployment: str, **parameters: object) -> str:
+        """Start a run of a deployment and return its id."""
+        found = ask(f"{self.api}/deployments/name/{deployment}")["id"]
+        return str(ask(f"{self.api}/deployments/{found}/create_flow_run", {"parameters": parameters})["id"])
+
+    def state(self, run: str) -> str:
+        return str(ask(f"{self.api}/flow_runs/{run}")["state"]["type"])
+
+    def reach(self, run: str, state: str) -> None:
+        """Wait for a state; a run that ends in another one fails the test."""
+
+        def there() -> bool:
+            found = self.state(run)
+            assert found == state or found not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"), found
+            return found == state
+
+        until(there, f"{run}: {state}")
+
+    def children(self) -> list[Path]:
+        """The processes that the worker has started."""
+        pids = Path(f"/proc/{self.worker.pid}/task/{self.worker.pid}/children").read_text().split()
+        return [Path("/proc", pid) for pid in pids]
+
+    def stop(self) -> None:
+        for process in reversed(self.started):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in self.started:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    made = Stand(tmp_path_factory.mktemp("stand"))
     try:
-        until(lambda: answers(f"http://127.0.0.1:{port}/api/health"), "the server's start", seconds=300)
-        call("work-pool", "create", "kpod", "--type", "process")
-        started.append(start("worker", "start", "--pool", "kpod"))
-        call.env = env  # type: ignore[attr-defined]
-        yield call
+        yield made
     finally:
-        for process in reversed(started):
-            _stop(process)
+        made.stop()
 
 
-@pytest.mark.timeout(600)
-def test_the_deployment_runs_on_a_worker_and_its_parameters_are_a_typed_form(
-    prefect: Callable[..., str], tmp_path: Path
-) -> None:
-    prefect("deploy", "--all")
-    shown = json.loads(prefect("deployment", "inspect", "kpod/full-pipeline", "--output", "json"))
+@pytest.fixture
+def runs(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that gives the MLflow runs of the worker's state folder with a stage's name."""
+    monkeypatch.setenv("KPOD_HOME", str(stand.home))
+
+    def of(stage: str, status: str = "FINISHED") -> list[Any]:
+        api = tracking.client()
+        query = f"tags.`kpod.stage` = '{stage}' and attributes.status = '{status}'"
+        return list(api.search_runs([tracking.experiment_id(api)], query, order_by=["attributes.start_time"]))
+
+    return of
+
+
+def with_teacher(seed: int) -> dict[str, Any]:
+    return {**TINY, "methods": ["kpod"], "teacher": {"endpoint": {"kind": "scripted", "seed": seed}}}
+
+
+def test_parameters_are_a_typed_form_and_one_pipeline_asks_the_teacher_at_a_time(stand: Stand, runs: Any) -> None:
+    shown = json.loads(stand.call("deployment", "inspect", "kpod/full-pipeline", "--output", "json"))
     form = shown["parameter_openapi_schema"]
     assert {"config", "refresh", "until"} <= form["properties"].keys()
     assert "alpha" in form["definitions"]["Weights"]["properties"]
     assert form["definitions"]["Weights"]["additionalProperties"] is False  # an unknown key is refused by the form
 
-    config = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
-    parameters = json.dumps({"config": config, "until": "steps"})
-    prefect("deployment", "run", "kpod/full-pipeline", "--params", parameters, "--watch", "--watch-timeout", "300")
-    assert list((tmp_path / "home" / "artifacts" / "steps").iterdir())
-    assert "COMPLETED" in prefect("flow-run", "ls").upper()
+    limits = f"{stand.api}/v2/concurrency_limits"
+    asked = {"names": [TEACHER_LIMIT], "slots": 1, "mode": "concurrency", "lease_duration": 600}
+    held = ask(f"{limits}/increment-with-lease", asked)["lease_id"]
+    whole = stand.run("kpod/full-pipeline", config=with_teacher(1), until="steps")
+    stage = stand.run("kpod/rationales", config=with_teacher(2))
+    waiting = {"task_runs": {"name": {"like_": "rationales"}, "state": {"type": {"any_": ["RUNNING"]}}}}
+    until(lambda: len(ask(f"{stand.api}/task_runs/filter", waiting)) == 2, "that both pipelines want the teacher")
+    assert runs("rationales", "RUNNING") == runs("rationales") == []
+    ask(f"{limits}/decrement-with-lease", {"lease_id": held})
+    for run in (whole, stage):
+        stand.reach(run, "COMPLETED")
+    first, second = runs("rationales")
+    assert first.info.end_time <= second.info.start_time
+    assert ask(f"{limits}/{TEACHER_LIMIT}")["active_slots"] == 0
+
+
+def test_a_stages_deployment_computes_that_stage_alone_again(stand: Stand, runs: Any) -> None:
+    before = {stage: len(runs(stage)) for stage in ("questions", "rationales", "steps")}
+    stand.reach(stand.run("kpod/steps", config=with_teacher(1)), "COMPLETED")
+    assert {stage: len(runs(stage)) for stage in before} == {**before, "steps": before["steps"] + 1}
+    assert len({run.data.tags["kpod.sha256"] for run in runs("steps")}) == 1
+
+
+def test_new_data_starts_a_run_on_the_gpu_which_others_wait_for_and_which_ends_with_its_worker(
+    stand: Stand, runs: Any, tmp_path: Path
+) -> None:
+    lock = FlockManager(stand.home / "locks")  # keeps the runs of this test where they are as long as it wants
+    lock.acquire_lock("retrain-wordproblems", "test")
+    (tmp_path / "new.jsonl").write_text(json.dumps({"id": "1", "question": "What is 2 plus 2?", "answer": "4"}))
+    command = [sys.executable, "-m", "kpod.cli", "add", str(tmp_path / "new.jsonl"), "--folder", str(tmp_path / "in")]
+    said = subprocess.run(command, env=stand.env, capture_output=True, text=True, check=True).stdout
+    assert "announced" in said
+    asked = {"deployments": {"name": {"any_": ["on-data"]}}}
+    until(lambda: ask(f"{stand.api}/flow_runs/filter", asked), "the run that the event starts")
+    (triggered,) = ask(f"{stand.api}/flow_runs/filter", asked)
+    assert triggered["parameters"]["address"] == str(tmp_path / "in")
+    stand.reach(triggered["id"], "RUNNING")
+
+    nightly = stand.run("kpod-retrain/nightly")
+    stand.reach(stand.run("kpod/steps", config=with_teacher(1), refresh=[]), "COMPLETED")  # not on the GPU's queue
+    assert (stand.state(triggered["id"]), stand.state(nightly)) == ("RUNNING", "SCHEDULED")
+
+    (process,) = stand.children()
+    ask(f"{stand.api}/flow_runs/{triggered['id']}/set_state", {"state": {"type": "CANCELLING"}})
+    stand.reach(triggered["id"], "CANCELLED")
+    until(lambda: not process.exists(), "the end of the cancelled run's process")
+    stand.reach(nightly, "RUNNING")
+
+    known = len(runs("pipeline", "RUNNING"))
+    lock.release_lock("retrain-wordproblems", "test")
+    until(lambda: len(runs("pipeline", "RUNNING")) > known, "that the nightly run is past the lock")
+    (process,) = stand.children()
+    stand.worker.kill()
+    until(lambda: not process.exists(), "the end of the run without its worker")

@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from server_tools import until
 from test_flow import TINY, computed, kpod_run
 
 from flows.session import Session
@@ -61,6 +61,19 @@ def test_what_is_missing_stops_the_run_before_its_first_stage(
     assert not (kpod_home / "mlflow").exists()
 
 
+def session(leader: int) -> list[Path]:
+    """The living processes of the session that a process opened."""
+
+    def belongs(stat: Path) -> bool:
+        try:
+            state, _, _, found = stat.read_text().rpartition(")")[2].split()[:4]
+        except FileNotFoundError:
+            return False
+        return state != "Z" and int(found) == leader
+
+    return [stat for stat in Path("/proc").glob("[0-9]*/stat") if belongs(stat)]
+
+
 def test_a_pipeline_killed_while_it_trains_goes_on_at_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,8 +91,9 @@ def test_a_pipeline_killed_while_it_trains_goes_on_at_its_checkpoint(
             assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.01)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
+    until(lambda: not session(process.pid), "the end of the teacher and of the embedded server")
     reached = max(int(path.name.split("-")[1]) for path in home.glob("work/distill-*/work/checkpoint-*"))
 
     names = computed(kpod_run(home, *arguments))

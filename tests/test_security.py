@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,17 @@ def test_settings_that_are_kept_beside_a_run_hold_no_password() -> None:
     kept = json.dumps(scrubbed(config.model_dump(mode="json")))
     assert "hunter2" not in kept
     assert Pipeline.model_validate(json.loads(kept)).teacher.endpoint.base_url == "http://***@host:8000/v1"  # type: ignore[union-attr]
+
+
+def test_the_tests_that_the_table_of_threats_names_exist() -> None:
+    root = Path(__file__).parent
+    rows = [line for line in (root.parent / "docs" / "security.md").read_text().splitlines() if line.startswith("| ")]
+    assert len(rows) > 10
+    for row in rows[1:]:
+        cell = row.split("|")[3]
+        named = re.findall(r"`(test_\w+\.py)?(?:::(\w+))?`", cell)
+        assert named, row
+        file = ""
+        for given, function in named:
+            file = given or file
+            assert not function or f"def {function}(" in (root / file).read_text(), f"{file}::{function}"

@@ -4,16 +4,13 @@
 """
 
 import argparse
-import ctypes
 import json
-import os
-import signal
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
 from kpod import config, errors, observe
+from kpod.alive import die_with_parent
 from kpod.distill.launch import tell
 
 
@@ -28,15 +25,6 @@ class Teller:
 
     def warning(self, message: str) -> None:
         tell("warning", message=message)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends, even by SIGKILL (Linux; elsewhere nothing happens)."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it ended before the kernel knew
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def agent(processes: int, job: str) -> None:

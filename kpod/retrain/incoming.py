@@ -46,7 +46,10 @@ def collect(address: str, max_mb: float) -> Arrived:
         elif info.size > max_mb * 1e6:
             refused.append(f"{info.base_name} is larger than {max_mb:g} MB")
         else:
-            files.append(_copied(filesystem, info, folder))
+            try:
+                files.append(_copied(filesystem, info, folder))
+            except FileNotFoundError:
+                refused.append(f"{info.base_name} is gone again")
     return Arrived(tuple(sorted(files, key=lambda file: file.name)), tuple(refused))
 
 
