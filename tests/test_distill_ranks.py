@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from test_distill_stage import CONFIG, inputs  # noqa: F401
 
 from kpod import models, observe, schemas
-from kpod.config import Acl, Distill, Lora
+from kpod.config import Distill, Lora
+from kpod.distill.objectives.acl import Acl
 from kpod.distill.passes import Passes
 from kpod.distill.ranks import Ranks
 from kpod.distill.stage import run
@@ -135,7 +136,7 @@ def test_a_killed_launcher_leaves_no_process_and_its_work_is_taken_up(
     told = {name: str(folder) for name, folder in inputs.items()}
     code = f"""
 from pathlib import Path
-from kpod.config import Acl, Distill, Lora
+from kpod.config import Distill
 from kpod.distill.stage import run
 inputs = {{name: Path(folder) for name, folder in {told!r}.items()}}
 run(inputs, Distill.model_validate_json({config.model_dump_json()!r}), inputs["out"])
