@@ -429,6 +429,9 @@ class Distill(ModelStage):
     packing: bool = operational(False, "Join the rows of a forward pass instead of padding them (decoder-only).")
     processes: int = operational(1, "Processes on this machine that train together, one a GPU.", ge=1)
     sharding: bool = operational(False, "Split weights and optimizer over the processes (FSDP), not DDP.")
+    accelerate: Path | None = operational(
+        None, "Config file of accelerate: the machines and processes that train, in place of `processes`, `sharding`."
+    )
     compile: bool = operational(False, "torch.compile each block of the model: minutes at the start, faster on a GPU.")
     gradient_checkpointing: bool = operational(False, "Recompute activations: less memory, about a third slower.")
     checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
