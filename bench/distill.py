@@ -154,7 +154,8 @@ def summary(result: dict) -> list[str]:
         f" {found['target_share'] / found['flop_share']:.2f} of the rate without a curriculum.",
         f"Share of the measured matmul peak ({peak:.0f} GFLOP a CPU second) that training reaches (full, padded):"
         f" **{result['peak_share']:.2f}**. Building the batches takes {result['feeding_share']:.4f} of the time, the"
-        f" loss and its gradient on logits that are there {result['loss_share']:.3f}: all that a fused cross-entropy could save.",
+        f" loss and its gradient on logits that are there {result['loss_share']:.3f}: all that a fused"
+        " cross-entropy could save.",
     ]
     if "compiled" in result:
         ratio = speed([result["compiled"]]) / speed(ours)
