@@ -9,6 +9,7 @@ Writes results/distill_accuracy.json and .md.
 
 import argparse
 import datetime
+import hashlib
 import json
 import platform
 import statistics
@@ -24,6 +25,7 @@ from kpod.distill.objectives import Objective
 from kpod.distill.variants import apply
 from kpod.evaluate import answers_equal, extract_answer
 from kpod.evaluate.generate import generate
+from kpod.identity import identity
 from kpod.models import load as load_model
 from kpod.settings import load
 from kpod.stages import STAGES
@@ -33,14 +35,15 @@ METHODS = ("scotd", "kpod")
 
 
 def folder_of(name: str, config: Pipeline, work: Path) -> Path:
-    """What the stage wrote under `work`, computed on first use."""
-    out = work / name
+    """What the stage wrote under `work`, computed on first use; seeds share what does not depend on them."""
     stage = STAGES[name]
-    if not (work / f"{name}.done").exists():
-        inputs = {need: folder_of(need, config, work) for need in stage.needs(config)}
+    inputs = {need: folder_of(need, config, work) for need in stage.needs(config)}
+    told = json.dumps([identity(stage.config(config)), sorted(str(path) for path in inputs.values())], sort_keys=True)
+    out = work / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    if not out.with_suffix(".done").exists():
         out.mkdir(parents=True, exist_ok=True)
         import_module(stage.module).run(inputs, stage.config(config), out)
-        (work / f"{name}.done").touch()
+        out.with_suffix(".done").touch()
     return out
 
 
@@ -105,16 +108,16 @@ def main() -> None:
     result: dict[str, Any] = {"recipe": options.recipe, "epochs": options.epochs, "overrides": options.overrides}
     result |= {"machine": platform.machine(), "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat()}
     result["seeds"] = {}
-    for seed in options.seeds:
-        # Questions and teacher stay; what is random in the pipeline's own work changes.
-        seeds = [f"{stage}.seed={seed}" for stage in ("weights", "curriculum", "distill")]
-        config = load(options.recipe, [f"distill.epochs={options.epochs}", *seeds, *options.overrides])
-        with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as work:
+        for seed in options.seeds:
+            # Questions, teacher and base stay; what is random in the pipeline's own work changes.
+            seeds = [f"{stage}.seed={seed}" for stage in ("weights", "curriculum", "distill")]
+            config = load(options.recipe, [f"distill.epochs={options.epochs}", *seeds, *options.overrides])
             curves = {method: curve(config, Path(work), method) for method in METHODS}
-        goal = min(max(point["right"] for point in points) for points in curves.values())
-        result["seeds"][seed] = {"curves": curves, "goal": goal}
-        print(seed, goal, {method: reached(points, goal) for method, points in curves.items()}, flush=True)
-    write(result)
+            goal = min(max(point["right"] for point in points) for points in curves.values())
+            result["seeds"][seed] = {"curves": curves, "goal": goal}
+            print(seed, goal, {method: reached(points, goal) for method, points in curves.items()}, flush=True)
+            write(result)
 
 
 def write(result: dict[str, Any]) -> None:

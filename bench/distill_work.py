@@ -25,6 +25,7 @@ class Clock:
     """Wall and CPU time from the first optimizer step's start to the last one's end."""
 
     def __init__(self) -> None:
+        self.total = 0.0  # CPU seconds of what is not the loop
         self.start()
 
     def start(self) -> None:
@@ -47,7 +48,10 @@ def peak_gib() -> float:
 
 
 def flop(model: Any, rows: list[Any], targets: int) -> float:
-    """Of training on rows without padding: six a weight and token, the output layer at target positions only."""
+    """Of training on rows without padding: six a weight and token, the output layer at target positions only.
+
+    A given token costs what a prompt's costs: later tokens see it, and through them the loss reaches its weights.
+    """
     head = model.get_output_embeddings().weight.numel()
     body = sum(value.numel() for value in model.parameters()) - head  # tied: the embedding is the head
     return 6.0 * (body * sum(row.tokens - 1 for row in rows) + head * targets)
@@ -56,17 +60,23 @@ def flop(model: Any, rows: list[Any], targets: int) -> float:
 def kpod(options: argparse.Namespace) -> dict[str, Any]:
     from kpod import models
     from kpod.config import Distill
-    from kpod.distill import trainer
+    from kpod.distill import passes, trainer
     from kpod.distill.examples import ANSWER, Example
 
-    clock = Clock()
-    run_on = trainer._Run.to_the_end
+    clock, feeding = Clock(), Clock()
+    run_on, collate = trainer._Run.to_the_end, passes.collate
 
     def timed(run: Any) -> Any:
         clock.start()
         return run_on(run)
 
-    trainer._Run.to_the_end = timed
+    def watched(*rows: Any) -> Any:
+        started = time.process_time()
+        batch = collate(*rows)
+        feeding.total += time.process_time() - started
+        return batch
+
+    trainer._Run.to_the_end, passes.collate = timed, watched
     data = arrays(options.rows)
     given = np.load(options.rows)["given"]
     examples = [
@@ -94,13 +104,14 @@ def kpod(options: argparse.Namespace) -> dict[str, Any]:
 
     def trained(input_steps: Any) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as work:
+            feeding.total = 0.0
             history = trainer.train(model, tokenizer, examples, settings, input_steps, Path(work))
-        return clock.figures(history[-1]["tokens"])
+        figures = clock.figures(history[-1]["tokens"])
+        return {**figures, "feeding_seconds": feeding.total, "flop": flop(model, examples, history[-1]["tokens"])}
 
     if options.compile:
         trained(trainer.nothing_given)
     result: dict[str, Any] = {"plain": trained(trainer.nothing_given), "peak_gib": peak_gib()}
-    result["plain"]["flop"] = flop(model, examples, result["plain"]["target_tokens"])
     if options.stages:
         # A stage that gives nothing is what was just measured.
         stages = [lambda epoch, key, row=row: int(row[int(key[0])]) for row in given]
@@ -114,10 +125,12 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    clock, tokens = Clock(), []
+    clock = Clock()
+    tokens: list[int] = []
 
     class Marks(TrainerCallback):
         def on_train_begin(self, *_: object, **__: object) -> None:
+            tokens.clear()
             clock.start()
 
     class Counting(SFTTrainer):
@@ -129,49 +142,60 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
             return torch.utils.data.SequentialSampler(dataset if dataset is not None else self.train_dataset)
 
     data = arrays(options.rows)
-    rows = Dataset.from_dict(
-        {
-            "input_ids": [[*p.tolist(), *t.tolist()] for p, t in zip(data["prompt"], data["target"], strict=True)],
-            "completion_mask": [
-                [0] * len(p) + [1] * len(t) for p, t in zip(data["prompt"], data["target"], strict=True)
-            ],
-        }
-    )
-    lengths = [len(row) for row in rows["input_ids"]]
+    lengths = [len(p) + len(t) for p, t in zip(data["prompt"], data["target"], strict=True)]
     lora = peft.LoraConfig(r=64, lora_alpha=128, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
     # A packed row holds as many tokens as a padded batch has real ones, with room for the rows to fit.
     packed = int(1.05 * max(sum(lengths[at : at + options.batch]) for at in range(0, len(lengths), options.batch)))
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(options.model)
     warm_up(model)
-    with tempfile.TemporaryDirectory() as work:
-        settings = SFTConfig(
-            output_dir=work,
-            num_train_epochs=1,
-            per_device_train_batch_size=1 if options.packing else options.batch,
-            packing=options.packing,
-            max_length=packed if options.packing else max(lengths),
-            learning_rate=1e-5,
-            lr_scheduler_type="constant",
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            completion_only_loss=True,
-            save_strategy="no",
-            report_to="none",
-            logging_steps=1000,
-            dataloader_num_workers=0,
-            disable_tqdm=True,
+
+    def trained(given: Any) -> dict[str, float]:
+        """`given` [rows]: leading steps of each row that are masked as the prompt is."""
+        columns = zip(data["prompt"], data["target"], data["step"], given, strict=True)
+        rows = [
+            ([*p.tolist(), *t.tolist()], [0] * len(p) + ((step >= count) | (step < 0)).astype(int).tolist())
+            for p, t, step, count in columns
+        ]
+        dataset = Dataset.from_dict(
+            {"input_ids": [row[0] for row in rows], "completion_mask": [row[1] for row in rows]}
         )
-        trainer = Counting(
-            model=model,
-            processing_class=AutoTokenizer.from_pretrained(options.model),
-            args=settings,
-            train_dataset=rows,
-            peft_config=lora if options.adapter == "lora" else None,
-            callbacks=[Marks()],
-        )
-        trainer.train()
-    return {"plain": clock.figures(sum(tokens)), "peak_gib": peak_gib(), "steps": len(tokens)}
+        with tempfile.TemporaryDirectory() as work:
+            settings = SFTConfig(
+                output_dir=work,
+                num_train_epochs=1,
+                per_device_train_batch_size=1 if options.packing else options.batch,
+                packing=options.packing,
+                max_length=packed if options.packing else max(lengths),
+                learning_rate=1e-5,
+                lr_scheduler_type="constant",
+                use_cpu=True,
+                bf16=False,
+                gradient_checkpointing=False,
+                completion_only_loss=True,
+                save_strategy="no",
+                report_to="none",
+                logging_steps=1000,
+                dataloader_num_workers=0,
+                disable_tqdm=True,
+            )
+            trainer = Counting(
+                model=model,
+                processing_class=tokenizer,
+                args=settings,
+                train_dataset=dataset,
+                peft_config=lora if options.adapter == "lora" else None,
+                callbacks=[Marks()],
+            )
+            trainer.train()
+        return clock.figures(sum(tokens))
+
+    plain = trained([0] * len(lengths))
+    result: dict[str, Any] = {"plain": plain, "peak_gib": peak_gib(), "steps": len(tokens)}
+    if options.stages:
+        given = np.load(options.rows)["given"]
+        result["stages"] = [trained(row) if row.any() else plain for row in given]
+    return result
 
 
 if __name__ == "__main__":
@@ -182,7 +206,7 @@ if __name__ == "__main__":
     parser.add_argument("--adapter", choices=["full", "lora"], required=True)
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--packing", action="store_true")
-    parser.add_argument("--stages", action="store_true", help="kpod: each stage of the curriculum too")
+    parser.add_argument("--stages", action="store_true", help="each stage of the curriculum too")
     parser.add_argument("--compile", action="store_true", help="kpod: compiled, measured behind a run that compiles")
     arguments = parser.parse_args()
     print(json.dumps({"kpod": kpod, "trl": trl}[arguments.system](arguments)))

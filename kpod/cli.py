@@ -90,15 +90,23 @@ def sweep(
     launch_sweep(loaded, refresh)
 
 
+RECIPES = {  # folder of recipes -> how one is listed, and how a copy is used
+    "": ("kpod run {}", "kpod run {}"),
+    "sweeps": ("kpod sweep {}", "kpod sweep {}"),
+    "sizes": ("kpod sweep ... --size {}", "kpod sweep RECIPE --size {}"),
+    "accelerate": ("kpod recipes cp {}", "kpod run RECIPE --set distill.accelerate={}"),
+}
+
+
 @recipes_app.command("ls")
 def recipes_ls() -> None:
     """List the recipes with their first line."""
     from kpod.settings import recipes
 
-    for kind, command in (("", "kpod run"), ("sweeps", "kpod sweep"), ("sizes", "kpod sweep ... --size")):
+    for kind, (listed, _) in RECIPES.items():
         for name, path in recipes(kind).items():
             first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-            typer.echo(f"{f'{command} {name}':<30} {first}")
+            typer.echo(f"{listed.format(name):<30} {first}")
 
 
 @recipes_app.command("cp")
@@ -107,14 +115,14 @@ def recipes_cp(name: str, destination: Path) -> None:
     from kpod.errors import ConfigError
     from kpod.settings import recipes
 
-    known = recipes() | recipes("sweeps") | recipes("sizes")
+    known = {name: (path, use) for kind, (_, use) in RECIPES.items() for name, path in recipes(kind).items()}
     if name not in known:
         raise ConfigError(f"no recipe {name}; there are: {', '.join(known)}")
     if destination.exists():
         raise ConfigError(f"{destination} exists already")
-    destination.write_text(known[name].read_text(encoding="utf-8"), encoding="utf-8")
-    command = "run" if name in recipes() else "sweep RECIPE --size" if name in recipes("sizes") else "sweep"
-    typer.echo(f"{destination} written; run it with: kpod {command} {destination}")
+    path, use = known[name]
+    destination.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    typer.echo(f"{destination} written; run it with: {use.format(destination)}")
 
 
 @teacher_app.command(

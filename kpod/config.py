@@ -6,26 +6,21 @@ stage's cache key. A `Path` is an input file: it must exist, and its content (no
 """
 
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, create_model, model_validator
+
+from kpod.fields import Fraction, MethodSettings, Strict, operational
 
 Split = Literal["train", "validation", "test"]
 Precision = Literal["auto", "fp32", "bf16"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # of runs and sets: part of file names, tags and registered models
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
-
-def operational(default: Any, description: str, **constraints: Any) -> Any:
-    """A field that never changes a stage's output and so stays out of its cache key."""
-    return Field(default, description=description, json_schema_extra={"operational": True}, **constraints)
-
-
-class Strict(BaseModel):
-    """Base of all settings: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+# Methods with a formula of their own, one file each, by name. Imported by a string, so that the code of the trainer,
+# which those files use, does not count as code of every stage that has settings (see `kpod.codeversion`).
+METHODS: dict[str, type[MethodSettings]] = import_module("kpod.distill.objectives").SETTINGS
 
 
 # --- questions -----------------------------------------------------------------------------------------------
@@ -404,82 +399,28 @@ class Lora(Strict):
     keep: bool = Field(False, description="Write the adapter by itself too, as adapter/, beside the merged student.")
 
 
-class Eq15(Strict):
-    """Eq. 15, with the weights and the curriculum that `token_weights` and `progressive` ask for."""
+_OWN = {kind.replace("-", "_"): settings for kind, settings in METHODS.items() if kind != "eq15"}
+if TYPE_CHECKING:
+    Objective = MethodSettings
 
-    kind: Literal["eq15"] = "eq15"
-
-
-class Icl(Strict):
-    """In-sample curriculum (Jia et al., 2023): one share of every target is given, less whenever validation stalls."""
-
-    kind: Literal["icl"] = "icl"
-    rho: Fraction = Field(0.6, description="Share of each target's tokens that is input at first.")
-    drop: float = Field(0.3, gt=0, description="Taken from the share when an epoch brings no better validation loss.")
-    validation: float = Field(0.1, gt=0, lt=1, description="Share of questions held out from training to watch.")
-
-
-class Acl(Strict):
-    """Adaptive curriculum (Kong et al., 2021): the easiest rationales first, judged anew after each epoch."""
-
-    kind: Literal["acl"] = "acl"
-    p: float = Field(0.3, gt=0, le=1, description="Share of the rationales that the first epoch trains on.")
-    q: float = Field(1.5, gt=1, description="The share grows by this factor ...")
-    r: int = Field(1, ge=1, description="... every so many epochs.")
-    a: Fraction = Field(0.5, description="Part of the current loss in the new score: s <- (1-a) s + a loss.")
-    gamma: float = Field(0.1, ge=0, description="Weight of KL(student before training, student).")
-    gamma_decay: Fraction = Field(0.5, description="The weight is multiplied by this after each epoch.")
-
-
-class Spl(Strict):
-    """Self-paced learning (Wan et al., 2020): tokens whose probability varies under dropout count less."""
-
-    kind: Literal["spl"] = "spl"
-    passes: int = Field(5, ge=2, description="Passes with dropout from which the variance is taken.")
-    dropout: float = Field(0.1, gt=0, lt=1, description="Dropout of the student when distill.dropout is 0.")
-
-
-class MccKd(Strict):
-    """Multi-CoT consistency (Chen et al., 2023): two rationales of a question must agree on the answer."""
-
-    kind: Literal["mcc-kd"] = "mcc-kd"
-    alpha: float = Field(0.1, ge=0, description="Weight of the symmetric KL divergence on the answer's tokens.")
-
-
-class Scott(Strict):
-    """Self-consistent training (Wang et al., 2023): the teacher's wrong rationales as counterfactual records."""
-
-    kind: Literal["scott"] = "scott"
-    alpha: float = Field(0.5, ge=0, description="Weight of the answers of counterfactual records.")
-
-
-class Specialized(Strict):
-    """Specialised students (Fu et al., 2023): each rationale in one of four formats, drawn anew each epoch."""
-
-    kind: Literal["specialized"] = "specialized"
-    shots: int = Field(2, ge=1, description="Worked questions in front of an in-context record.")
-    in_context: Fraction = Field(0.5, description="Share of records with worked questions in front.")
-    answer_only: Fraction = Field(0.5, description="Share of records that train the answer without a rationale.")
-
-
-Objective = Annotated[Eq15 | Icl | Acl | Spl | MccKd | Scott | Specialized, Field(discriminator="kind")]
-
-
-class Variants(Strict):
-    """Settings of the methods that KPOD is compared with, for those listed in `methods`."""
-
-    icl: Icl = Icl()
-    acl: Acl = Acl()
-    spl: Spl = Spl()
-    mcc_kd: MccKd = MccKd()
-    scott: Scott = Scott()
-    specialized: Specialized = Specialized()
+    class Variants(Strict):
+        pass
+else:
+    Objective = Annotated[Union[tuple(METHODS.values())], Field(discriminator="kind")]  # noqa: UP007
+    Variants = create_model(
+        "Variants",
+        __base__=Strict,
+        __doc__="Settings of the methods that KPOD is compared with, for those listed in `methods`.",
+        **{name: (settings, settings()) for name, settings in _OWN.items()},
+    )
 
 
 class Distill(ModelStage):
     """Stage `distill`: Eq. 15 and the answer term of Eq. 1."""
 
-    objective: Objective = Field(Eq15(), description="Set by the method; the settings of its kinds are in `variants`.")
+    objective: Objective = Field(
+        METHODS["eq15"](kind="eq15"), description="Set by the method; the settings of its kinds are in `variants`."
+    )
     token_weights: bool = Field(True, description="Weight tokens by w_j; off: all ones.")
     progressive: bool = Field(True, description="Follow the curriculum; off: the whole rationale in every epoch.")
     weight_scale: Literal["raw", "mean1"] = Field("raw", description="mean1: scale each rationale's weights to mean 1.")
@@ -496,19 +437,17 @@ class Distill(ModelStage):
     packing: bool = operational(False, "Join the rows of a forward pass instead of padding them (decoder-only).")
     processes: int = operational(1, "Processes on this machine that train together, one a GPU.", ge=1)
     sharding: bool = operational(False, "Split weights and optimizer over the processes (FSDP), not DDP.")
+    accelerate: Path | None = operational(
+        None, "Config file of accelerate: the machines and processes that train, in place of `processes`, `sharding`."
+    )
     compile: bool = operational(False, "torch.compile each block of the model: minutes at the start, faster on a GPU.")
     gradient_checkpointing: bool = operational(False, "Recompute activations: less memory, about a third slower.")
     checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
     seed: int = 0
 
-    @property
-    def training_dropout(self) -> float:
-        """Dropout of the student while it trains; `spl` takes its variance from it, so it is not zero there."""
-        return self.dropout or (self.objective.dropout if isinstance(self.objective, Spl) else 0.0)
-
     @model_validator(mode="after")
     def _objective_stands_alone(self) -> "Distill":
-        if not isinstance(self.objective, Eq15) and (self.token_weights or self.progressive):
+        if self.objective.kind != "eq15" and (self.token_weights or self.progressive):
             raise ValueError(f"objective {self.objective.kind} needs token_weights and progressive to be false")
         return self
 
@@ -539,7 +478,7 @@ class Evaluate(ModelStage):
 _PLAIN = {"distill": {"token_weights": False, "progressive": False}}
 _KPOD = {"distill": {"token_weights": True, "progressive": True}}
 
-# What each method changes of a configuration. One with an objective of its own has its settings in `Variants`.
+# What each method changes of a configuration.
 VARIANTS: dict[str, dict[str, Any]] = {
     "base": {},  # the student before distillation
     "scotd": _PLAIN,  # Eq. 1
@@ -548,12 +487,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "kpod-wo-sig-dif": {**_KPOD, "difficulty": {"weighting": "uniform"}},
     "kpod-wo-prog": {"distill": {"token_weights": True, "progressive": False}},
     "kpod-wo-div": {**_KPOD, "curriculum": {"beta": 0.0}},
-    "icl": _PLAIN,
-    "acl": _PLAIN,
-    "spl": _PLAIN,
-    "mcc-kd": _PLAIN,
-    "scott": _PLAIN,
-    "specialized": _PLAIN,
+    **{kind: _PLAIN for kind in METHODS if kind != "eq15"},
 }
 if TYPE_CHECKING:
     Method = str
@@ -614,9 +548,12 @@ class Pipeline(Strict):
 
     @model_validator(mode="after")
     def _methods_have_their_data(self) -> "Pipeline":
-        if "mcc-kd" in self.methods and self.teacher.endpoint.kind != "import" and self.teacher.samples < 2:
-            raise ValueError("methods: mcc-kd compares two rationales of a question, set teacher.samples to 2 or more")
-        endpoint = self.teacher.endpoint
-        if "scott" in self.methods and isinstance(endpoint, ScriptedEndpoint) and not endpoint.wrong:
-            raise ValueError("methods: scott trains on wrong rationales too, teacher.endpoint.wrong must not be 0")
+        for method in self.methods:
+            if settings := self.variants_of(method):
+                settings.check(self)
         return self
+
+    def variants_of(self, method: str) -> MethodSettings | None:
+        """The settings of a method that has a formula of its own."""
+        found: MethodSettings | None = getattr(self.variants, method.replace("-", "_"), None)
+        return found

@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def recipes(kind: str = "") -> dict[str, Path]:
-    """The recipes that ship with the package, by name; `kind` is their folder: pipelines, or "sweeps", "sizes"."""
+    """The recipes that ship with the package, by name; `kind` is their folder, "" for pipelines."""
     return {path.stem: path for path in sorted((RECIPES / kind).glob("*.yaml"))}
 
 

@@ -82,8 +82,10 @@ def halving(epoch: int, key: tuple[str, int]) -> int:
     return max(0, 2 - epoch)
 
 
-def trained(student: str, work: Path, **settings: Any) -> tuple[PreTrainedModel, list[dict[str, Any]]]:
-    model = STUDENTS[student]()
+def trained(
+    student: str, work: Path, device: str = "cpu", **settings: Any
+) -> tuple[PreTrainedModel, list[dict[str, Any]]]:
+    model = STUDENTS[student]().to(device)
     config = Distill(**{"epochs": 3, "batch_size": 8, "lr": 1e-2, "precision": "fp32", **settings})
     return model, train(model, tokenizer(), rows(20), config, halving, work)
 

@@ -12,12 +12,13 @@ from distill_tiny import STUDENTS, llama, rows, t5, tokenizer
 from transformers import PreTrainedModel
 
 from kpod import observe
-from kpod.config import Acl, Distill, Icl, MccKd, Objective, Spl
+from kpod.config import Distill, Objective
 from kpod.distill.examples import ANSWER, Example
 from kpod.distill.objectives import Step, objective_of
-from kpod.distill.objectives.acl import share
-from kpod.distill.objectives.icl import given_tokens
-from kpod.distill.objectives.spl import confidence
+from kpod.distill.objectives.acl import Acl, share
+from kpod.distill.objectives.icl import Icl, given_tokens
+from kpod.distill.objectives.mcckd import MccKd
+from kpod.distill.objectives.spl import Spl, confidence
 from kpod.distill.passes import Passes
 from kpod.distill.ranks import Ranks
 from kpod.distill.trainer import nothing_given, train
@@ -204,8 +205,8 @@ def test_spl_sees_dropout_of_the_student_and_refuses_one_without(tmp_path: Path)
     objective, passes = made(Spl(), examples, model)
     with pytest.raises(ModelError, match="has no dropout"):
         objective.start(passes)  # in evaluation mode
-    assert settings(Spl()).training_dropout == 0.1
-    assert settings(Spl(), dropout=0.3).training_dropout == 0.3
+    assert Spl().training_dropout(0.0) == 0.1
+    assert Spl().training_dropout(0.3) == 0.3
     history = train(model, tokenizer(), examples, settings(Spl(), epochs=6), nothing_given, tmp_path)
     assert history[-1]["loss"] < history[0]["loss"]
 

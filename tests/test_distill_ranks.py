@@ -1,6 +1,7 @@
 """Real torchrun processes over gloo; see test_distill_stage for the files they read."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,16 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from distill_tiny import llama, rows
 from safetensors.torch import load_file
+from server_tools import free_port
 from test_distill_stage import CONFIG, inputs  # noqa: F401
 
 from kpod import models, observe, schemas
-from kpod.config import Acl, Distill, Lora
+from kpod.config import Distill, Lora
+from kpod.distill.objectives.acl import Acl
 from kpod.distill.passes import Passes
 from kpod.distill.ranks import Ranks
 from kpod.distill.stage import run
-from kpod.errors import DataError
+from kpod.errors import DataError, ModelError
+from kpod.settings import recipes
 
 TWO = CONFIG.model_copy(update={"processes": 2})
 
@@ -99,6 +104,45 @@ def test_sharded_weights_train_the_same_student_and_any_number_of_processes_goes
     assert not told.losses  # the sharded run's last checkpoint is whole: nothing is left to train
 
 
+class Joining(Told):
+    """Runs on a second machine, played by this one, what the launcher asks for."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    def warning(self, message: str) -> None:
+        if "accelerate launch" in message:
+            command = shlex.split(message[message.index("accelerate launch") :])
+            self.process = subprocess.Popen([sys.executable, "-m", "accelerate.commands.launch", *command[2:]])
+
+
+def accelerate_config(name: str, path: Path, **changed: object) -> Path:
+    shipped = yaml.safe_load(recipes("accelerate")[name].read_text())
+    assert changed.keys() <= shipped.keys()
+    path.write_text(yaml.safe_dump({**shipped, "main_process_port": free_port(), **changed}))
+    return path
+
+
+def test_two_machines_of_accelerate_equal_one_process(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
+    file = accelerate_config("ddp", tmp_path / "ddp.yaml", num_machines=2, num_processes=2)
+    told = Joining()
+    (tmp_path / "two").mkdir()
+    with observe.observing(told):
+        both = run(inputs, CONFIG.model_copy(update={"accelerate": file}), tmp_path / "two")
+    assert told.process is not None
+    assert told.process.wait(timeout=60) == 0
+    assert both == pytest.approx(run(inputs, CONFIG, inputs["out"]), rel=1e-4)
+    assert len(told.losses) == 4
+
+
+def test_a_config_of_accelerate_for_fsdp_splits_the_student(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
+    file = accelerate_config("fsdp", tmp_path / "fsdp.yaml", num_processes=2)
+    plain = {"token_weights": False, "progressive": False, "objective": Acl(), "accelerate": file}
+    with pytest.raises(
+        ModelError, match="acl needs a whole copy of the student"
+    ):  # it does so only where weights are split
+        run(inputs, CONFIG.model_copy(update=plain), inputs["out"])
+
+
 def test_errors_come_back_as_what_they_are(inputs: dict[str, Path]) -> None:  # noqa: F811
     with pytest.raises(DataError, match="no rationale can be trained on"):
         run(inputs, TWO.model_copy(update={"max_tokens": 8}), inputs["out"])
@@ -135,7 +179,7 @@ def test_a_killed_launcher_leaves_no_process_and_its_work_is_taken_up(
     told = {name: str(folder) for name, folder in inputs.items()}
     code = f"""
 from pathlib import Path
-from kpod.config import Acl, Distill, Lora
+from kpod.config import Distill
 from kpod.distill.stage import run
 inputs = {{name: Path(folder) for name, folder in {told!r}.items()}}
 run(inputs, Distill.model_validate_json({config.model_dump_json()!r}), inputs["out"])

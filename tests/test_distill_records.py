@@ -11,10 +11,11 @@ from test_distill_objectives import ALONE, labels, own_logits, settings
 from test_distill_stage import QUESTIONS, TEXTS, inputs  # noqa: F401
 
 from kpod import models, schemas
-from kpod.config import Distill, Scott, Specialized
+from kpod.config import Distill
 from kpod.distill.examples import Example, build
 from kpod.distill.objectives import Objective, Told, objective_of
-from kpod.distill.objectives.scott import FORM
+from kpod.distill.objectives.scott import FORM, Scott
+from kpod.distill.objectives.specialized import Specialized
 from kpod.distill.stage import run
 from kpod.errors import DataError
 from kpod.sequences import answer_ids, read_rationales

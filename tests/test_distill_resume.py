@@ -1,11 +1,14 @@
 import multiprocessing
 import multiprocessing.context
 import signal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from distill_tiny import train_saving_each_step, trained
+
+from kpod.distill.checkpoint import Position
 
 STEPS = 9  # 20 rows in batches of 8, three epochs
 
@@ -63,6 +66,28 @@ def test_a_killed_run_goes_on_to_the_same_last_bit(
 def test_only_the_last_checkpoint_is_kept(tmp_path: Path) -> None:
     trained("llama", tmp_path, checkpoint_seconds=1e-9)
     assert [path.name for path in tmp_path.iterdir()] == [f"checkpoint-{STEPS}"]
+
+
+def test_no_more_than_a_checkpoint_interval_and_a_step_lies_between_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, saved = [0.0], []
+
+    def save(work: Path, fingerprint: str, position: Position, *_: object) -> None:
+        saved.append(position.step)
+
+    adam = torch.optim.AdamW.step
+
+    def slow(self: torch.optim.AdamW) -> None:
+        adam(self)
+        now[0] += 10
+
+    monkeypatch.setattr("kpod.distill.trainer.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(torch.optim.AdamW, "step", slow)
+    monkeypatch.setattr("kpod.distill.checkpoint.save", save)
+    trained("llama", tmp_path, checkpoint_seconds=25.0)
+    assert saved[0] == 3  # 30 seconds: the first step's end behind the interval
+    assert all(later - earlier <= 3 for earlier, later in pairwise([0, *saved, STEPS]))
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

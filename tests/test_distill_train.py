@@ -88,6 +88,26 @@ def test_gradient_checkpointing_changes_nothing(student: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("student", STUDENTS)
+def test_bf16_computes_in_bf16_and_learns_the_same_with_fp32_weights(student: str, tmp_path: Path) -> None:
+    _, full = trained(student, tmp_path / "a")
+    model, half = trained(student, tmp_path / "b", precision="bf16")
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+    apart = [abs(a["loss"] - b["loss"]) / a["loss"] for a, b in zip(full, half, strict=True)]
+    assert 1e-6 < max(apart) < 0.03
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("student", STUDENTS)
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=["full", "lora"])
+def test_a_gpu_has_the_losses_of_the_cpu(student: str, adapter: dict, tmp_path: Path) -> None:
+    _, expected = trained(student, tmp_path / "cpu", adapter=adapter, lr=1e-3)
+    _, found = trained(student, tmp_path / "gpu", device="cuda", adapter=adapter, lr=1e-3)
+    for one, other in zip(found, expected, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("student", STUDENTS)
 def test_compiled_blocks_change_nothing_and_leave_no_trace(
     student: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,14 @@
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from kpod.config import VARIANTS, Eq15, Icl, Method, Pipeline
+from kpod.config import VARIANTS, Method, Pipeline
+from kpod.distill.objectives.base import Eq15
+from kpod.distill.objectives.icl import Icl
 from kpod.distill.variants import apply
 from kpod.errors import ConfigError
 from kpod.settings import validate
@@ -80,6 +84,70 @@ def test_base_changes_nothing_and_an_unknown_method_is_named() -> None:
         apply(Pipeline(), "sctod")
 
 
-def test_the_command_line_does_not_wait_for_torch() -> None:
-    code = "import sys, kpod.distill.variants; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+def test_settings_do_not_wait_for_what_training_needs() -> None:
+    code = "import sys, kpod.settings; print({'torch', 'transformers', 'pyarrow'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+NEW = """
+from __future__ import annotations
+from typing import TYPE_CHECKING, Literal
+from kpod.distill.objectives.base import Objective, method
+from kpod.fields import MethodSettings
+if TYPE_CHECKING:
+    from kpod.config import Pipeline
+
+class Tail(MethodSettings):
+    kind: Literal["only-tail"] = "only-tail"
+    tokens: int = 4
+    def check(self, config: Pipeline) -> None:
+        if config.distill.epochs < 3:
+            raise ValueError("methods: only-tail wants three epochs")
+
+@method(Tail)
+class OnlyTail(Objective):
+    def given(self, epoch: int):
+        return [max(0, len(row.target) - self.config.objective.tokens) for row in self.rows]
+"""
+USE = """
+import sys
+from types import SimpleNamespace
+from kpod.codeversion import code_version
+from kpod.distill.objectives import objective_of
+from kpod.distill.variants import apply
+from kpod.errors import ConfigError
+from kpod.settings import validate
+from kpod.stages import STAGES
+if len(sys.argv) > 1:
+    made = apply(validate({"methods": ["only-tail"], "variants": {"only_tail": {"tokens": 2}}}), "only-tail").distill
+    rows = [SimpleNamespace(target=range(5))]
+    assert objective_of(made)(rows, None, made).given(0) == [3]
+    for wrong, told in (
+        ({"variants": {"only_tail": {"token": 2}}}, "did you mean tokens?"),
+        ({"methods": ["only-tail"], "distill": {"epochs": 2}}, "only-tail wants three epochs"),
+    ):
+        try:
+            validate(wrong)
+            sys.exit("not refused")
+        except ConfigError as error:
+            assert told in str(error), error
+for stage in STAGES.values():
+    print(stage.name, code_version(stage.module))
+"""
+
+
+def test_a_method_is_one_file_and_makes_only_stages_that_train_stale(tmp_path: Path) -> None:
+    package = Path(__file__).parent.parent / "kpod"
+    shutil.copytree(package, tmp_path / "kpod", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def versions(*more: str) -> dict[str, str]:
+        command = [sys.executable, "-P", "-c", USE, *more]
+        done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)})
+        assert done.returncode == 0, done.stderr
+        return dict(line.split() for line in done.stdout.splitlines())
+
+    before = versions()
+    (tmp_path / "kpod" / "distill" / "objectives" / "tail.py").write_text(NEW)
+    after = versions("used")
+    # The student of the demo is pretrained by the same trainer, and its ranks score difficulties.
+    assert {name for name in before if before[name] != after[name]} == {"base", "difficulty", "distill"}

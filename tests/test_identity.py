@@ -55,6 +55,14 @@ def _package(root: Path) -> Path:
     return package
 
 
+def test_the_code_version_covers_a_package_that_looks_through_its_folder(tmp_path: Path) -> None:
+    package = _package(tmp_path)
+    (package / "deep" / "__init__.py").write_text("import pkgutil\nnames = list(pkgutil.iter_modules(__path__))\n")
+    (package / "deep" / "more.py").write_text("import kpod.other\n")
+    found = codeversion.modules("kpod.stage", package)
+    assert {"kpod.deep.more", "kpod.other"} <= set(found)
+
+
 def test_the_code_version_covers_lazy_and_relative_imports_at_any_depth(tmp_path: Path) -> None:
     found = codeversion.modules("kpod.stage", _package(tmp_path))
     assert set(found) == {"kpod", "kpod.stage", "kpod.deep", "kpod.deep.helper", "kpod.leaf"}

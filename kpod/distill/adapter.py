@@ -15,9 +15,9 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
     """What is trained requires a gradient inside; afterwards `model` is plain again, adapters merged, in eval mode.
 
     The trained adapter goes to the folder `alone`, before it is merged. All dropout of the model itself is set to
-    `config.training_dropout` for the time of training.
+    `config.dropout`, or to what the objective needs, for the time of training.
     """
-    dropout = _set_dropout(model, config.training_dropout)
+    dropout = _set_dropout(model, config.objective.training_dropout(config.dropout))
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.requires_grad_(True).train()

@@ -36,6 +36,11 @@ class Example:
     def tokens(self) -> int:
         return len(self.prompt) + len(self.target)
 
+    @property
+    def rationale_tokens(self) -> int:
+        """Number of target tokens in front of the answer's."""
+        return self.given(ANSWER)
+
     def given(self, input_steps: int) -> int:
         """Number of leading target tokens that are input when the first `input_steps` steps are (c_i of Eq. 15)."""
         return int(np.searchsorted(self.step, input_steps, side="left"))

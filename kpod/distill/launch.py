@@ -1,13 +1,16 @@
-"""Run a stage in several processes: start torchrun, pass on what its first rank reports, leave no process behind."""
+"""Run a stage in several processes: start them, pass on what the first reports, leave none behind."""
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from kpod import errors, observe
 from kpod.config import Difficulty, Distill, Weights
@@ -22,10 +25,12 @@ def launch(
     out_dir: Path,
     unit: str,
 ) -> dict[str, float]:
-    """Call `part(inputs, config, out_dir)` in `config.processes` ranks on this machine; returns what the first returns.
+    """Call `part(inputs, config, out_dir)` in several ranks; returns what the first returns.
 
-    `part`: a function of a module that ranks can import; `unit`: what its progress counts. Raises its KpodError. The
-    processes die with this one, however it ends. Raises ModelError if a rank dies without a word.
+    There are `config.processes` on this machine, or those of the config file `config.accelerate`; of several machines
+    this one is the first. `part`: a function of a module that ranks can import; `unit`: what its progress counts.
+    Raises its KpodError. The processes of this machine die with this one, however it ends. Raises ModelError if a
+    rank dies without a word.
     """
     work = out_dir / "work"
     work.mkdir(exist_ok=True)
@@ -33,10 +38,16 @@ def launch(
     folders = {name: str(folder) for name, folder in inputs.items()}
     told = {"part": [part.__module__, part.__name__], "settings": type(config).__name__, "inputs": folders}
     job.write_text(json.dumps({**told, "out_dir": str(out_dir), "config": config.model_dump(mode="json")}))
-    threads = str(max(1, (os.cpu_count() or 1) // config.processes))
     # The ranks' own progress bars never show: the one here does.
-    environment = {"OMP_NUM_THREADS": threads, **os.environ, "TQDM_DELAY": "1e9"}
-    command = [sys.executable, "-m", "kpod.distill.worker", "--processes", str(config.processes), str(job)]
+    environment = {**os.environ, "TQDM_DELAY": "1e9"}
+    accelerate = config.accelerate if isinstance(config, Distill) else None
+    if accelerate:
+        how = ["--accelerate", str(accelerate.resolve())]
+        _ask_for_others(accelerate.resolve(), job)
+    else:
+        how = ["--processes", str(config.processes)]
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.processes)))
+    command = [sys.executable, "-m", "kpod.distill.worker", *how, str(job)]
     agent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603
     try:
         return _followed(agent, unit)
@@ -47,6 +58,17 @@ def launch(
         except subprocess.TimeoutExpired:
             agent.kill()
             agent.wait()
+
+
+def _ask_for_others(accelerate: Path, job: Path) -> None:
+    """Tell what to run on the other machines, if there are any."""
+    machines = int(yaml.safe_load(accelerate.read_text(encoding="utf-8")).get("num_machines") or 1)
+    if machines > 1:
+        file = shlex.quote(str(accelerate))
+        observe.warning(
+            f"training begins when the other {machines - 1} machines join, each with its own rank, from 1 on:"
+            f" accelerate launch --config_file {file} --machine_rank 1 -m kpod.distill.worker {shlex.quote(str(job))}"
+        )
 
 
 def _followed(agent: subprocess.Popen[str], unit: str) -> dict[str, float]:

@@ -85,10 +85,10 @@ class Passes:
         result: np.ndarray = self.ranks.total(found).cpu().numpy()
         return result
 
-    def quietly(self, batch: Batch) -> torch.Tensor:
-        """Logits [n, V] without a gradient, and without the bookkeeping of a wrapped model."""
+    def quietly(self, batch: Batch, model: PreTrainedModel | None = None) -> torch.Tensor:
+        """Logits [n, V] of the student, or of another `model`, without a gradient or a wrapped model's bookkeeping."""
         with torch.no_grad():
-            return target_logits(self.model, batch)
+            return target_logits(model or self.model, batch)
 
 
 def token_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

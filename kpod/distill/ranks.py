@@ -25,7 +25,10 @@ class Ranks:
             from accelerate import Accelerator, DistributedDataParallelKwargs
 
             options = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-            self._accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[options])
+            # Mixed precision is the passes' own, whatever a config file of accelerate says.
+            self._accelerator = Accelerator(
+                cpu=not torch.cuda.is_available(), mixed_precision="no", kwargs_handlers=[options]
+            )
 
     @property
     def writes(self) -> bool:

@@ -22,10 +22,11 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
     Reads the folders of `questions`, `rationales`, `steps` and `base`; of `weights` with `token_weights`, of
     `curriculum` with `progressive`. A rationale that is too long, has no weights or is missing in the curriculum
     goes to `quarantine.parquet` with the reason. A LoRA adapter is merged into `student/`, and with `adapter.keep`
-    also written to `adapter/`. Raises DataError if no rationale is left. With several
-    `processes` the work is done by ranks of torchrun that are started and ended here.
+    also written to `adapter/`. Raises DataError if no rationale is left. With several `processes`, or a config file of
+    `accelerate`, the work is done by ranks that are started and ended here.
     """
-    return launch(distil, inputs, config, out_dir, "step") if config.processes > 1 else distil(inputs, config, out_dir)
+    several = config.processes > 1 or config.accelerate
+    return launch(distil, inputs, config, out_dir, "step") if several else distil(inputs, config, out_dir)
 
 
 def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:

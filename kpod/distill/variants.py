@@ -16,7 +16,7 @@ def apply(config: Pipeline, method: str) -> Pipeline:
         raise ConfigError(f"methods: {method!r} is unknown; there are {', '.join(VARIANTS)}")
     tree = _merged(config.model_dump(), VARIANTS[method])
     if method != "base":
-        tree["distill"]["objective"] = tree["variants"].get(method.replace("-", "_"), {"kind": "eq15"})
+        tree["distill"]["objective"] = config.variants_of(method) or {"kind": "eq15"}
     return Pipeline.model_validate(tree)
 
 

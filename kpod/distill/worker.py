@@ -1,10 +1,12 @@
-"""The processes behind `launch`: an agent that becomes torchrun, and the ranks that it starts.
+"""The processes behind `launch`: an agent that becomes torchrun or `accelerate launch`, and the ranks that it starts.
 
-`python -m kpod.distill.worker --processes N JOB` is the agent; torchrun runs `python -m kpod.distill.worker JOB`.
+`python -m kpod.distill.worker --processes N JOB` or `--accelerate FILE JOB` is the agent; the ranks are
+`python -m kpod.distill.worker JOB`, on other machines too.
 """
 
 import argparse
 import json
+import os
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -27,10 +29,19 @@ class Teller:
         tell("warning", message=message)
 
 
-def agent(processes: int, job: str) -> None:
-    from torch.distributed.run import main as torchrun
+RANK = ["-m", "kpod.distill.worker"]
 
-    torchrun(["--standalone", f"--nproc-per-node={processes}", "-m", "kpod.distill.worker", job])
+
+def torchrun(processes: int, job: str) -> None:
+    from torch.distributed.run import main
+
+    main(["--standalone", f"--nproc-per-node={processes}", *RANK, job])
+
+
+def accelerate_launch(file: str, job: str) -> None:
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    launch_command(launch_command_parser().parse_args(["--config_file", file, *RANK, job]))
 
 
 def rank(job: Path) -> None:
@@ -42,11 +53,15 @@ def rank(job: Path) -> None:
     module, name = told["part"]
     part = getattr(import_module(module), name)
     settings = getattr(config, told["settings"])
+    chosen = settings.model_validate(told["config"])
+    # accelerate's word for FSDP. The trainer splits the model itself, so accelerate must not do it again.
+    if os.environ.pop("ACCELERATE_USE_FSDP", "") == "true":
+        chosen = chosen.model_copy(update={"sharding": True})
     inputs = {name: Path(folder) for name, folder in told["inputs"].items()}
     observers = [Teller()] if ranks().writes else []
     try:
         with observe.observing(*observers):
-            figures = part(inputs, settings.model_validate(told["config"]), Path(told["out_dir"]))
+            figures = part(inputs, chosen, Path(told["out_dir"]))
     except errors.KpodError as error:
         if ranks().writes:
             tell("failure", error=type(error).__name__, message=str(error))
@@ -61,9 +76,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("job")
     parser.add_argument("--processes", type=int)
+    parser.add_argument("--accelerate")
     options = parser.parse_args()
-    if options.processes:
-        agent(options.processes, options.job)
+    if options.accelerate:
+        accelerate_launch(options.accelerate, options.job)
+    elif options.processes:
+        torchrun(options.processes, options.job)
     else:
         rank(Path(options.job))
 

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import Field
 
 from kpod import schemas
-from kpod.config import Strict
 from kpod.errors import DataError
 from kpod.evaluate.answers import answers_equal
+from kpod.fields import Strict
 from kpod.files import sha256_file, write_text
 from kpod.observe import warning
 from kpod.questions.raw import BadRow, Raw, question_row

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from kpod.config import NAME, Method, Source, Strict
+from kpod.config import NAME, Method, Source
+from kpod.fields import Strict
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # no dot: names become parts of tags
 Seed = Literal["distill.seed", "weights.seed", "curriculum.seed"]

@@ -1,27 +1,20 @@
-"""The training objectives: Eq. 15, and those of the methods that KPOD is compared with, one file each."""
+"""Objectives of the methods that KPOD is compared with, one file each: a file put here is a method that can be run."""
 
-from kpod.config import Distill
-from kpod.distill.objectives.acl import Adaptive
-from kpod.distill.objectives.base import Objective, Step, Told
-from kpod.distill.objectives.icl import InSample
-from kpod.distill.objectives.mcckd import Consistency
-from kpod.distill.objectives.scott import Counterfactual
-from kpod.distill.objectives.specialized import Formats
-from kpod.distill.objectives.spl import SelfPaced
+import pkgutil
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = ["Objective", "Step", "Told", "objective_of"]
+from kpod.distill.objectives.base import OBJECTIVES, SETTINGS, Objective, Step, Told
 
-_KINDS: dict[str, type[Objective]] = {
-    "eq15": Objective,
-    "icl": InSample,
-    "acl": Adaptive,
-    "spl": SelfPaced,
-    "mcc-kd": Consistency,
-    "scott": Counterfactual,
-    "specialized": Formats,
-}
+if TYPE_CHECKING:
+    from kpod.config import Distill
+
+__all__ = ["SETTINGS", "Objective", "Step", "Told", "objective_of"]
+
+for _found in pkgutil.iter_modules(__path__, f"{__name__}."):
+    import_module(_found.name)
 
 
-def objective_of(config: Distill) -> type[Objective]:
+def objective_of(config: "Distill") -> type[Objective]:
     """The class behind `config.objective`."""
-    return _KINDS[config.objective.kind]
+    return OBJECTIVES[config.objective.kind]

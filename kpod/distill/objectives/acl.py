@@ -1,19 +1,38 @@
 """Adaptive curriculum (Kong et al., 2021): the easiest rows first, by scores that follow the student."""
 
+from __future__ import annotations
+
 import copy
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
-import torch
+from pydantic import Field
 
-from kpod.config import Acl, Distill
-from kpod.distill.batches import target_logits
-from kpod.distill.examples import Example
-from kpod.distill.objectives.base import Objective, Step
-from kpod.distill.passes import Micro, Passes, Unit
+from kpod.distill.objectives.base import Objective, Step, method
 from kpod.errors import ModelError
+from kpod.fields import Fraction, MethodSettings
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from kpod.config import Distill
+    from kpod.distill.examples import Example
+    from kpod.distill.passes import Micro, Passes, Unit
+
+
+class Acl(MethodSettings):
+    """Adaptive curriculum (Kong et al., 2021): the easiest rationales first, judged anew after each epoch."""
+
+    kind: Literal["acl"] = "acl"
+    p: float = Field(0.3, gt=0, le=1, description="Share of the rationales that the first epoch trains on.")
+    q: float = Field(1.5, gt=1, description="The share grows by this factor ...")
+    r: int = Field(1, ge=1, description="... every so many epochs.")
+    a: Fraction = Field(0.5, description="Part of the current loss in the new score: s <- (1-a) s + a loss.")
+    gamma: float = Field(0.1, ge=0, description="Weight of KL(student before training, student).")
+    gamma_decay: Fraction = Field(0.5, description="The weight is multiplied by this after each epoch.")
 
 
 def share(settings: Acl, epoch: int) -> float:
@@ -21,13 +40,14 @@ def share(settings: Acl, epoch: int) -> float:
     return float(min(1.0, settings.p * settings.q ** (epoch // settings.r)))
 
 
+@method(Acl)
 class Adaptive(Objective):
     """State: the score of every row, low is easy. Scores are losses of the student, before training at first."""
 
     def __init__(self, rows: Sequence[Example], given: np.ndarray, config: Distill) -> None:
         super().__init__(rows, given, config)
         self.settings = cast(Acl, config.objective)
-        self.before: torch.nn.Module | None = None
+        self.before: PreTrainedModel | None = None
 
     def start(self, passes: Passes) -> None:
         if self.settings.gamma and self.config.sharding:
@@ -36,6 +56,7 @@ class Adaptive(Objective):
             )
         if self.settings.gamma:
             self.before = copy.deepcopy(passes.model).requires_grad_(False).eval()
+            self.quietly = passes.quietly
 
     def first(self, passes: Passes) -> None:
         self.state = {"scores": self._losses(passes).tolist()}
@@ -51,8 +72,7 @@ class Adaptive(Objective):
         loss = super().loss(logits, micro, weights, step)
         if self.before is None:
             return loss
-        with torch.no_grad():
-            before = target_logits(self.before, micro.batch)
+        before = self.quietly(micro.batch, self.before)
         gamma = self.settings.gamma * self.settings.gamma_decay**step.epoch
         return loss + gamma * divergence(before, logits).sum() / step.tokens
 

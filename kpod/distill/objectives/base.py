@@ -1,21 +1,35 @@
-"""What one method trains on and by which loss; the trainer asks, the variants override what they change."""
+"""What one method trains on and by which loss; the trainer asks, the methods override what they change.
 
-from collections.abc import Mapping, Sequence
+The files of this package hold settings too, which the command line reads: torch, transformers and pyarrow are imported
+where they are used, or for types alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-import torch
-from transformers import PreTrainedTokenizerBase
 
-from kpod import schemas
-from kpod.config import Distill
-from kpod.distill.examples import Example, Key
-from kpod.distill.loss import weighted_nll
-from kpod.distill.passes import Micro, Passes, Unit
-from kpod.sequences import Rationale
+from kpod.fields import MethodSettings
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+    from kpod.config import Distill
+    from kpod.distill.examples import Example, Key
+    from kpod.distill.passes import Micro, Passes, Unit
+    from kpod.sequences import Rationale
+
+
+class Eq15(MethodSettings):
+    """Eq. 15, with the weights and the curriculum that `token_weights` and `progressive` ask for."""
+
+    kind: Literal["eq15"] = "eq15"
 
 
 @dataclass(frozen=True)
@@ -30,11 +44,15 @@ class Told:
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Of schemas.RATIONALES, dropped ones included."""
+        from kpod import schemas
+
         return schemas.read(self.inputs["rationales"] / "rationales.parquet", schemas.RATIONALES).to_pylist()
 
     @cached_property
     def questions(self) -> dict[str, dict[str, Any]]:
         """Id -> row of schemas.QUESTIONS."""
+        from kpod import schemas
+
         table = schemas.read(self.inputs["questions"] / "questions.parquet", schemas.QUESTIONS)
         return {row["id"]: row for row in table.to_pylist()}
 
@@ -96,8 +114,26 @@ class Objective:
 
     def loss(self, logits: torch.Tensor, micro: Micro, weights: torch.Tensor, step: Step) -> torch.Tensor:
         """This micro-batch's part of the step's loss: the parts add up."""
+        from kpod.distill.loss import weighted_nll
+
         return weighted_nll(logits, micro.batch.labels, weights, step.tokens)
 
     def after(self, epoch: int, passes: Passes) -> dict[str, float]:
         """Called behind the last step of an epoch; may change `state`. Returns figures to report."""
         return {}
+
+
+SETTINGS: dict[str, type[MethodSettings]] = {"eq15": Eq15}
+OBJECTIVES: dict[str, type[Objective]] = {"eq15": Objective}
+Made = TypeVar("Made", bound=type[Objective])
+
+
+def method(settings: type[MethodSettings]) -> Callable[[Made], Made]:
+    """Class decorator: the method that `settings` are of trains by this objective."""
+
+    def register(objective: Made) -> Made:
+        kind = settings.model_fields["kind"].default
+        SETTINGS[kind], OBJECTIVES[kind] = settings, objective
+        return objective
+
+    return register

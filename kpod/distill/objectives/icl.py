@@ -1,16 +1,31 @@
 """In-sample curriculum (Jia et al., 2023): complete the end of each target first, then ever more of it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
+from pydantic import Field
 
 from kpod import observe
-from kpod.config import Distill, Icl
-from kpod.distill.examples import Example
-from kpod.distill.objectives.base import Objective
-from kpod.distill.passes import Passes, Unit
+from kpod.distill.objectives.base import Objective, method
 from kpod.errors import DataError
+from kpod.fields import Fraction, MethodSettings
+
+if TYPE_CHECKING:
+    from kpod.config import Distill
+    from kpod.distill.examples import Example
+    from kpod.distill.passes import Passes, Unit
+
+
+class Icl(MethodSettings):
+    """In-sample curriculum (Jia et al., 2023): one share of every target is given, less whenever validation stalls."""
+
+    kind: Literal["icl"] = "icl"
+    rho: Fraction = Field(0.6, description="Share of each target's tokens that is input at first.")
+    drop: float = Field(0.3, gt=0, description="Taken from the share when an epoch brings no better validation loss.")
+    validation: float = Field(0.1, gt=0, lt=1, description="Share of questions held out from training to watch.")
 
 
 def given_tokens(length: int, rho: float) -> int:
@@ -18,6 +33,7 @@ def given_tokens(length: int, rho: float) -> int:
     return min(int(rho * length + 1e-9), length - 1)
 
 
+@method(Icl)
 class InSample(Objective):
     """State: the share `rho` that is given, and the best validation loss seen at that share."""
 

@@ -1,19 +1,38 @@
 """Multi-CoT consistency (Chen et al., 2023): two rationales of a question, one distribution over its answer."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
-import torch
+from pydantic import Field
 
-from kpod.config import Distill, MccKd
-from kpod.distill.examples import Example
 from kpod.distill.objectives.acl import divergence
-from kpod.distill.objectives.base import Objective, Step
-from kpod.distill.passes import Micro, Unit
+from kpod.distill.objectives.base import Objective, Step, method
 from kpod.errors import DataError
+from kpod.fields import MethodSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from kpod.config import Distill, Pipeline
+    from kpod.distill.examples import Example
+    from kpod.distill.passes import Micro, Unit
 
 
+class MccKd(MethodSettings):
+    """Multi-CoT consistency (Chen et al., 2023): two rationales of a question must agree on the answer."""
+
+    kind: Literal["mcc-kd"] = "mcc-kd"
+    alpha: float = Field(0.1, ge=0, description="Weight of the symmetric KL divergence on the answer's tokens.")
+
+    def check(self, config: Pipeline) -> None:
+        if config.teacher.endpoint.kind != "import" and config.teacher.samples < 2:
+            raise ValueError("methods: mcc-kd compares two rationales of a question, set teacher.samples to 2 or more")
+
+
+@method(MccKd)
 class Consistency(Objective):
     """A unit is two rationales of a question, drawn anew each epoch; a question that has only one trains that."""
 
@@ -42,7 +61,7 @@ class Consistency(Objective):
         loss = super().loss(logits, micro, weights, step)
         questions = [self.rows[row].key[0] for row in micro.rows]
         batch = micro.batch
-        disagreement = torch.zeros((), device=logits.device)
+        disagreement = logits.new_zeros(())
         for second in range(1, len(questions)):
             if questions[second] == questions[second - 1]:
                 p, q = (logits[(batch.row == row) & batch.answer] for row in (second - 1, second))

@@ -4,27 +4,49 @@ The paper has its teacher write counterfactual rationales. Here they are the rat
 the teacher stage has anyway; their question is marked, and only their answer is trained.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+from pydantic import Field
 
-from kpod.config import Distill, Scott
-from kpod.distill.examples import ANSWER, Example, reject
-from kpod.distill.objectives.base import Objective, Told
+from kpod.distill.objectives.base import Objective, Told, method
 from kpod.errors import DataError
-from kpod.sequences import answer_ids, prompt_ids, rationale_ids
+from kpod.fields import MethodSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from kpod.config import Distill, Pipeline
+    from kpod.distill.examples import Example
+
+
+class Scott(MethodSettings):
+    """Self-consistent training (Wang et al., 2023): the teacher's wrong rationales as counterfactual records."""
+
+    kind: Literal["scott"] = "scott"
+    alpha: float = Field(0.5, ge=0, description="Weight of the answers of counterfactual records.")
+
+    def check(self, config: Pipeline) -> None:
+        endpoint = config.teacher.endpoint
+        if endpoint.kind == "scripted" and not endpoint.wrong:
+            raise ValueError("methods: scott trains on wrong rationales too, teacher.endpoint.wrong must not be 0")
+
 
 FORM = "counterfactual"
 MARK = "[Counterfactual]"
 
 
+@method(Scott)
 class Counterfactual(Objective):
     """Right rationales as in Eq. 1; of wrong ones the answer, weighted by alpha, with the rationale given."""
 
     @classmethod
     def records(cls, told: Told, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
+        from kpod.distill.examples import reject
+
         alpha = cast(Scott, config.objective).alpha
         made = [
             record(told.tokenizer, told.questions[row["question_id"]], row, alpha)
@@ -39,7 +61,7 @@ class Counterfactual(Objective):
 
     def given(self, epoch: int) -> np.ndarray:
         planned = super().given(epoch)
-        whole = [row.given(ANSWER) if row.form == FORM else 0 for row in self.rows]
+        whole = [row.rationale_tokens if row.form == FORM else 0 for row in self.rows]
         return np.maximum(planned, whole)
 
 
@@ -47,6 +69,9 @@ def record(
     tokenizer: PreTrainedTokenizerBase, question: Mapping[str, Any], row: Mapping[str, Any], alpha: float
 ) -> Example:
     """A counterfactual row: marked question, wrong rationale, its own answer with weight `alpha`."""
+    from kpod.distill.examples import ANSWER, Example
+    from kpod.sequences import answer_ids, prompt_ids, rationale_ids
+
     text = row["rationale"]
     ((ids, _),) = rationale_ids(tokenizer, [text], [[(0, len(text))]])
     answer = answer_ids(tokenizer, row["answer"])

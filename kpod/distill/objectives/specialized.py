@@ -3,24 +3,41 @@
 The formats are {worked questions in front, none} x {rationale and answer, answer only}.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
+from pydantic import Field
 
 from kpod import observe
-from kpod.config import Distill, Specialized
-from kpod.distill.examples import Example, Key, example
-from kpod.distill.objectives.base import Objective, Told
-from kpod.distill.passes import Unit
+from kpod.distill.objectives.base import Objective, Told, method
 from kpod.errors import DataError
+from kpod.fields import Fraction, MethodSettings
 from kpod.prompt import answer_text, direct_prompt, prompt
-from kpod.sequences import Rationale, answer_ids, input_ids
+
+if TYPE_CHECKING:
+    from kpod.config import Distill
+    from kpod.distill.examples import Example, Key
+    from kpod.distill.passes import Unit
+    from kpod.sequences import Rationale
+
+
+class Specialized(MethodSettings):
+    """Specialised students (Fu et al., 2023): each rationale in one of four formats, drawn anew each epoch."""
+
+    kind: Literal["specialized"] = "specialized"
+    shots: int = Field(2, ge=1, description="Worked questions in front of an in-context record.")
+    in_context: Fraction = Field(0.5, description="Share of records with worked questions in front.")
+    answer_only: Fraction = Field(0.5, description="Share of records that train the answer without a rationale.")
+
 
 SHOTS, DIRECT = "in-context ", "answer"  # a form is a join of these, "" the plain one
 
 
+@method(Specialized)
 class Formats(Objective):
     """Each rationale comes once an epoch, in a format drawn from (seed, epoch)."""
 
@@ -66,6 +83,9 @@ class Formats(Objective):
 
 def records_of(told: Told, plain: Example, shots: Sequence[Rationale]) -> list[Example]:
     """The three further formats of a row; `shots` stand in front of the in-context ones."""
+    from kpod.distill.examples import example
+    from kpod.sequences import answer_ids, input_ids
+
     mine, tokenizer = told.rationales[plain.key], told.tokenizer
     answer = answer_ids(tokenizer, mine.answer)
     asked, thought = direct_prompt(mine.question, mine.choices), prompt(mine.question, mine.choices)

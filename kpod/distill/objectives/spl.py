@@ -1,15 +1,32 @@
 """Self-paced learning (Wan et al., 2020): the student's own confidence under dropout weights rows and tokens."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, Literal, cast
 
-import torch
+from pydantic import Field
 
-from kpod.config import Spl
-from kpod.distill.batches import Batch
-from kpod.distill.objectives.base import Objective, Step
-from kpod.distill.passes import Micro, Passes, token_nll
+from kpod.distill.objectives.base import Objective, Step, method
 from kpod.errors import ModelError
+from kpod.fields import MethodSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from kpod.distill.batches import Batch
+    from kpod.distill.passes import Micro, Passes
+
+
+class Spl(MethodSettings):
+    """Self-paced learning (Wan et al., 2020): tokens whose probability varies under dropout count less."""
+
+    kind: Literal["spl"] = "spl"
+    passes: int = Field(5, ge=2, description="Passes with dropout from which the variance is taken.")
+    dropout: float = Field(0.1, gt=0, lt=1, description="Dropout of the student when distill.dropout is 0.")
+
+    def training_dropout(self, asked: float) -> float:
+        return asked or self.dropout
 
 
 def confidence(probabilities: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
@@ -19,12 +36,13 @@ def confidence(probabilities: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
     `row` int64 [n] numbers the row of each token.
     """
     rows = int(row.max()) + 1
-    sizes = torch.bincount(row, minlength=rows).clamp(min=1)
+    sizes = row.bincount(minlength=rows).clamp(min=1)
     means = probabilities.new_zeros(len(probabilities), rows).index_add_(1, row, probabilities) / sizes
     of_tokens, of_rows = ((1 - p.var(0, unbiased=False)) ** 2 for p in (probabilities, means))
     return of_tokens * of_rows[row]
 
 
+@method(Spl)
 class SelfPaced(Objective):
     """The weights are a softmax over all target tokens of the step, times their number: their mean is 1."""
 
@@ -33,10 +51,12 @@ class SelfPaced(Objective):
         self.repeats = settings.passes
         micro = next(passes.micros([(0,)], self.given(0)))
         first, second = (self._probabilities(passes, micro.batch) for _ in range(2))
-        if torch.equal(first, second):
+        if first.equal(second):
             raise ModelError(f"spl: {type(passes.model).__name__} has no dropout, so its variance is zero")
 
     def weights(self, passes: Passes, micros: Sequence[Micro], step: Step) -> list[torch.Tensor]:
+        import torch
+
         raised = []
         for micro in micros:
             probabilities = torch.stack([self._probabilities(passes, micro.batch) for _ in range(self.repeats)])
@@ -47,5 +67,7 @@ class SelfPaced(Objective):
 
     def _probabilities(self, passes: Passes, batch: Batch) -> torch.Tensor:
         """Of the labels, float32 [n], with dropout on."""
+        from kpod.distill.passes import token_nll
+
         with passes.autocast():
             return (-token_nll(passes.quietly(batch), batch.labels)).exp()

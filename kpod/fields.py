@@ -1,0 +1,34 @@
+"""What all settings are made of."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from kpod.config import Pipeline
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def operational(default: Any, description: str, **constraints: Any) -> Any:
+    """A field that never changes a stage's output and so stays out of its cache key."""
+    return Field(default, description=description, json_schema_extra={"operational": True}, **constraints)
+
+
+class Strict(BaseModel):
+    """Base of all settings: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class MethodSettings(Strict):
+    """Base of the settings of a method that has a formula of its own; `kind` is its name."""
+
+    kind: str
+
+    def training_dropout(self, asked: float) -> float:
+        """Dropout of the student while it trains, where `distill.dropout` is `asked`."""
+        return asked
+
+    def check(self, config: "Pipeline") -> None:
+        """Raise ValueError, naming the setting to change, if the data that the method needs cannot be there."""
