@@ -8,7 +8,8 @@ set -eu
 here=$(dirname "$0")
 log=$(mktemp)
 kpod sweep table-2 --size tiny \
-    --set methods=[base,scotd,icl,kpod-wo-sig,kpod-wo-sig-dif,kpod-wo-prog,kpod-wo-div,kpod] --set against=scotd "$@" | tee "$log"
+    --set methods=[base,scotd,icl,kpod-wo-sig,kpod-wo-sig-dif,kpod-wo-prog,kpod-wo-div,kpod] --set against=scotd "$@" > "$log"
+cat "$log"  # not through a pipe, which would hide that the sweep failed and write an empty table
 folder=$(sed -n 's/^Table  *//p' "$log")
 {
     echo "kpod sweep table-2 --size tiny ... $*, $(date -u +%F), $(uname -m), $(nproc) cores"

@@ -38,7 +38,7 @@ def observing(*observers: Observer) -> Iterator[None]:
 
 
 def metrics(values: Mapping[str, float], step: int = 0) -> None:
-    """Report named scalars at `step` (an integer that grows within a stage, e.g. optimizer steps)."""
+    """Report named scalars at `step` (an integer that grows within a stage: target tokens, optimizer steps)."""
     for observer in _observers.get():
         observer.metrics(values, step)
 

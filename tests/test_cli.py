@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from kpod import schemas
 from kpod.cli import app
+from kpod.config import WordProblems
 from kpod.settings import load
 
 runner = CliRunner()
@@ -64,6 +66,28 @@ def test_errors_are_one_line_and_exit_code_2(arguments: list[str], message: str)
     assert done.stderr.count("\n") == 1
 
 
+def predictions(path: Path, right: set[str], ids: str = "abcd") -> str:
+    usual = {"dataset": "sums", "split": "test", "completion": "So it is.", "answer": "7", "truncated": False}
+    rows = [{**usual, "question_id": i, "predicted": "7" if i in right else "8", "correct": i in right} for i in ids]
+    schemas.write(path, schemas.table(rows, schemas.PREDICTIONS))
+    return str(path)
+
+
+def test_two_files_of_predictions_are_compared_and_other_questions_are_refused(tmp_path: Path) -> None:
+    a, b = predictions(tmp_path / "a.parquet", {"a"}), predictions(tmp_path / "b.parquet", {"b", "c"})
+    shown = runner.invoke(
+        app, ["compare", a, b, "--figure", str(tmp_path / "flips.png")], catch_exceptions=False
+    ).stdout
+    assert "| sums test | 4 | 25.0% | 50.0% | +25.0 |" in shown
+    assert "- `a`, gold 7" in shown
+    assert (tmp_path / "flips.png").read_bytes().startswith(b"\x89PNG")
+    done = kpod("compare", a, predictions(tmp_path / "c.parquet", {"a"}, "abce"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("kpod: ")
+    assert "1 only in A, 1 only in B" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = kpod("run", "demo", KPOD_HOME=str(tmp_path / "file" / "below"))
@@ -86,5 +110,5 @@ def test_a_teacher_is_estimated_without_being_asked(tmp_path: Path) -> None:
     priced = ["--set", "teacher.price={input: 1, output: 2}", "--set", "teacher.samples=3"]
     nobody = ["--set", "teacher.endpoint={kind: openai, base_url: 'http://127.0.0.1:9/v1'}"]
     shown = runner.invoke(app, ["teacher", "estimate", "demo", *priced, *nobody]).stdout
-    assert shown.startswith("1080 requests (0 are in the journal), about ")  # 360 training questions
+    assert shown.startswith(f"{3 * WordProblems().train} requests (0 are in the journal), about ")
     assert "US dollars" in shown

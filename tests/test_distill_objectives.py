@@ -269,15 +269,16 @@ class Stopping(Exception):
 
 
 class Stop:
-    """An observer that breaks the run off at a step."""
+    """An observer that breaks the run off at an optimizer step."""
 
     def __init__(self, step: int) -> None:
-        self.step = step
+        self.left = step
 
     def progress(self, *_: object) -> None: ...
     def warning(self, message: str) -> None: ...
     def metrics(self, values: dict[str, float], step: int) -> None:
-        if step == self.step:
+        self.left -= "lr" in values
+        if not self.left:
             raise Stopping
 
 

@@ -75,6 +75,33 @@ def test_a_served_student_is_judged_like_a_local_one(tmp_path: Path, server: Ser
     assert len(server.asked) == len(QUESTIONS)
 
 
+DIGITS = "7" * 10_000
+ODD = {
+    "right": DIGITS,  # nothing stated: the last number
+    "next": f"The answer is {DIGITS}.",
+    "nothing": "",
+    "endless": "7 " * 5_000 + "The answer is",
+    "long": "\x00\ud83d \u202e The answer is \u0667.".encode("utf-8", "replace").decode(),
+}
+
+
+def test_odd_students_are_counted_and_reported_and_never_right(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.SAID", ODD)
+    folder = questions(tmp_path / "questions", [{"id": n, "question": q, "answer": "77"} for n, q in QUESTIONS.items()])
+    inputs = {"student": student(tmp_path / "base", learned()), "questions": folder}
+    (tmp_path / "out").mkdir()
+    figures = run(inputs, Evaluate(server=StudentServer(base_url=server.url, model="m")), tmp_path / "out")
+    rows = schemas.read(tmp_path / "out" / "predictions.parquet", schemas.PREDICTIONS).to_pylist()
+    assert [row["correct"] for row in rows] == [False] * 5
+    assert (figures["accuracy"], figures["answerless"], figures["truncated"]) == (0.0, 0.2, 0.2)
+    assert {row["question_id"]: row["predicted"] for row in rows}["next"] == DIGITS
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert len(page) < 20_000
+    assert not {"\x00", "\u202e"} & set(page)
+
+
 def test_what_can_pass_is_asked_again_and_what_is_told_is_never_asked_twice(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

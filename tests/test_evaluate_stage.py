@@ -110,6 +110,9 @@ def test_ids_that_come_twice_and_missing_golds_are_set_aside(tmp_path: Path, inp
     figures = run(inputs, CONFIG, out(tmp_path))
     assert (figures["questions"], figures["quarantined"], figures["accuracy"]) == (1, 2, 1.0)
     aside = schemas.read(tmp_path / "out/quarantine.parquet", schemas.QUARANTINE).to_pylist()
+    questions(inputs["questions"], rows[2:])
+    with pytest.raises(DataError, match="no usable question"):  # a set with no gold at all
+        run(inputs, CONFIG, out(tmp_path, "no-gold"))
     assert [(row["row"], row["reason"]) for row in aside] == [("a", "the id occurs twice"), ("b", "no answer")]
 
 

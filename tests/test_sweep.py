@@ -42,6 +42,25 @@ def test_every_recipe_fits_every_size(recipe: str, size: str) -> None:
         assert arm.config.methods == [arm.method]
 
 
+def test_the_papers_size_has_the_papers_students_ranks_epochs_and_splits() -> None:
+    found = {
+        (arm.train, arm.student): arm.config for arm in arms(load_sweep("table-1", "paper")) if arm.method == "kpod"
+    }
+    assert {train for train, _ in found} == {"gsm8k", "asdiv", "svamp", "commonsenseqa"}
+    for (train, student), config in found.items():
+        ranks = {"llama-7b": 64, "flan-t5-xl": 128, "flan-t5-large": None}
+        assert getattr(config.distill.adapter, "rank", None) == ranks[student]
+        assert config.distill.lr == (1e-5 if student == "llama-7b" else 5e-5)
+        assert config.distill.epochs == (20 if student == "llama-7b" else 100)
+        assert config.questions.sources[0].dataset == train
+        assert config.questions.sources[0].splits == ["train", "test"]
+        assert (config.distill.batch_size, config.curriculum.beta, config.curriculum.c0) == (4, 12.0, 0.3)
+        assert (config.weights.alpha, config.curriculum.p, config.curriculum.clusters) == (0.5, 0.5, 5)
+        assert [source.dataset for source in config.questions.sources[1:]] == (
+            ["asdiv", "svamp"] if train == "gsm8k" else []
+        )
+
+
 def stage_settings(arm: Arm, stage: str) -> object:
     return identity(STAGES[stage].config(arm.config))
 

@@ -167,8 +167,8 @@ class _Run:
         return loss
 
     def report(self, figures: dict[str, float]) -> None:
-        if self.ranks.writes and figures:
-            observe.metrics(figures, self.position.step)
+        if self.ranks.writes and figures:  # charted by target tokens: a curriculum trains on fewer of them a step
+            observe.metrics(figures, self.position.tokens)
 
     def maybe_save(self, last_of_epoch: bool) -> None:
         worked = time.monotonic() - self.saved

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from kpod.evaluate.accuracy import Accuracy
+from kpod.report.text import clean, shorten
 
 SHOWN = 5  # answers of each kind
 LONGEST = 600  # characters of a text
@@ -58,4 +59,4 @@ def _answer(row: Mapping[str, Any]) -> str:
 
 
 def _shown(text: str) -> str:
-    return escape(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...")
+    return escape(shorten(clean(text), LONGEST))
