@@ -46,11 +46,10 @@ def client() -> "MlflowClient":
     mlflow.set_tracking_uri(uri())
     if asked_for is None:  # MLflow writes it there itself, and another KPOD_HOME would be taken for this one's store
         os.environ.pop(ADDRESS, None)
-    api = mlflow.MlflowClient()
     if uri().startswith("sqlite:///"):  # two processes that make the tables at the same time fail
         database = Path(uri().removeprefix("sqlite:///"))
-        once(database.with_name(f".{database.name}.made"), lambda: api.search_experiments(max_results=1))
-    return api
+        once(database.with_name(f".{database.name}.made"), lambda: mlflow.MlflowClient().search_experiments())
+    return mlflow.MlflowClient()
 
 
 def experiment_id(client: "MlflowClient") -> str:
