@@ -81,10 +81,11 @@ class Stand:
 
         until(there, f"{run}: {state}")
 
-    def children(self) -> list[Path]:
-        """The processes that the worker has started."""
-        pids = Path(f"/proc/{self.worker.pid}/task/{self.worker.pid}/children").read_text().split()
-        return [Path("/proc", pid) for pid in pids]
+    def only_process(self) -> Path:
+        """The process of the one run that is left, once those of finished runs have gone."""
+        children = Path(f"/proc/{self.worker.pid}/task/{self.worker.pid}/children")
+        until(lambda: len(children.read_text().split()) == 1, "that one run is left")
+        return Path("/proc", children.read_text().strip())
 
     def stop(self) -> None:
         for process in reversed(self.started):
@@ -173,7 +174,7 @@ def test_new_data_starts_a_run_on_the_gpu_which_others_wait_for_and_which_ends_w
     stand.reach(stand.run("kpod/steps", config=with_teacher(1), refresh=[]), "COMPLETED")  # not on the GPU's queue
     assert (stand.state(triggered["id"]), stand.state(nightly)) == ("RUNNING", "SCHEDULED")
 
-    (process,) = stand.children()
+    process = stand.only_process()
     ask(f"{stand.api}/flow_runs/{triggered['id']}/set_state", {"state": {"type": "CANCELLING"}})
     stand.reach(triggered["id"], "CANCELLED")
     until(lambda: not process.exists(), "the end of the cancelled run's process")
@@ -182,6 +183,6 @@ def test_new_data_starts_a_run_on_the_gpu_which_others_wait_for_and_which_ends_w
     known = len(runs("pipeline", "RUNNING"))
     lock.release_lock("retrain-wordproblems", "test")
     until(lambda: len(runs("pipeline", "RUNNING")) > known, "that the nightly run is past the lock")
-    (process,) = stand.children()
+    process = stand.only_process()
     stand.worker.kill()
     until(lambda: not process.exists(), "the end of the run without its worker")
