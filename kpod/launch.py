@@ -21,10 +21,11 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
 
     Raises ConfigError for a stage that does not exist or a state folder that cannot be written.
     """
-    _prepare()
+    prepare()
     from flows.pipeline import StageName, kpod
 
     _check_stages([*refresh, *([until] if until else [])], StageName.__args__)  # type: ignore[attr-defined]
+    _get_ready()
     chosen: Any = {"refresh": list(refresh), "until": until}
     summary = kpod(config=config, **chosen)
     _tell_computed(summary)
@@ -37,11 +38,12 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
 
 def launch_sweep(sweep: Sweep, refresh: Sequence[str]) -> None:
     """Run the flow `kpod-compare` in this process, and print its table. Raises ConfigError as `launch` does."""
-    _prepare()
+    prepare()
     from flows.compare import kpod_compare
     from flows.pipeline import StageName
 
     _check_stages(refresh, StageName.__args__)  # type: ignore[attr-defined]
+    _get_ready()
     chosen: Any = {"refresh": list(refresh)}
     summary = kpod_compare(sweep=sweep, **chosen)
     _tell_computed(summary)
@@ -50,9 +52,8 @@ def launch_sweep(sweep: Sweep, refresh: Sequence[str]) -> None:
     _tell_where(summary)
 
 
-def _prepare() -> None:
-    """The state folder; and what takes seconds, at once: MLflow is imported while Prefect's embedded server starts."""
-    prepare()
+def _get_ready() -> None:
+    """What takes seconds, at once: MLflow is imported while Prefect's embedded server starts."""
     from flows.embedded import starting
 
     with starting():
@@ -77,9 +78,10 @@ def _tell_where(summary: dict[str, Any]) -> None:
 
 def launch_retrain(config: Pipeline, retrain: Retrain, address: str) -> None:
     """Run the flow `kpod-retrain` in this process and print the decision."""
-    _prepare()
+    prepare()
     from flows.retrain import kpod_retrain
 
+    _get_ready()
     summary = kpod_retrain(config=config, retrain=retrain, address=address)
     version = f" (version {summary['version']})" if summary["version"] else ""
     _tell_computed(summary)

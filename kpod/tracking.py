@@ -39,9 +39,10 @@ def uri() -> str:
 
 def client() -> "MlflowClient":
     """A client for `uri()`."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     import mlflow  # 3 s of imports: only when a run is really tracked
 
+    for talkative in ("alembic", "mlflow.store.db.utils"):  # every table that they make
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     asked_for = os.environ.get(ADDRESS)
     mlflow.set_tracking_uri(uri())
     if asked_for is None:  # MLflow writes it there itself, and another KPOD_HOME would be taken for this one's store
