@@ -124,9 +124,10 @@ def test_the_answer_loss_reaches_every_part_of_the_weighter(model: str, how: str
             assert float(gradient.abs().max()) > 1e-9, name
 
 
+@pytest.mark.parametrize("how", ["hard", "soft"])
 @pytest.mark.parametrize("per_length", [True, False])
-def test_backward_is_the_gradient_of_eq_7(per_length: bool) -> None:
-    batch, weighter, embedding, predictor, config = setting(per_length=per_length, alpha=0.7)
+def test_backward_is_the_gradient_of_eq_7(per_length: bool, how: str) -> None:
+    batch, weighter, embedding, predictor, config = setting(per_length=per_length, mask=how, alpha=0.7)
     found, drawn, leaf = losses(batch, weighter, embedding, blank(embedding, config), predictor, config, 1.0)
     backward(found, drawn, leaf, weighter, config.alpha, 5)
     got = [p.grad.clone() for p in [*weighter.parameters(), *_trained(predictor)]]  # type: ignore[union-attr]
@@ -134,7 +135,7 @@ def test_backward_is_the_gradient_of_eq_7(per_length: bool) -> None:
         parameter.grad = None
 
     logits = weighter(embedding(batch.rationale), batch.valid)
-    kept = mask(logits, batch.uniform, 1.0)
+    kept = mask(logits, batch.uniform, 1.0, hard=how == "hard")
     raw, mean = embedding(batch.rationale), embedding.weight.detach().mean(0)
     nll = predictor.nll(batch, kept[..., None] * raw + (1 - kept[..., None]) * mean)
     total = torch.zeros(())

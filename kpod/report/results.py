@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from kpod.evaluate.accuracy import Accuracy
 from kpod.report.style import colour, new_figure, styled
-from kpod.report.text import label
+from kpod.text import label
 
 
 def accuracy_bars(rows: Sequence[Accuracy]) -> Figure:

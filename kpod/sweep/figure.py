@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from kpod.report.style import colour, new_figure, styled
-from kpod.report.text import label
 from kpod.sweep.table import Row
+from kpod.text import label
 
 
 def accuracy_by_variant(rows: Sequence[Row]) -> Figure:
