@@ -26,9 +26,7 @@ def run(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict[s
     are too long or have no weights are quarantined. Raises DataError if none is left. With several `processes` the
     batches are shared out to ranks of torchrun that are started and ended here.
     """
-    return (
-        launch(score, inputs, config, out_dir, "rationale") if config.processes > 1 else score(inputs, config, out_dir)
-    )
+    return launch(score, inputs, config, out_dir, "rationale")
 
 
 def score(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict[str, float]:

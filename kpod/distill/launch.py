@@ -25,13 +25,16 @@ def launch(
     out_dir: Path,
     unit: str,
 ) -> dict[str, float]:
-    """Call `part(inputs, config, out_dir)` in several ranks; returns what the first returns.
+    """Call `part(inputs, config, out_dir)` here, or in several ranks if those are asked for; returns its figures.
 
-    There are `config.processes` on this machine, or those of the config file `config.accelerate`; of several machines
+    Ranks are `config.processes` on this machine, or those of the config file `config.accelerate`; of several machines
     this one is the first. `part`: a function of a module that ranks can import; `unit`: what its progress counts.
     Raises its KpodError. The processes of this machine die with this one, however it ends. Raises ModelError if a
     rank dies without a word.
     """
+    accelerate = config.accelerate if isinstance(config, Distill) else None
+    if config.processes == 1 and not accelerate:
+        return part(inputs, config, out_dir)
     work = out_dir / "work"
     work.mkdir(exist_ok=True)
     job = work / "job.json"
@@ -40,7 +43,6 @@ def launch(
     job.write_text(json.dumps({**told, "out_dir": str(out_dir), "config": config.model_dump(mode="json")}))
     # The ranks' own progress bars never show: the one here does.
     environment = {**os.environ, "TQDM_DELAY": "1e9"}
-    accelerate = config.accelerate if isinstance(config, Distill) else None
     if accelerate:
         how = ["--accelerate", str(accelerate.resolve())]
         _ask_for_others(accelerate.resolve(), job)

@@ -25,8 +25,7 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
     also written to `adapter/`. Raises DataError if no rationale is left. With several `processes`, or a config file of
     `accelerate`, the work is done by ranks that are started and ended here.
     """
-    several = config.processes > 1 or config.accelerate
-    return launch(distil, inputs, config, out_dir, "step") if several else distil(inputs, config, out_dir)
+    return launch(distil, inputs, config, out_dir, "step")
 
 
 def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:

@@ -29,14 +29,12 @@ def run(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str,
     Raises DataError if no rationale is usable, ModelError if the loss is not finite. With several `processes` the
     batches are shared out to ranks of torchrun that are started and ended here.
     """
-    return (
-        launch(weigh, inputs, config, out_dir, "rationale") if config.processes > 1 else weigh(inputs, config, out_dir)
-    )
+    return launch(weigh, inputs, config, out_dir, "rationale")
 
 
 def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str, float]:
     """`run` in this process, as one of its ranks; the first of them writes."""
-    ranks.rank_and_world()  # before a model is loaded, because each rank has a GPU of its own
+    writes = ranks.rank_and_world()[0] == 0  # before a model is loaded, because each rank has a GPU of its own
     rationales, quarantined = read(inputs)
     folder = inputs["base"] / "student"
     figures: dict[str, float] = {}
@@ -57,7 +55,7 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
             embedding.weight.data.copy_(changed)
         examples, dropped = _tokenise(rationales, tokenizer, config)
         weights = infer(examples, weighter.to(embedding.weight.device), embedding, config.batch_tokens)
-        if ranks.rank_and_world()[0] == 0:
+        if writes:
             network.save(weighter, out_dir / "weighter", changed)
     else:
         student, tokenizer = models.load(folder)
@@ -71,10 +69,10 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
             predictor = one_row_a_prefix(predictor, batch, embedding(batch.rationale))
         figures = Training(examples, weighter, embedding, predictor, config, out_dir / "work").run()
         weights = infer(examples, weighter, embedding, config.batch_tokens)
-        if ranks.rank_and_world()[0] == 0:
+        if writes:
             network.save(weighter, out_dir / "weighter", embedding.weight if config.train_embedding else None)
     quarantined += dropped
-    if ranks.rank_and_world()[0] == 0:
+    if writes:
         _write(out_dir, examples, weights, quarantined)
     ranks.wait()
     figures |= _summary(rationales, tokenizer, weights)
