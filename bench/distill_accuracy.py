@@ -9,7 +9,6 @@ Writes results/distill_accuracy.json and .md.
 
 import argparse
 import datetime
-import hashlib
 import json
 import platform
 import statistics
@@ -25,7 +24,7 @@ from kpod.distill.objectives import Objective
 from kpod.distill.variants import apply
 from kpod.evaluate import answers_equal, extract_answer
 from kpod.evaluate.generate import generate
-from kpod.identity import identity
+from kpod.identity import stage_key
 from kpod.models import load as load_model
 from kpod.settings import load
 from kpod.stages import STAGES
@@ -38,8 +37,8 @@ def folder_of(name: str, config: Pipeline, work: Path) -> Path:
     """What the stage wrote under `work`, computed on first use; seeds share what does not depend on them."""
     stage = STAGES[name]
     inputs = {need: folder_of(need, config, work) for need in stage.needs(config)}
-    told = json.dumps([identity(stage.config(config)), sorted(str(path) for path in inputs.values())], sort_keys=True)
-    out = work / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    key = stage_key(name, stage.config(config), {need: path.name for need, path in inputs.items()}, code_version="")
+    out = work / f"{name}-{key[:12]}"
     if not out.with_suffix(".done").exists():
         out.mkdir(parents=True, exist_ok=True)
         import_module(stage.module).run(inputs, stage.config(config), out)
