@@ -223,7 +223,7 @@ def _rank(session: int) -> int:
     """A process of torchrun's in a session, 0 if there is none yet."""
     command = ["/bin/ps", "-o", "pid=,args=", "-s", str(session)]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    ranks = [line for line in found if "kpod.distill.worker" in line and "--processes" not in line]
+    ranks = [line for line in found if "kpod.worker" in line and "--processes" not in line]
     return int(ranks[0].split()[0]) if ranks else 0
 
 

@@ -10,9 +10,9 @@ from kpod import models, observe, schemas
 from kpod.config import Difficulty
 from kpod.distill.batches import collate, decoder_start, target_logits
 from kpod.distill.examples import ANSWER, Example, Key, build, read_weights
-from kpod.distill.launch import launch
 from kpod.distill.passes import token_nll
 from kpod.errors import DataError
+from kpod.processes import launch
 from kpod.sequences import read_rationales, split_by_tokens
 from kpod.weighting.ranks import collect, rank_and_world
 

@@ -8,8 +8,8 @@ from transformers import AutoTokenizer
 
 from kpod import models, observe, schemas
 from kpod.config import Weights
-from kpod.distill.launch import launch
 from kpod.errors import DataError, ModelError
+from kpod.processes import launch
 from kpod.sequences import Rationale, token_spans
 from kpod.weighting import network, ranks
 from kpod.weighting.batch import collate

@@ -49,7 +49,7 @@ def launch(
     else:
         how = ["--processes", str(config.processes)]
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.processes)))
-    command = [sys.executable, "-m", "kpod.distill.worker", *how, str(job)]
+    command = [sys.executable, "-m", "kpod.worker", *how, str(job)]
     agent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603
     try:
         return _followed(agent, unit)
@@ -69,7 +69,7 @@ def _ask_for_others(accelerate: Path, job: Path) -> None:
         file = shlex.quote(str(accelerate))
         observe.warning(
             f"training begins when the other {machines - 1} machines join, each with its own rank, from 1 on:"
-            f" accelerate launch --config_file {file} --machine_rank 1 -m kpod.distill.worker {shlex.quote(str(job))}"
+            f" accelerate launch --config_file {file} --machine_rank 1 -m kpod.worker {shlex.quote(str(job))}"
         )
 
 

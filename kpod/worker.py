@@ -1,7 +1,7 @@
-"""The processes behind `launch`: an agent that becomes torchrun or `accelerate launch`, and the ranks that it starts.
+"""What `kpod.processes` starts: an agent that becomes torchrun or `accelerate launch`, and the ranks that it starts.
 
-`python -m kpod.distill.worker --processes N JOB` or `--accelerate FILE JOB` is the agent; the ranks are
-`python -m kpod.distill.worker JOB`, on other machines too.
+`python -m kpod.worker --processes N JOB` or `--accelerate FILE JOB` is the agent; the ranks are
+`python -m kpod.worker JOB`, on other machines too.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kpod import config, errors, observe
 from kpod.alive import die_with_parent
-from kpod.distill.launch import tell
+from kpod.processes import tell
 
 
 class Teller:
@@ -29,7 +29,7 @@ class Teller:
         tell("warning", message=message)
 
 
-RANK = ["-m", "kpod.distill.worker"]
+RANK = ["-m", "kpod.worker"]
 
 
 def torchrun(processes: int, job: str) -> None:
