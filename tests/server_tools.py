@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any
@@ -25,11 +26,25 @@ def answers(url: str) -> bool:
 
 
 def ask(url: str, body: object = None) -> Any:
-    """The JSON that a GET brings, or a POST if there is a body; None if there is nothing in the answer."""
+    """The JSON that a GET brings, or a POST if there is a body; None if there is nothing in the answer.
+
+    A server that says it is busy (503: Prefect's, while SQLite is locked) is asked again, as Prefect's own client does.
+    """
     data = None if body is None else json.dumps(body).encode()
     asked = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(asked, timeout=30) as answer:
-        return json.loads(answer.read() or b"null")
+    found: list[Any] = []
+
+    def answered() -> bool:
+        try:
+            with urllib.request.urlopen(asked, timeout=30) as answer:
+                found.append(json.loads(answer.read() or b"null"))
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                raise
+        return bool(found)
+
+    until(answered, f"an answer of {url}", seconds=60)
+    return found[0]
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 600) -> None:
