@@ -5,7 +5,7 @@ therefore, id for id, the prompt that the student sees at evaluation, and the ra
 `weights.parquet` and in every later stage, whatever the tokenizer would merge across the borders.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
@@ -15,12 +15,14 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from kpod import schemas
+from kpod.bytetokens import ByteTokens
 from kpod.prompt import answer_text, prompt
 from kpod.steps import token_steps
 
 # A teacher that writes "</s>" must not end the student's sentence: special tokens in a text are plain characters.
 _AS_TEXT = {"split_special_tokens": True}
 _CHUNK = 512  # texts whose tokens are Python objects at one time
+_MANY = 100  # texts for which a copy of the tokenizer is worth its making
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,8 @@ def rationale_ids(
     A token belongs to the step in which it starts.
     """
     result: list[tuple[np.ndarray, np.ndarray]] = []
-    for first in range(0, len(texts), _CHUNK):
-        found = token_spans(tokenizer, texts[first : first + _CHUNK])
-        placed = token_steps([spans for _, spans in found], steps[first : first + _CHUNK])
+    for found in _chunks(tokenizer, texts):
+        placed = token_steps([spans for _, spans in found], steps[len(result) : len(result) + len(found)])
         result += [(ids, step) for (ids, _), step in zip(found, placed, strict=True)]
     return result
 
@@ -128,14 +129,26 @@ def token_spans(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> lis
     One space stands before the rationale, as behind the prompt; a token that is only this space has an empty span.
     Starts never fall from one token to the next.
     """
-    result: list[tuple[np.ndarray, np.ndarray]] = []
+    return list(chain.from_iterable(_chunks(tokenizer, texts)))
+
+
+def _chunks(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+    """`token_spans` of `_CHUNK` texts at a time."""
+    bytewise = ByteTokens.of(tokenizer) if len(texts) >= _MANY else None
     for first in range(0, len(texts), _CHUNK):
-        result += _token_spans(tokenizer, [f" {text}" for text in texts[first : first + _CHUNK]])
-    return result
+        spaced = [f" {text}" for text in texts[first : first + _CHUNK]]
+        found = bytewise.spans(spaced) if bytewise else {}
+        rest = [row for row in range(len(spaced)) if row not in found]
+        if rest:
+            found |= zip(rest, _token_spans(tokenizer, [spaced[row] for row in rest]), strict=True)
+        yield [(ids, np.maximum(spans - 1, 0)) for _, (ids, spans) in sorted(found.items())]
 
 
 def _token_spans(tokenizer: PreTrainedTokenizerBase, spaced: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """`token_spans` of some texts that have their space. All rows at once: numpy's calls cost more than their work."""
+    """Ids and spans of some texts by the tokenizer's own offsets, as far as they can be used.
+
+    All rows at once: numpy's calls cost more than their work.
+    """
     encoded = tokenizer(
         list(spaced), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, **_AS_TEXT
     )
@@ -150,7 +163,6 @@ def _token_spans(tokenizer: PreTrainedTokenizerBase, spaced: Sequence[str]) -> l
         ordered = _ordered(spans, bounds, np.fromiter(map(len, spaced), np.int64, len(spaced)))
     for row in np.flatnonzero(~ordered).tolist():
         spans[bounds[row] : bounds[row + 1]] = _decoded_spans(tokenizer, rows[row], len(spaced[row]))
-    spans = np.maximum(spans - 1, 0)
     return [(ids[a:b], spans[a:b]) for a, b in pairwise(bounds.tolist())]
 
 

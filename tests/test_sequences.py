@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken, normalizers, pre_tokenizers, processors
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 from weighting_tiny import FAMILIES, llama, question, rationale, world
 
-from kpod.sequences import answer_ids, prompt_ids, rationale_ids, read_rationales, token_spans
+from kpod.bytetokens import ByteTokens
+from kpod.sequences import _MANY, _token_spans, answer_ids, prompt_ids, rationale_ids, read_rationales, token_spans
 from kpod.steps import spans, split
 
 TOKENIZERS = {name: build() for name, build in FAMILIES.items()}
@@ -170,3 +172,50 @@ def test_only_rows_with_unusable_offsets_are_decoded(monkeypatch: pytest.MonkeyP
     for (ids, found), (same, right) in zip(token_spans(plain, texts), expected, strict=True):
         assert ids.tolist() == same.tolist()
         assert found.tolist() == right.tolist()
+
+
+WORDS = st.sampled_from(["<eos>", " [STEP] ", "<|x|>", "3.50", "\n\n", "  ", "Tom", "'s", "é", "\x00", "\t", "unknown"])
+
+
+def with_added_tokens(**options: bool) -> PreTrainedTokenizerFast:
+    tokenizer = FAMILIES["byte_bpe"]()
+    tokenizer.add_tokens([AddedToken("[STEP]", normalized=False, **options), AddedToken("unknown")])
+    return tokenizer
+
+
+@pytest.mark.parametrize("options", [{}, {"lstrip": True}, {"rstrip": True}, {"single_word": True}])
+@settings(max_examples=100, deadline=None)
+@given(texts=st.lists(st.one_of(TEXTS, st.lists(WORDS, max_size=12).map("".join)), min_size=1, max_size=4))
+def test_lengths_in_bytes_are_the_offsets(options: dict[str, bool], texts: list[str]) -> None:
+    tokenizer = with_added_tokens(**options)
+    bytewise = ByteTokens.of(tokenizer)
+    assert bytewise
+    found = bytewise.spans(texts)
+    for row, (ids, spans_) in enumerate(_token_spans(tokenizer, texts)):
+        if row in found:
+            assert found[row][0].tolist() == ids.tolist()
+            assert found[row][1].tolist() == spans_.tolist()
+        else:
+            assert not texts[row].isascii() or "[STEP]" in texts[row]  # which may swallow spaces
+
+
+def test_many_texts_equal_few_of_them() -> None:
+    texts = ["Tom has 3 apples. So 7.", "Zoë's 2.50 €", "", "a\u0301 <eos>"] * (_MANY // 4)
+    tokenizer = TOKENIZERS["byte_bpe"]
+    many, few = token_spans(tokenizer, texts), token_spans(tokenizer, texts[:4])
+    assert len(many) == len(texts)
+    for found, expected in zip(many, few * (_MANY // 4), strict=True):
+        assert [part.tolist() for part in found] == [part.tolist() for part in expected]
+
+
+def test_only_a_tokenizer_that_keeps_bytes_is_counted_in_bytes() -> None:
+    kept = {name for name in FAMILIES if ByteTokens.of(TOKENIZERS[name])}
+    assert kept == {"byte_bpe"}
+    for part, other in (
+        ("normalizer", normalizers.NFC()),
+        ("pre_tokenizer", pre_tokenizers.ByteLevel(add_prefix_space=True)),
+        ("post_processor", processors.ByteLevel(trim_offsets=True)),
+    ):
+        changed = FAMILIES["byte_bpe"]()
+        setattr(changed.backend_tokenizer, part, other)
+        assert ByteTokens.of(changed) is None, part
