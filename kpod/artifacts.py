@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kpod import tracking
-from kpod.files import publish, sha256_tree, write_text
+from kpod.files import holding, publish, sha256_tree, write_text
 from kpod.home import home
 
 
@@ -73,14 +73,22 @@ def fetch(ref: ArtifactRef) -> Path | None:
     The local copy is tried first, then MLflow's artifact store (as on a worker that has never seen it).
     """
     local = folder_of(ref.stage, ref.key)
-    if local.is_dir() and sha256_tree(local) == ref.sha256:
+    if _holds(local, ref):
         return local
     incoming = home() / "work" / f"fetch-{ref.stage}-{ref.key}"
-    shutil.rmtree(incoming, ignore_errors=True)
-    try:
-        if tracking.download(ref.uri, incoming) and sha256_tree(incoming) == ref.sha256:
-            publish(incoming, local)
+    with holding(home() / "locks" / f"{incoming.name}.lock"):  # two that miss the same bytes bring them once
+        if _holds(local, ref):
             return local
-    finally:
         shutil.rmtree(incoming, ignore_errors=True)
+        try:
+            if tracking.download(ref.uri, incoming) and _holds(incoming, ref):
+                publish(incoming, local)
+                return local
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
     return None
+
+
+def _holds(folder: Path, ref: ArtifactRef) -> bool:
+    """Whether the folder is there and has the bytes of `ref`."""
+    return folder.is_dir() and sha256_tree(folder) == ref.sha256

@@ -42,16 +42,20 @@ def write_text(path: Path, text: str) -> None:
 def publish(source: Path, destination: Path) -> None:
     """Move the finished folder `source` to `destination`, replacing what stood there.
 
-    Every file is fsynced first, so a folder under its final name is complete even after a power cut.
+    Every file is fsynced first, so a folder under its final name is complete even after a power cut. What is replaced
+    is moved away whole before it is removed: nobody finds half of it under its name.
     """
     for path in sorted(source.rglob("*")):
         _fsync(path)
     _fsync(source)
     destination.parent.mkdir(parents=True, exist_ok=True)
+    replaced = source.with_name(f"{source.name}.replaced")
     if destination.exists():
-        shutil.rmtree(destination)
+        shutil.rmtree(replaced, ignore_errors=True)  # of a publication that was killed
+        os.replace(destination, replaced)
     os.replace(source, destination)
     _fsync(destination.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def sha256_file(path: Path) -> str:
@@ -74,12 +78,19 @@ def once(mark: Path, make: Callable[[], object]) -> None:
     """Call `make` unless `mark` exists, and make the mark after it; whoever comes meanwhile waits for it."""
     if mark.exists():
         return
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    with mark.with_name(f"{mark.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with holding(mark.with_name(f"{mark.name}.lock")):
         if not mark.exists():
             make()
             mark.touch()
+
+
+@contextmanager
+def holding(path: Path) -> Iterator[None]:
+    """Hold the flock of a file, made if need be, for the block; waits for whoever has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def locked(path: Path) -> bool:

@@ -1,9 +1,12 @@
 """A kill between the publication of a stage's folder and its upload loses nothing; real SIGKILL, real MLflow."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,3 +67,25 @@ def test_a_published_folder_that_mlflow_never_saw_is_stored_and_not_computed_aga
     assert computed == [1]
     execute(refresh=True)  # on request it is computed whatever lies there
     assert computed == [1, 1]
+
+
+def test_two_that_miss_the_same_bytes_bring_them_once(kpod_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = execute()
+    shutil.rmtree(artifacts.folder_of(ref.stage, ref.key))
+    brought: list[Path] = []
+    both, real = threading.Barrier(2), tracking.download
+
+    def download(uri: str, destination: Path) -> bool:
+        brought.append(destination)
+        return real(uri, destination)
+
+    def fetch(_: int) -> Path | None:
+        both.wait()
+        return artifacts.fetch(ref)
+
+    monkeypatch.setattr(tracking, "download", download)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(fetch, range(2)))
+    assert found == [artifacts.folder_of(ref.stage, ref.key)] * 2
+    assert len(brought) == 1
+    assert not list((kpod_home / "work").iterdir())

@@ -1,10 +1,12 @@
 """Files are whole or absent, and content hashes see names and bytes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +49,28 @@ def test_publish_replaces_a_whole_folder(tmp_path: Path) -> None:
     publish(new, old)
     assert [p.name for p in old.iterdir()] == ["new.txt"]
     assert not new.exists()
+
+
+def test_nobody_finds_half_a_folder_while_it_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = tmp_path / "out", tmp_path / "work"
+    for folder in (old, new):
+        folder.mkdir()
+        for name in "ab":
+            (folder / name).write_text(folder.name)
+    seen: list[set[str]] = []
+    for module, call in ((os, "replace"), (shutil, "rmtree")):
+        real = getattr(module, call)
+
+        def watched(*arguments: object, _real: Any = real, **options: object) -> None:
+            _real(*arguments, **options)
+            seen.append({path.name for path in old.glob("*")})
+
+        monkeypatch.setattr(module, call, watched)
+    publish(new, old)
+    assert seen
+    assert all(names in (set(), {"a", "b"}) for names in seen)
+    assert (old / "a").read_text() == "work"
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
 def test_tree_hash_changes_with_bytes_and_with_names(tmp_path: Path) -> None:
