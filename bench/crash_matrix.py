@@ -16,6 +16,7 @@ there, so the kinds can be run one by one.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -33,20 +34,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 STAGES = ("questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate")
+RANKED = ("weights", "difficulty", "distill")
 POINTS = ("begun", "worked", "published", "stored")
-# Where each kind strikes. Only difficulty and distill have processes of their own to kill. A run on a worker takes
-# minutes until its death is noticed, so that kind takes three stages.
+# Where each kind strikes. Only three stages can have processes of their own to kill.
 CELLS = {
     "kill": [(stage, point) for stage in STAGES for point in POINTS],
     "cancel": [(stage, "begun") for stage in STAGES],
     "disk": [(stage, "begun") for stage in STAGES],
-    "trainer": [(stage, "begun") for stage in ("difficulty", "distill")],
+    "trainer": [(stage, "begun") for stage in RANKED],
     "prefect": [(stage, "begun") for stage in STAGES],
     "mlflow": [(stage, "worked") for stage in STAGES],
-    "worker": [(stage, "begun") for stage in ("rationales", "distill", "evaluate")],
+    "worker": [(stage, "begun") for stage in STAGES],
 }
 WAIT = 900.0
 
@@ -207,11 +210,24 @@ def ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(found[1])
 
 
-def left_over(pid: int) -> list[str]:
-    """Processes of the session that a run opened, zombies aside."""
-    command = ["/bin/ps", "-o", "stat=,args=", "-s", str(pid)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return [line for line in found.splitlines() if not line.startswith("Z")]
+def left_over(home: Path, session: int) -> list[str]:
+    """Processes that a run left behind: those of its session, and its ranks, after the ten seconds they are given."""
+    deadline = time.monotonic() + 10
+    while (found := _processes(home, session)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return [arguments for _, arguments in found]
+
+
+def _processes(home: Path, session: int) -> list[tuple[int, str]]:
+    """Living processes (id, arguments) of a session, and the ranks of this state folder, in sessions of their own."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            arguments = " ".join(process.cmdline())
+            rank = "kpod.worker" in arguments and process.environ().get("KPOD_HOME") == str(home)
+            if process.status() != psutil.STATUS_ZOMBIE and (rank or os.getsid(process.pid) == session):
+                found.append((process.pid, arguments))
+    return found
 
 
 def _reached(home: Path, pid: int, cell: str) -> bool:
@@ -219,19 +235,17 @@ def _reached(home: Path, pid: int, cell: str) -> bool:
     return until(lambda: (home / "ready").exists() or os.waitpid(pid, os.WNOHANG)[0], cell) is True
 
 
-def _rank(session: int) -> int:
-    """A process of torchrun's in a session, 0 if there is none yet."""
-    command = ["/bin/ps", "-o", "pid=,args=", "-s", str(session)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    ranks = [line for line in found if "kpod.worker" in line and "--processes" not in line]
-    return int(ranks[0].split()[0]) if ranks else 0
+def _rank(home: Path, session: int) -> int:
+    """A process of torchrun's that computes, 0 if there is none yet."""
+    found = _processes(home, session)
+    return next((pid for pid, told in found if "kpod.worker" in told and "--processes" not in told), 0)
 
 
 def strike(kind: str, home: Path, pid: int, servers: dict[str, Server]) -> str:
     """Do to the waiting run what the kind says, and tell how it ended."""
     if kind == "trainer":
         (home / "go").touch()
-        os.kill(until(lambda: _rank(pid), "the start of the ranks"), signal.SIGKILL)
+        os.kill(until(lambda: _rank(home, pid), "the start of the ranks"), signal.SIGKILL)
     elif kind == "kill":
         os.kill(pid, signal.SIGKILL)
     elif kind == "cancel":
@@ -317,9 +331,11 @@ def matrix(kind: str, folder: Path, config: Any, clean: dict[str, str], servers:
     if kind == "mlflow":
         servers["mlflow"].start()
         os.environ["MLFLOW_TRACKING_URI"] = servers["mlflow"].url
-    if kind == "trainer":
-        parts = {name: getattr(config, name).model_copy(update={"processes": 2}) for name in ("difficulty", "distill")}
+    if kind == "trainer":  # two processes round otherwise than one
+        parts = {name: getattr(config, name).model_copy(update={"processes": 2}) for name in RANKED}
         config = config.model_copy(update=parts)
+        clean = undisturbed(folder / "clean-2", config)
+        os.environ["KPOD_HOME"] = str(home)
     if kind == "worker":
         prepare_worker(folder, servers["worker"])
     cells = []
@@ -337,7 +353,7 @@ def matrix(kind: str, folder: Path, config: Any, clean: dict[str, str], servers:
             if not _reached(home, pid, f"{stage} {point}"):
                 raise RuntimeError(f"{kind}: the run before {stage} {point} ended by itself, see {home}/runs.log")
             outcome = strike(kind, home, pid, servers)
-            cells.append({"stage": stage, "point": point, "run": outcome, "left over": left_over(pid)})
+            cells.append({"stage": stage, "point": point, "run": outcome, "left over": left_over(home, pid)})
             print(f"{kind:<8} {stage:<11} {point:<10} {outcome}", flush=True)
         status = ended(run_child(home, config, None))
         found = {"cells": cells, "last run": "finished" if status == 0 else "FAILED", **inspect(home, clean)}
@@ -347,6 +363,15 @@ def matrix(kind: str, folder: Path, config: Any, clean: dict[str, str], servers:
         if kind in ("mlflow", "worker"):
             servers[kind].kill()
     return found
+
+
+def undisturbed(home: Path, config: Any) -> dict[str, str]:
+    """The results of a pipeline that nobody hits, computed in `home`."""
+    os.environ["KPOD_HOME"] = str(home)
+    home.mkdir(exist_ok=True)
+    if ended(run_child(home, config, None)):
+        raise RuntimeError(f"the undisturbed run failed, see {home}/runs.log")
+    return results(home)
 
 
 def prepare_worker(folder: Path, worker: Server) -> None:
@@ -477,9 +502,7 @@ def main() -> None:
 
     config = load(str(ROOT / "tests" / "tiny.yaml"), ["methods=[kpod]"])
     try:
-        if ended(run_child(prepare(), config, None)):
-            raise RuntimeError(f"the undisturbed run failed, see {folder}/clean/runs.log")
-        clean = results(folder / "clean")
+        clean = undisturbed(folder / "clean", config)
         for kind in arguments.kinds:
             found = matrix(kind, folder, config, clean, servers)
             print(kind, {name: value for name, value in found.items() if name != "cells"}, flush=True)
