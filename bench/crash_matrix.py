@@ -251,13 +251,10 @@ def strike(kind: str, home: Path, pid: int, servers: dict[str, Server]) -> str:
     elif kind == "cancel":
         os.kill(pid, signal.SIGTERM)  # as Prefect's runner ends a cancelled run
     elif kind == "disk":
-        with (home / "filler").open("wb") as file:
-            try:
-                while True:
-                    file.write(b"\0" * (1 << 16))
-                    file.flush()
-            except OSError:
-                pass
+        with contextlib.suppress(OSError), (home / "filler").open("wb") as file:
+            while True:
+                file.write(b"\0" * (1 << 16))
+                file.flush()
         (home / "go").touch()
     else:
         servers[kind].kill()
@@ -325,7 +322,7 @@ def matrix(kind: str, folder: Path, config: Any, clean: dict[str, str], servers:
     home = folder / kind
     home.mkdir()
     if kind == "disk":
-        subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(home)], check=True)
+        subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(home)], check=True)
     os.environ["KPOD_HOME"] = str(home)
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # of the kind before
     if kind == "mlflow":

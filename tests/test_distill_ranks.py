@@ -15,7 +15,7 @@ import yaml
 from distill_tiny import llama, rows
 from safetensors.torch import load_file
 from server_tools import free_port
-from test_distill_stage import CONFIG, inputs  # noqa: F401
+from test_distill_stage import CONFIG, TEXTS, inputs  # noqa: F401
 
 from kpod import models, observe, schemas
 from kpod.config import Distill, Lora
@@ -68,13 +68,21 @@ def test_every_rank_gets_its_share_and_as_many_micro_batches() -> None:
     assert found == [[([0, 3], 1), ([6], 1)], [([1, 4], 1), ([0], 0)], [([2, 5], 1), ([0], 0)]]
 
 
-def test_two_processes_equal_one(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
-    # Three rows in batches of two: in the second step of an epoch one of the ranks has no row.
+@pytest.fixture
+def nine_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times the rationales; before `inputs` in a test's arguments."""
+    texts = {(q, 3 * sample + again): text for (q, sample), text in TEXTS.items() for again in range(3)}
+    monkeypatch.setattr("test_distill_stage.TEXTS", texts)
+
+
+@pytest.mark.usefixtures("nine_rows")
+def test_two_processes_of_four_rows_equal_one_of_eight(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
+    # Nine rows in batches of eight: in the second step of an epoch one of the ranks has no row.
     told = Told()
     (tmp_path / "two").mkdir()
     with observe.observing(told):
-        both = run(inputs, TWO, tmp_path / "two")
-    one = run(inputs, CONFIG, inputs["out"])
+        both = run(inputs, TWO.model_copy(update={"batch_size": 8, "micro_batch": 4}), tmp_path / "two")
+    one = run(inputs, CONFIG.model_copy(update={"batch_size": 8, "micro_batch": 8}), inputs["out"])
     assert both == pytest.approx(one, rel=1e-4)
     assert len(told.losses) == 4
     assert told.done == 1
