@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field, create_model, model_validator
 
-from kpod.fields import Fraction, MethodSettings, Strict, operational
+from kpod.fields import Fraction, MethodSettings, Seed, Strict, operational
 
 Split = Literal["train", "validation", "test"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -37,7 +37,7 @@ class WordProblems(Strict):
     min_steps: int = Field(2, ge=1, description="Fewest operations a problem needs.")
     max_steps: int = Field(4, ge=1, description="Most operations a problem needs, in distribution.")
     longer_steps: int = Field(6, ge=1, description="Most operations in the out-of-distribution set.")
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _steps_grow(self) -> "WordProblems":
@@ -105,7 +105,7 @@ class ScriptedEndpoint(Strict):
     kind: Literal["scripted"] = "scripted"
     wrong: Fraction = Field(0.1, description="Share of answers that are worked out wrongly on purpose.")
     filler: Fraction = Field(0.7, description="Share of steps that come with a sentence irrelevant to the reasoning.")
-    seed: int = 0
+    seed: Seed = 0
 
 
 class ReplayEndpoint(Strict):
@@ -273,9 +273,13 @@ class Weights(ModelStage):
     processes: int = operational(1, "Processes on this machine that train and weigh together, one a GPU.", ge=1)
     train_on: int | None = Field(None, ge=1, description="Train on a sample of so many rationales; all get weights.")
     validation: float = Field(0.1, ge=0, lt=1, description="Share of questions held out to watch the answer loss.")
-    patience: int = Field(2, ge=1, description="Stop after so many epochs without a better validation loss.")
+    patience: int = Field(
+        2,
+        ge=1,
+        description="Stop after so many looks at the validation loss (every 50 steps and at an epoch's end) without a better one.",
+    )
     checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Difficulty(ModelStage):
@@ -337,7 +341,7 @@ class Curriculum(Strict):
     eps: float = Field(0.05, gt=0, lt=0.5, description="Of the solver `ftgp`: guarantee 1/2 - eps.")
     passes: Literal["repeat", "single"] = Field("repeat", description="`single` is the paper's one selection a stage.")
     start: Literal["last-step", "answer-only"] = Field("last-step", description="What stage 0 generates before C0.")
-    seed: int = 0
+    seed: Seed = 0
 
 
 # --- student, distillation, evaluation -------------------------------------------------------------------------
@@ -355,7 +359,7 @@ class ScratchStudent(Strict):
     epochs: int = Field(1, ge=1)
     lr: float = Field(3e-3, gt=0)
     batch_size: int = Field(16, ge=1)
-    seed: int = 0
+    seed: Seed = 0
 
 
 class HubStudent(Strict):
@@ -443,7 +447,7 @@ class Distill(ModelStage):
     compile: bool = operational(False, "torch.compile each block of the model: minutes at the start, faster on a GPU.")
     gradient_checkpointing: bool = operational(False, "Recompute activations: less memory, about a third slower.")
     checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _objective_stands_alone(self) -> "Distill":

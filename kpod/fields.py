@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from kpod.config import Pipeline
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="Of all that is drawn at random here.")]
 
 
 def operational(default: Any, description: str, **constraints: Any) -> Any:

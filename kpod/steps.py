@@ -47,8 +47,11 @@ def split(text: str, rule: Rule = "default") -> list[str]:
     `default`: a step ends at `.`, `!` or `?` before white space or the end (at once in scripts without spaces), never
     inside a decimal, an abbreviation, a list marker, an ellipsis or a formula, and at a new line. `literal`: a step
     ends at every full stop (the paper). A piece without a letter or digit is no step of its own: it goes with its
-    neighbour. An empty text has no steps; white space alone comes back as one piece.
+    neighbour. An empty text has no steps; white space alone comes back as one piece. Raises ValueError for another
+    rule.
     """
+    if rule not in ("default", "literal"):
+        raise ValueError(f"no rule {rule}; there are default and literal")
     if rule == "literal":
         return _join(text, [m.end() for m in _FULL_STOPS.finditer(text)], _NOT_STOP, None)
     cuts: list[int] = []

@@ -53,3 +53,16 @@ def test_half_precision_logits_are_reduced_in_fp32() -> None:
     low = logits.bfloat16()
     assert weighted_nll(low, labels, weights, 7).dtype == torch.float32
     torch.testing.assert_close(weighted_nll(low, labels, weights, 7), weighted_nll(low.float(), labels, weights, 7))
+
+
+def test_tensors_about_other_tokens_are_refused() -> None:
+    logits, labels, weights = torch.zeros(2, 6, 5), torch.zeros(2, 6, dtype=torch.int64), torch.ones(2, 6)
+    assert weighted_nll(logits[:0], labels[:0], weights[:0], 1) == 0
+    wrong = [
+        (logits, labels[:, :3], weights[:, :3]),
+        (logits, labels, weights[:1, :1]),
+        (logits[:1], labels, weights),
+    ]
+    for some in wrong:
+        with pytest.raises(ValueError, match="about the same tokens"):
+            weighted_nll(*some, 12)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from distill_tiny import train_saving_each_step, trained
 
-from kpod.distill.checkpoint import Position
+from kpod import observe
+from kpod.distill.checkpoint import Position, restore, save
 
 STEPS = 9  # 20 rows in batches of 8, three epochs
 
@@ -119,3 +120,44 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "killed" / "building" / "state.safetensors").write_bytes(b"half")
     _, again = trained("llama", tmp_path / "killed", checkpoint_seconds=1e-9)
     assert again == history
+
+
+@pytest.mark.parametrize("file", ["state.safetensors", "history.parquet", "position.json"])
+def test_a_checkpoint_that_lost_bytes_is_passed_over(file: str, tmp_path: Path) -> None:
+    _, history = trained("llama", tmp_path, checkpoint_seconds=1e-9)
+    [last] = tmp_path.glob("checkpoint-*")
+    (last / file).write_bytes((last / file).read_bytes()[:20])
+    told = Told()
+    with observe.observing(told):
+        _, again = trained("llama", tmp_path, checkpoint_seconds=1e-9)
+    assert again == history
+    assert [message for message in told.warnings if last.name in message]
+
+
+class Told:
+    """An observer that remembers the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None: ...
+
+    def metrics(self, values: dict[str, float], step: int) -> None: ...
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def test_a_parameter_that_never_had_a_gradient_comes_back(tmp_path: Path) -> None:
+    idle, used = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([idle, used])
+    used.grad = torch.ones(2)
+    optimizer.step()
+    named = {"idle": idle, "used": used}
+    save(tmp_path, "run", Position(step=1), named, optimizer)
+    others = {name: torch.nn.Parameter(torch.zeros_like(value)) for name, value in named.items()}
+    again = torch.optim.AdamW(others.values())
+    assert restore(tmp_path, "run", others, again) == Position(step=1)
+    assert all(torch.equal(others[name], value) for name, value in named.items())
+    assert set(again.state[others["used"]]) == set(optimizer.state[used])
+    assert not again.state[others["idle"]]

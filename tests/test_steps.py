@@ -213,3 +213,8 @@ def test_token_steps_equal_a_search_by_hand(parts: list[list[str]], data: st.Dat
     ]
     tokens = [np.array([[s, s + 1] for s in some], dtype=int).reshape(-1, 2) for some in starts]
     assert [row.tolist() for row in token_steps(tokens, bounds)] == expected
+
+
+def test_another_rule_is_refused() -> None:
+    with pytest.raises(ValueError, match="no rule lines"):
+        split("One. Two.", "lines")  # type: ignore[arg-type]

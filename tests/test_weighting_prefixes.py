@@ -171,7 +171,10 @@ def test_prefixes_follow_their_rule() -> None:
 
 def test_a_closing_statement_of_the_answer_is_never_seen() -> None:
     shown = "Tom has 3 + 4 = 7 apples."
-    closings = ("Therefore, the answer is 7.", "The answer is 7", "So the final answer is: 7.\n", "the answer is 7.")
+    closings = (
+        *("Therefore, the answer is 7.", "The answer is 7", "So the final answer is: 7.\n", "the answer is 7."),
+        *("\n#### 7", "\nAnswer: 7", "The answer is 7.\nI hope that helps!"),
+    )
     for closing in closings:
         texts = [shown, f"{shown} {closing}", closing]
         found, _ = tokenise(
@@ -181,6 +184,19 @@ def test_a_closing_statement_of_the_answer_is_never_seen() -> None:
         )
         assert [example.visible for example in found] == [len(found[0].rationale), len(found[0].rationale), 0]
         assert len(found[1].rationale) > found[1].visible
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is the sum of both. 3 + 4 = 7 apples.",
+        "To find what the answer is, we add. 3 + 4 = 7",
+        "3 + 4 = 7.\nSo she has 7.",
+    ],
+)
+def test_reasoning_behind_the_words_is_seen(text: str) -> None:
+    [example], _ = tokenise([Rationale("q", 0, "How many?", None, "7", text, ((0, len(text)),))], TOKENIZER, 512)
+    assert example.visible == len(example.rationale)
 
 
 def test_only_the_answer_is_scored_not_the_words_in_front_of_it() -> None:

@@ -136,7 +136,8 @@ def test_it_stops_when_what_is_watched_gets_no_better(tmp_path: Path) -> None:
 def test_long_epochs_are_watched_and_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many rationales: what is best in the middle of an epoch is kept, and what only gets worse is stopped there."""
     monkeypatch.setattr(train, "_WATCH_EVERY", 2)
-    run = training(tmp_path, examples(30), batch_size=1, warmup=0, epochs=1, patience=3, validation=0.2)
+    settings = {"train_embedding": True, "validation": 0.2}
+    run = training(tmp_path, examples(30), batch_size=1, warmup=0, epochs=1, patience=3, **settings)
     losses = iter([4.0, 3.0, 3.5, 3.5, 3.5, 3.5, 3.5])
     monkeypatch.setattr(run, "_validate", lambda: (next(losses), 0.5))
     seen: dict[int, dict[str, torch.Tensor]] = {}
@@ -144,13 +145,15 @@ def test_long_epochs_are_watched_and_cut_short(tmp_path: Path, monkeypatch: pyte
 
     def remembered(rows: list[Example]) -> dict[str, float]:
         figures = step(rows)
-        seen[run.step] = {name: p.detach().clone() for name, p in run.fast.items()}
+        seen[run.step] = {name: p.detach().clone() for name, p in run.kept.items()}
         return figures
 
     monkeypatch.setattr(run, "_step", remembered)
     run.run()
     assert run.step == 10  # watched at 2 4 6 8 10: the best is 4, and 6, 8 and 10 are no better
-    assert all(torch.equal(p, seen[4][name]) for name, p in run.fast.items())
+    assert "embedding" in run.kept
+    assert all(torch.equal(p, seen[4][name]) for name, p in run.kept.items())
+    assert not torch.equal(seen[4]["embedding"], seen[10]["embedding"])
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_ids_of_its_rows(tmp_path: Path) -> None:

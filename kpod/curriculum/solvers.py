@@ -39,7 +39,7 @@ def solve(
 
     `gain` [n]: difficulty that item i would add, >= 0; `cluster` int [n]: its cluster, any labels. Guarantees against
     the optimum: 1/2 for `structured` and `greedy`, 1/2 - eps for `ftgp`. A negative budget selects nothing.
-    Raises ValueError for shapes that differ, or values that are not finite or below zero.
+    Raises ValueError for shapes that differ, values that are not finite or below zero, or a solver that is not there.
     """
     gain, cluster = np.asarray(gain, dtype=np.float64), np.asarray(cluster)
     if gain.ndim != 1 or gain.shape != cluster.shape:
@@ -48,6 +48,8 @@ def solve(
         raise ValueError("every gain must be finite and at least 0")
     if not 0 <= beta < float("inf") or isnan(budget):
         raise ValueError(f"beta must be finite and at least 0, the budget a number; got {beta} and {budget}")
+    if solver not in _SOLVERS:
+        raise ValueError(f"no solver {solver}; there are {', '.join(_SOLVERS)}")
     if not 0 < eps < 0.5:
         raise ValueError(f"eps must lie between 0 and 0.5, not {eps}")
     if budget < 0:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from kpod import schemas
+from kpod import observe, schemas
 from kpod.distill.ranks import like, whole
+from kpod.errors import DataError
 from kpod.files import publish
 
 Parameters = Mapping[str, torch.nn.Parameter]
@@ -68,21 +70,30 @@ def save(
 
 
 def restore(work: Path, fingerprint: str, parameters: Parameters, optimizer: torch.optim.Optimizer) -> Position | None:
-    """Load the last checkpoint of the run `fingerprint` into parameters and optimizer; None if there is none."""
+    """Load the last checkpoint of the run `fingerprint` into parameters and optimizer; None if there is none.
+
+    One that cannot be read (a disk that lost bytes) is passed over with a warning.
+    """
     for path in reversed(_found(work)):
-        about = json.loads((path / "position.json").read_text())
-        if about["fingerprint"] != fingerprint:
+        try:
+            about = json.loads((path / "position.json").read_text())
+            if about["fingerprint"] != fingerprint:
+                continue
+            tensors = load_file(path / "state.safetensors")
+            history = schemas.read(path / "history.parquet", schemas.HISTORY).to_pylist()
+        except (OSError, ValueError, KeyError, SafetensorError, DataError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            observe.warning(f"{path.name} cannot be read and is passed over: {reason}")
             continue
-        tensors = load_file(path / "state.safetensors")
         slots = {name.split(".", 1)[0] for name in tensors} - {"parameter"}
         with torch.no_grad():
             for name, value in parameters.items():
                 value.copy_(like(tensors[f"parameter.{name}"], value))
                 for slot in slots:
-                    state = tensors[f"{slot}.{name}"]
-                    # Adam counts its steps in a scalar, which no rank splits.
-                    optimizer.state[value][slot] = like(state, value) if state.dim() else state.to(value.device)
-        history = schemas.read(path / "history.parquet", schemas.HISTORY).to_pylist()
+                    state = tensors.get(f"{slot}.{name}")
+                    if state is not None:  # a parameter that never had a gradient has none
+                        # Adam counts its steps in a scalar, which no rank splits.
+                        optimizer.state[value][slot] = like(state, value) if state.dim() else state.to(value.device)
         return Position(about["step"], about["tokens"], about["objective"], history)
     return None
 

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from kpod.config import NAME, Method, Source
-from kpod.fields import Strict
+from kpod.fields import Seed, Strict
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # no dot: names become parts of tags
-Seed = Literal["distill.seed", "weights.seed", "curriculum.seed"]
+SeedOf = Literal["distill.seed", "weights.seed", "curriculum.seed"]
 
 
 class Variant(Strict):
@@ -36,8 +36,8 @@ class Sweep(Strict):
     )
     methods: list[Method] = Field(["base", "scotd", "kpod"], description="Methods with their own settings.")
     variants: dict[Name, Variant] = Field(default_factory=dict, description="Further ones, after the methods.")
-    seeds: list[int] = Field([0, 1, 2], min_length=1)
-    vary: list[Seed] = Field(["distill.seed"], min_length=1, description="Settings that take the value of the seed.")
+    seeds: list[Seed] = Field([0, 1, 2], min_length=1)
+    vary: list[SeedOf] = Field(["distill.seed"], min_length=1, description="Settings that take the value of the seed.")
     against: str | None = Field(None, description="Differences are against this one; default scotd, else the first.")
 
     reports: bool = Field(False, description="Make the report page of every arm too, with its token heat maps.")

@@ -1,6 +1,5 @@
 """Rationales as token ids, and the reasons why some cannot be used."""
 
-import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +10,11 @@ from transformers import PreTrainedTokenizerBase
 
 from kpod import schemas
 from kpod.errors import DataError
+from kpod.evaluate.answers import strip_answer
 from kpod.prompt import ANSWER_WORDS
 from kpod.sequences import Rationale, answer_ids, prompt_ids, rationale_ids, read_rationales, token_spans
 
 Quarantined = tuple[tuple[str, int], str]  # key, reason
-
-# A closing statement that a teacher left in the rationale: the predictor must not see it, it holds the answer.
-_CLOSING = re.compile(r"\s*(?:\b(?:therefore|thus|so|hence),?\s+)?\bthe\s+(?:final\s+)?answer\s+is\b[^\n]*\s*\Z", re.I)
 
 
 @dataclass(frozen=True)
@@ -103,11 +100,23 @@ def template_length(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _visible(student: PreTrainedTokenizerBase, text: str, tokens: int) -> int:
-    closing = _CLOSING.search(text)
-    if closing is None:
+    shown = _without_answer(text)
+    if shown == text.rstrip():
         return tokens
     [(_, spans)] = token_spans(student, [text])
-    return int((spans[:, 0] < closing.start()).sum())
+    end = next((place for place, (a, b) in enumerate(zip(text, shown, strict=False)) if a != b), len(shown))
+    return int((spans[:, 0] < end).sum())
+
+
+def _without_answer(text: str) -> str:
+    """Without a statement of the answer that a teacher left at the end, or in front of a last polite line."""
+    shown = strip_answer(text)
+    if shown == text.rstrip():
+        before, _, last = shown.rpartition("\n")
+        body = strip_answer(before)
+        if body != before.rstrip() and not any(character.isdigit() for character in last):
+            return body
+    return shown
 
 
 def _unusable(example: Example, answer: str, reader: PreTrainedTokenizerBase, max_tokens: int) -> str | None:

@@ -64,12 +64,14 @@ class Training:
         self.warm_steps = config.warmup * self.epoch_steps
         self.epoch = self.batch = self.step = self.bad = 0
         self.best = math.inf
-        self.best_weighter = {n: p.detach().clone() for n, p in self.fast.items()}
+        # What inference uses; the predictor has done its work.
+        self.kept = {**self.fast, **({"embedding": embedding.weight} if config.train_embedding else {})}
+        self.best_state = self._state()
         self.sums = dict.fromkeys((*_SUMS, "gradient", "rationales", "steps"), 0.0)
         self.last: dict[str, float] = {}
 
     def run(self) -> dict[str, float]:
-        """Train to the end, or on from the last checkpoint; the weighter then holds its best state.
+        """Train to the end, or on from the last checkpoint; weighter and embedding then hold their best state.
 
         Returns the last epoch's means. Raises ModelError with the batch's keys if the loss is not finite.
         """
@@ -94,9 +96,12 @@ class Training:
                 self._end_epoch()
                 self._save()
         with torch.no_grad():
-            for name, parameter in self.fast.items():
-                parameter.copy_(self.best_weighter[name])
+            for name, parameter in self.kept.items():
+                parameter.copy_(self.best_state[name])
         return self.last
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: parameter.detach().clone() for name, parameter in self.kept.items()}
 
     def _temperature(self, share: float) -> float:
         """Geometric from `temperature` to `final_temperature`; `share` of the training in [0, 1]."""
@@ -168,7 +173,7 @@ class Training:
             return
         if score < self.best:
             self.best, self.bad = score, 0
-            self.best_weighter = {n: p.detach().clone() for n, p in self.fast.items()}
+            self.best_state = self._state()
         else:
             self.bad += 1
 
@@ -194,7 +199,7 @@ class Training:
     def _save(self) -> None:
         if self.rank:
             return
-        tensors = {**self.fast, **self.slow, **{f"best.{n}": t for n, t in self.best_weighter.items()}}
+        tensors = {**self.fast, **self.slow, **{f"best.{n}": t for n, t in self.best_state.items()}}
         names = [*self.fast, *self.slow]
         for name, parameter in zip(names, [*self.fast.values(), *self.slow.values()], strict=True):
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -215,7 +220,7 @@ class Training:
                     self.optimizer.state[parameter][moment] = tensors[f"adam.{moment}.{name}"].to(
                         parameter.device if moment != "step" else "cpu"
                     )
-            for name, value in self.best_weighter.items():
+            for name, value in self.best_state.items():
                 value.copy_(tensors[f"best.{name}"])
         for name, value in facts.items():
             setattr(self, name, value)
