@@ -1,7 +1,7 @@
 """Events that other flows and people act on."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from prefect.events import emit_event
@@ -11,10 +11,10 @@ DECISIONS = {"promote": "kpod.model.promoted", "keep": "kpod.model.kept", "hold"
 ARRIVED = "kpod.dataset.arrived"
 
 
-def arrived(folder: Path) -> None:
-    """New questions lie in `folder`: starts the deployment kpod-retrain/on-data."""
-    resource = {"prefect.resource.id": f"kpod.dataset.{folder.name}"}
-    emit_event(event=ARRIVED, resource=resource, payload={"address": str(folder.absolute())})
+def arrived(address: str) -> None:
+    """New questions lie at `address`, as workers see it: starts the deployment kpod-retrain/on-data."""
+    resource = {"prefect.resource.id": f"kpod.dataset.{PurePath(address).name}"}
+    emit_event(event=ARRIVED, resource=resource, payload={"address": address})
     EventsWorker.instance().drain()  # a short command must not end before its event is out
 
 

@@ -34,7 +34,9 @@ def candidates(days: float) -> Iterator[Removal]:
     kept = needed(days)
     stored = tracking.stored_keys()
     if not stored and (home() / "artifacts").exists():
-        raise ConfigError(f"{tracking.uri()} knows no finished stage, so nothing says what is needed: name its store")
+        raise ConfigError(
+            f"{tracking.address()} knows no finished stage, so nothing says what is needed: name its store"
+        )
     for folder in sorted((home() / "artifacts").glob("*/*")):
         if folder.name in stored and folder.name not in kept and not locked(_lock(folder.name)):
             yield Removal(folder, size_of(folder), f"no registered model and no run of the last {days:g} days needs it")

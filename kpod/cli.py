@@ -121,7 +121,10 @@ def recipes_cp(name: str, destination: Path) -> None:
     if destination.exists():
         raise ConfigError(f"{destination} exists already")
     path, use = known[name]
-    destination.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    try:
+        destination.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{destination} cannot be written: {error.strerror}") from error
     typer.echo(f"{destination} written; run it with: {use.format(destination)}")
 
 
@@ -138,7 +141,7 @@ def teacher_serve(
         list[str], typer.Option(metavar="KIND=SHARE", help="Fail on purpose, e.g. rate_limited=0.1; may be repeated.")
     ] = [],  # noqa: B006
     host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any free port.")] = 8000,
+    port: Annotated[int, typer.Option(help="0: any free port.", min=0, max=65535)] = 8000,
 ) -> None:
     """Serve generated word problems worked out (default), or stored rationales (--replay), over chat completions."""
     from pydantic import ValidationError
@@ -184,10 +187,13 @@ def compare(
     figure: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw what flipped into this file.")] = None,
 ) -> None:
     """Compare two evaluated students on the same questions, paired, and show what flipped."""
+    from kpod.errors import ConfigError
     from kpod.evaluate.compare import compare as paired
     from kpod.evaluate.compare import steps_markdown
     from kpod.runs import predictions_of, steps_of
 
+    if figure and not figure.absolute().parent.is_dir():
+        raise ConfigError(f"--figure: there is no folder {figure.parent}")
     prepare()
     comparison = paired(predictions_of(a), predictions_of(b))
     steps = steps_of(a), steps_of(b)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field, create_model, model_validator
 
-from kpod.fields import Fraction, MethodSettings, Seed, Strict, operational
+from kpod.fields import Address, Fraction, MethodSettings, Seed, Strict, VariableName, operational
 
 Split = Literal["train", "validation", "test"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -90,8 +90,10 @@ class OpenAIEndpoint(Strict):
     """Any server that speaks chat completions: a hosted provider, vLLM, llama.cpp."""
 
     kind: Literal["openai"] = "openai"
-    base_url: str | None = operational(None, "Root of the API, e.g. http://127.0.0.1:8000/v1; default OPENAI_BASE_URL.")
-    api_key_env: str | None = operational(
+    base_url: Address | None = operational(
+        None, "Root of the API, e.g. http://127.0.0.1:8000/v1; default OPENAI_BASE_URL."
+    )
+    api_key_env: VariableName | None = operational(
         "OPENAI_API_KEY", "Name of the environment variable that holds the key; null for a server that needs none."
     )
     api_key_block: str | None = operational(
@@ -276,7 +278,7 @@ class Weights(ModelStage):
     patience: int = Field(
         2,
         ge=1,
-        description="Stop after so many looks at the validation loss (every 50 steps and at an epoch's end) without a better one.",
+        description="Stop after so many validations (every 50 steps and at an epoch's end) without a lower loss.",
     )
     checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
     seed: Seed = 0
@@ -459,9 +461,9 @@ class Distill(ModelStage):
 class StudentServer(Strict):
     """A server that has loaded the student and speaks `/v1/completions`: vLLM, llama.cpp."""
 
-    base_url: str = Field(min_length=1, description="Root of the API, e.g. http://127.0.0.1:8000/v1.")
+    base_url: Address = Field(min_length=1, description="Root of the API, e.g. http://127.0.0.1:8000/v1.")
     model: str = Field(min_length=1, description="Name by which the server knows the student.")
-    api_key_env: str | None = operational(None, "Name of the environment variable that holds the key.")
+    api_key_env: VariableName | None = operational(None, "Name of the environment variable that holds the key.")
     concurrency: int = operational(16, "Requests at a time.", ge=1)
     extra_body: dict[str, Any] = Field(
         default_factory=dict, description="Further fields of each request, e.g. {repeat_penalty: 1.0} for llama.cpp."

@@ -1,5 +1,6 @@
 """Commands for what comes after the first run: retraining, champions, provenance, upkeep."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,9 @@ def retrain(
 def add(
     files: Annotated[list[Path], typer.Argument(help="Files of new questions: .jsonl, .jsonl.gz or .parquet.")],
     folder: Annotated[Path, typer.Option(help="The folder that is watched.")] = Path(INCOMING),
+    address: Annotated[
+        str | None, typer.Option(help="Where the worker sees this folder, if elsewhere: /app/data/incoming.")
+    ] = None,
 ) -> None:
     """Put new questions where the retraining finds them, and tell a Prefect server, if one is set."""
     from kpod.launch import announce
@@ -40,7 +44,7 @@ def add(
 
     for file in files:
         typer.echo(f"{put(file, folder)} added")
-    if announce(folder):
+    if announce(address or str(folder.absolute())):
         typer.echo("announced: the deployment kpod-retrain/on-data starts")
 
 
@@ -97,12 +101,15 @@ def reproduce(
 
 @app.command()
 def clean(
-    days: Annotated[float, typer.Option(help="Keep what runs of so many days need.")] = 30.0,
+    days: Annotated[float, typer.Option(help="Keep what runs of so many days need.", min=0)] = 30.0,
     yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, only tell.")] = False,
 ) -> None:
     """Remove local results that no registered model and no recent run needs; the teacher's journal always stays."""
     from kpod.clean import candidates, remove
+    from kpod.errors import ConfigError
 
+    if not math.isfinite(days):
+        raise ConfigError("--days must be a number of days")
     prepare()
     freed = 0
     for removal in list(candidates(days)):

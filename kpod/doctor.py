@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 from kpod import tracking
 from kpod.errors import ConfigError
+from kpod.flat import scrubbed
 from kpod.home import prepare
 from kpod.teacher.key import LOOPBACK
 
@@ -39,7 +40,7 @@ def findings() -> Iterator[Finding]:
     yield from prefect(os.environ.get("PREFECT_API_URL"), os.environ.get("PREFECT_API_AUTH_STRING"))
     yield mlflow(tracking.uri())
     yield teacher_key()
-    yield hub()
+    yield hub(os.environ.get("HF_ENDPOINT") or HUB)
     yield device()
 
 
@@ -109,10 +110,18 @@ def prefect(url: str | None, auth: str | None) -> Iterator[Finding]:
         here = version("prefect")
         yield Finding("Prefect", f"{url} answers, version {found}", found == here, f"run version {here} on both sides")
         yield from _objects(client)
-    if httpx2.URL(url).host not in LOOPBACK and not auth:
+    if httpx2.URL(url).host not in LOOPBACK and _open(url):
         yield Finding(
             "Prefect guard", "reachable by others without a password", False, "PREFECT_SERVER_API_AUTH_STRING"
         )
+
+
+def _open(url: str) -> bool:
+    """Whether the server answers somebody who has no password."""
+    try:
+        return httpx2.get(url.rstrip("/") + "/admin/version", timeout=3).status_code == 200
+    except httpx2.HTTPError:
+        return False
 
 
 def _objects(client: httpx2.Client) -> Iterator[Finding]:
@@ -131,14 +140,17 @@ def _objects(client: httpx2.Client) -> Iterator[Finding]:
 
 def mlflow(uri: str) -> Finding:
     """The MLflow server, or the file under KPOD_HOME."""
+    shown = scrubbed(uri)
     if not uri.startswith("http"):
-        return Finding("MLflow", f"no server set, {uri} is used")
+        return Finding("MLflow", f"no server set, {shown} is used")
     try:
         httpx2.get(uri.rstrip("/") + "/health", timeout=3).raise_for_status()
+        found = httpx2.get(uri.rstrip("/") + "/version", timeout=3).raise_for_status().text.strip('"')
     except httpx2.HTTPError as error:
         fix = "start it: mlflow server, or unset MLFLOW_TRACKING_URI"
-        return Finding("MLflow", f"{uri} does not answer ({type(error).__name__})", False, fix)
-    return Finding("MLflow", f"{uri} answers")
+        return Finding("MLflow", f"{shown} does not answer ({type(error).__name__})", False, fix)
+    here = version("mlflow")
+    return Finding("MLflow", f"{shown} answers, version {found}", found == here, f"run version {here} on both sides")
 
 
 def teacher_key() -> Finding:
@@ -147,7 +159,7 @@ def teacher_key() -> Finding:
     return Finding("teacher key", f"OPENAI_API_KEY is {'set' if there else 'not set (the demo needs none)'}")
 
 
-def hub(address: str = HUB) -> Finding:
+def hub(address: str) -> Finding:
     """Whether the Hugging Face hub can be reached, if it may be."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return Finding("hub", "not asked, HF_HUB_OFFLINE is set")

@@ -1,14 +1,32 @@
 """What all settings are made of."""
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from kpod.config import Pipeline
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Of all that is drawn at random here.")]
+
+
+def _without_password(address: str) -> str:
+    if "@" in address.partition("://")[2].partition("/")[0]:
+        raise ValueError("an address must not hold a password, it is recorded: name a variable in api_key_env")
+    return address
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("is the name of an environment variable; the key itself belongs into that variable")
+    return name
+
+
+# Both are recorded in Prefect and MLflow, so a secret must not get into them.
+Address = Annotated[str, AfterValidator(_without_password)]
+VariableName = Annotated[str, AfterValidator(_variable)]
 
 
 def operational(default: Any, description: str, **constraints: Any) -> Any:
@@ -19,7 +37,12 @@ def operational(default: Any, description: str, **constraints: Any) -> Any:
 class Strict(BaseModel):
     """Base of all settings: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        hide_input_in_errors=True,  # it may be a secret that went astray
+    )
 
 
 class MethodSettings(Strict):

@@ -3,7 +3,6 @@
 import os
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -92,13 +91,13 @@ def launch_retrain(config: Pipeline, retrain: Retrain, address: str) -> None:
     typer.echo(f"MLflow    {mlflow_command()}")
 
 
-def announce(folder: Path) -> bool:
-    """Tell the Prefect server that questions have arrived; False if none is set."""
+def announce(address: str) -> bool:
+    """Tell the Prefect server that questions have arrived at an address; False if none is set."""
     if not os.environ.get("PREFECT_API_URL"):
         return False
     from flows.events import arrived
 
-    arrived(folder)
+    arrived(address)
     return True
 
 
@@ -112,8 +111,11 @@ def install_automations(webhook: str | None) -> list[str]:
 
 
 def mlflow_command() -> str:
-    """The command that opens MLflow's UI on this state folder."""
-    return f"mlflow server --backend-store-uri {shlex.quote(tracking.uri())} --host 127.0.0.1 --port 5000"
+    """What opens MLflow's UI on the store of this run; a password in its address stays in the variable."""
+    if tracking.uri().startswith("http"):
+        return f"open {tracking.address()}"
+    store = f'"${tracking.ADDRESS}"' if os.environ.get(tracking.ADDRESS) else shlex.quote(tracking.uri())
+    return f"mlflow server --backend-store-uri {store} --host 127.0.0.1 --port 5000"
 
 
 def prefect_command() -> str:

@@ -32,7 +32,7 @@ def find(model: str) -> "ModelVersion":
     found = tracking.version_of(name, part) if at else tracking.version_of(name, CHAMPION) or next(iter(versions), None)
     if found is None:
         known = [entry.name for entry in tracking.registered_models()]
-        raise ConfigError(f"no model version {model}; registered at {tracking.uri()}: {', '.join(known) or 'none'}")
+        raise ConfigError(f"no model version {model}; registered at {tracking.address()}: {', '.join(known) or 'none'}")
     return found
 
 
@@ -41,7 +41,7 @@ def student_of(version: "ModelVersion") -> ArtifactRef:
     run = tracking.get_run(version.run_id or "")
     ref = stages.ref_of(run) if run else None
     if ref is None:
-        raise ConfigError(f"the run of {version.name}/{version.version} is gone from {tracking.uri()}")
+        raise ConfigError(f"the run of {version.name}/{version.version} is gone from {tracking.address()}")
     return ref
 
 
@@ -77,7 +77,7 @@ def rollback(model: str) -> tuple[str, str, str]:
     name, api = model_name(model), tracking.client()
     now = tracking.version_of(name, CHAMPION)
     if now is None:
-        raise ConfigError(f"{name} has no champion at {tracking.uri()}")
+        raise ConfigError(f"{name} has no champion at {tracking.address()}")
     before = now.tags.get(REPLACED)
     if before is None or tracking.version_of(name, before) is None:
         raise ConfigError(f"{name}/{now.version} is the first champion: there is none to go back to")

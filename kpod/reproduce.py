@@ -47,7 +47,7 @@ def reproduce(run_id: str) -> Iterator[Again]:
     """
     run = tracking.get_run(run_id)
     if run is None:
-        raise ConfigError(f"no MLflow run {run_id} at {tracking.uri()}")
+        raise ConfigError(f"no MLflow run {run_id} at {tracking.address()}")
     links = {tag.removeprefix(f"{REF}."): child for tag, child in run.data.tags.items() if tag.startswith(f"{REF}.")}
     children = {child: name for name, child in sorted(links.items(), reverse=True)} or {run_id: "this run"}
     found = [(name, _known(child)) for child, name in children.items()]
@@ -59,7 +59,7 @@ def reproduce(run_id: str) -> Iterator[Again]:
 def _known(run_id: str) -> "Run":
     run = tracking.get_run(run_id)
     if run is None or stages.ref_of(run) is None:
-        raise ConfigError(f"the run {run_id} is gone from {tracking.uri()}, or is no finished stage")
+        raise ConfigError(f"the run {run_id} is gone from {tracking.address()}, or is no finished stage")
     return run
 
 
@@ -109,5 +109,5 @@ def _input(name: str, uri: str) -> Path:
     ref = stages.ref_of(_known(tracking.run_of(uri)))
     folder = artifacts.fetch(ref) if ref else None
     if folder is None:
-        raise ConfigError(f"the input {name} ({uri}) is gone from {tracking.uri()}")
+        raise ConfigError(f"the input {name} ({uri}) is gone from {tracking.address()}")
     return folder

@@ -22,7 +22,7 @@ def result_of(run: str, stage: str) -> ArtifactRef:
     run_id, _, method = run.partition("/")
     entity = tracking.get_run(run_id)
     if entity is None:
-        raise ConfigError(f"no MLflow run {run_id} at {tracking.uri()}")
+        raise ConfigError(f"no MLflow run {run_id} at {tracking.address()}")
     links = {tag: value for tag, value in entity.data.tags.items() if tag.startswith(f"{REF}.")}
     if links:
         methods = [tag.split(".")[-2] for tag in links if tag.endswith(f".{stage}")]
@@ -35,7 +35,7 @@ def result_of(run: str, stage: str) -> ArtifactRef:
         raise ConfigError(f"run {run_id} is not a pipeline and not a run of the stage {stage}")
     ref = stages.ref_of(entity)
     if ref is None or artifacts.fetch(ref) is None:
-        raise ConfigError(f"the {stage} of run {run_id} is gone from {tracking.uri()}")
+        raise ConfigError(f"the {stage} of run {run_id} is gone from {tracking.address()}")
     return ref
 
 

@@ -37,6 +37,11 @@ def uri() -> str:
     return os.environ.get(ADDRESS) or f"sqlite:///{home()}/mlflow/mlflow.db"
 
 
+def address() -> str:
+    """`uri()` as it may be shown: without user and password."""
+    return str(scrubbed(uri()))
+
+
 def client() -> "MlflowClient":
     """A client for `uri()`."""
     import mlflow  # 3 s of imports: only when a run is really tracked

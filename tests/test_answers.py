@@ -92,6 +92,33 @@ EXTRACT = [
     ("The answer is 1.2 x 10^5.", "120000"),
     ("The answer is 1.5e3.", "1500"),
     ("The answer is 3 dozen.", "3"),
+    # signs, parts, powers and roots
+    ("The answer is $-\\frac{3}{4}$.", "-3/4"),
+    ("The answer is -½.", "-1/2"),
+    ("The answer is 2\\frac{1}{2}.", "2 1/2"),
+    ("The answer is 3 and a half.", "3 1/2"),
+    ("The answer is 2 and a quarter miles.", "2 1/4"),
+    ("The answer is two thirds.", "2/3"),
+    ("The answer is 1'000.", "1000"),
+    ("The answer is 1_000.", "1000"),
+    ("The answer is 5**2.", "5^2"),
+    ("The answer is 5 ** 2 = 25.", "25"),
+    ("The answer is 2^{10} = 1024.", "1024"),
+    ("The answer is **5** apples.", "5"),
+    ("The answer is sqrt(5).", "sqrt(5)"),
+    ("The answer is √5.", "√5"),
+    ("The answer is sqrt(25) = 5.", "5"),
+    ("The answer is 5 plus 3 equals 8.", "8"),
+    ("The answer is 5 times 2.", "5 x 2"),
+    # what states no single number
+    ("The answer is obviously not 5.", "obviously not 5"),
+    ("The answer is no more than 5.", "no more than 5"),
+    ("The answer is at least 5.", "at least 5"),
+    ("The answer is half of 10.", "half of 10"),
+    ("The answer is twice 5.", "twice 5"),
+    ("The answer is either 5 or 6.", "either 5 or 6"),
+    ("The answer is 5, 6.", "5, 6"),
+    ("The answer is 5; 6.", "5; 6"),
     # several answers
     ("The answer is 3. No, wait. The answer is 4.", "4"),
     ("The answer is 1/2 or 0.5.", "1/2"),
@@ -161,6 +188,13 @@ CHOOSE = [
 ]
 
 EQUAL = [
+    ("two thirds", "2/3"),
+    ("one half", "0.5"),
+    ("three quarters", "0.75"),
+    ("5 hundredths", "0.05"),
+    ("5M", "5,000,000"),
+    ("5m", "5"),
+    ("3 quarters", "3"),
     ("42", "42"),
     ("42.", "42"),
     ("42.0", "42"),
@@ -214,6 +248,13 @@ EQUAL = [
     (BIG, BIG),
 ]
 UNEQUAL = [
+    ("two thirds", "2"),
+    ("one half", "1"),
+    ("three quarters", "3"),
+    ("5M", "5"),
+    ("5 bn", "5"),
+    ("5 squared", "5"),
+    ("5 hundredths", "5"),
     ("42", "43"),
     ("42", "-42"),
     ("42", "42.5"),
@@ -285,6 +326,24 @@ def test_extract_option(text: str, expected: str | None) -> None:
 def test_options_that_are_numbers() -> None:
     assert extract_answer("The answer is 15 apples.", ["12", "15", "150"]) == "B"
     assert extract_answer("The answer is $1,500.", ["12 dollars", "1500 dollars"]) == "B"
+    assert extract_answer("The answer is 5 + 5 = 10.", ["5", "10"]) == "B"
+    for other in ("-5", "5.5", "5/3", "10/5"):
+        assert extract_answer(f"The answer is {other}.", ["5", "10"]) is None, other
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("(A)(B)", None),
+        ("A, B", None),
+        ("A/B", None),
+        ("A, because of it", "A"),
+        ("(B) a dog", "B"),
+        ("B, I think", "B"),
+    ],
+)
+def test_several_letters_are_no_option(said: str, expected: str | None) -> None:
+    assert extract_answer(f"The answer is {said}.", ["cat", "dog"]) == expected
 
 
 @pytest.mark.parametrize(("a", "b"), EQUAL, ids=range(len(EQUAL)))

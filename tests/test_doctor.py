@@ -9,8 +9,9 @@ from threading import Thread
 
 import pytest
 
-from kpod import doctor
+from kpod import doctor, tracking
 from kpod.doctor import Finding
+from kpod.launch import mlflow_command
 
 
 class Service:
@@ -82,8 +83,29 @@ def test_servers_that_refuse_or_are_away_are_told_apart(service: Service) -> Non
     assert (away.ok, away.fix) == (False, "prefect server start")
     assert not doctor.mlflow("http://127.0.0.1:9").ok
     assert "unset MLFLOW_TRACKING_URI" in doctor.mlflow("http://127.0.0.1:9").fix
-    service.answers["/health"] = (200, True)
+    service.answers |= {"/health": (200, True), "/version": (200, version("mlflow"))}
     assert doctor.mlflow(service.url).ok
+    service.answers["/version"] = (200, "1.0")
+    assert doctor.mlflow(service.url).fix == f"run version {version('mlflow')} on both sides"
+
+
+def test_a_server_is_open_if_it_answers_somebody_without_a_password(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the asker has one says nothing."""
+    monkeypatch.setattr(doctor, "LOOPBACK", ())
+    service.answers = {"/api/health": (200, True), "/api/admin/version": (200, version("prefect"))}
+    assert not by_name(doctor.prefect(f"{service.url}/api", "kpod:secret"))["Prefect guard"].ok
+    monkeypatch.setattr(doctor, "_open", lambda url: False)
+    assert "Prefect guard" not in by_name(doctor.prefect(f"{service.url}/api", "kpod:secret"))
+
+
+@pytest.mark.parametrize("address", ["http://me:s3cret@127.0.0.1:9", "postgresql://me:s3cret@host/mlflow"])
+def test_no_password_is_shown(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "s3cret" not in str(doctor.mlflow(address))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert "s3cret" not in tracking.address()
+    assert "s3cret" not in mlflow_command()
 
 
 def test_the_state_folder_must_be_writable_lockable_and_roomy(
@@ -116,6 +138,9 @@ def test_hub_and_key(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not doctor.hub("http://127.0.0.1:9").ok
     assert "HF_HUB_OFFLINE=1" in doctor.hub("http://127.0.0.1:9").fix
     assert doctor.hub(service.url).ok
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(doctor, "packages", lambda: iter(()))
+    assert "http://127.0.0.1:9" in by_name(doctor.findings())["hub"].found
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
     assert "is set" in doctor.teacher_key().found
     assert "very-secret" not in str(doctor.teacher_key())

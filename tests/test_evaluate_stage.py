@@ -13,8 +13,9 @@ from kpod import schemas
 from kpod.config import Evaluate, WordProblems
 from kpod.errors import DataError, ModelError
 from kpod.evaluate.accuracy import accuracies, accuracy
+from kpod.evaluate.generate import Completion
 from kpod.evaluate.page import page
-from kpod.evaluate.stage import run
+from kpod.evaluate.stage import _judged, run
 from kpod.evaluate.statistics import wilson
 from kpod.questions.wordproblems import generate
 
@@ -173,3 +174,21 @@ def test_sets_add_up(rows: list[tuple[str, str, bool]]) -> None:
     assert sum(row.questions for row in found) == len(rows)
     assert sum(row.correct for row in found) == sum(correct for _, _, correct in rows)
     assert all(row.low <= row.accuracy <= row.high and row.answerless == 1 for row in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "truncated", "predicted"),
+    [
+        ("Therefore, the answer is 1", True, None),  # or 12
+        ("Therefore, the answer is 1", False, "1"),
+        ("Therefore, the answer is 1.", True, None),  # or 1.5
+        ("Therefore, the answer is 1 apple", True, "1"),
+        ("The answer is 7. Then 2 and 3", True, "7"),
+        ("So there are 3", True, None),
+    ],
+)
+def test_a_number_that_was_cut_off_is_no_answer(text: str, truncated: bool, predicted: str | None) -> None:
+    row = {"id": "q", "dataset": "d", "split": "test", "answer": "1", "choices": None}
+    found = _judged(row, Completion(text, truncated=truncated))
+    assert found["predicted"] == predicted
+    assert found["correct"] == (predicted == "1")

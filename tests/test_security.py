@@ -55,11 +55,11 @@ def test_a_model_folder_runs_no_code(tmp_path: Path) -> None:
 
 def test_settings_that_are_kept_beside_a_run_hold_no_password() -> None:
     config = Pipeline.model_validate(
-        {"teacher": {"endpoint": {"kind": "openai", "base_url": "http://user:hunter2@host:8000/v1"}}}
+        {"teacher": {"endpoint": {"kind": "openai"}, "extra_body": {"proxy": "http://user:hunter2@host:8000/v1"}}}
     )
     kept = json.dumps(scrubbed(config.model_dump(mode="json")))
     assert "hunter2" not in kept
-    assert Pipeline.model_validate(json.loads(kept)).teacher.endpoint.base_url == "http://***@host:8000/v1"  # type: ignore[union-attr]
+    assert Pipeline.model_validate(json.loads(kept)).teacher.extra_body == {"proxy": "http://***@host:8000/v1"}
 
 
 def test_the_tests_that_the_table_of_threats_names_exist() -> None:

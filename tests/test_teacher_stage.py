@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 from teacher_tools import RUN, Sums, execute, interfere, rows, stats, table, teacher, write
 
 from kpod.config import ImportEndpoint, OpenAIEndpoint, Price, ScriptedEndpoint, Teacher, WordProblems
@@ -27,7 +28,7 @@ from kpod.teacher.check import check
 from kpod.teacher.client import backoff, retry_after
 from kpod.teacher.estimate import estimate
 from kpod.teacher.faults import Faults
-from kpod.teacher.http import HttpResponse, refusal
+from kpod.teacher.http import HttpRequest, HttpResponse, refusal
 from kpod.teacher.limits import Bucket
 from kpod.teacher.server import TeacherServer, running
 
@@ -307,6 +308,7 @@ def test_dry_run_asks_nobody(tmp_path: Path, url: str) -> None:
     assert after.expected_usd is not None
     assert after.most_usd is not None
     assert after.expected_usd < before.expected_usd < before.most_usd  # type: ignore[operator]
+    assert float(after.most_usd) == pytest.approx(0.6 * float(before.most_usd), rel=0.01)  # type: ignore[arg-type]
     assert "12 requests (8 are in the journal)" in str(after)
 
 
@@ -384,7 +386,9 @@ def test_wrong_settings_are_one_line_before_anything_is_sent(tmp_path: Path, mon
 
     refused(OpenAIEndpoint(base_url="http://127.0.0.1:9/v1"), r"teacher\.endpoint\.base_url: .*9/v1 cannot be reached")
     refused(OpenAIEndpoint(base_url="localhost:8000"), r"base_url: 'localhost:8000' is no address")
-    refused(OpenAIEndpoint(base_url="https://me:secret@host/v1"), "must not hold a password")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://me:secret@host/v1")
+    refused(OpenAIEndpoint(), "must not hold a password")
+    monkeypatch.delenv("OPENAI_BASE_URL")
     refused(OpenAIEndpoint(base_url="https://api.example.com/v1"), "OPENAI_API_KEY is not set")
     with running(Sums(), api_key="right") as url:
         monkeypatch.setenv("OPENAI_API_KEY", "wrong")
@@ -516,3 +520,53 @@ def test_tokens_are_paid_back_and_debts_waited_for() -> None:
 def test_unusable_address_is_a_config_error() -> None:
     with pytest.raises(ConfigError):
         check(Teacher(endpoint=OpenAIEndpoint(base_url="ftp://host/v1")))
+
+
+@pytest.mark.parametrize("settings", [{"base_url": "https://me:s3cretword@host/v1"}, {"api_key_env": "sk-s3cretword"}])
+def test_a_secret_in_the_wrong_setting_is_refused_and_not_repeated(settings: dict[str, str]) -> None:
+    """Prefect records settings before a stage runs."""
+    with pytest.raises(ValidationError, match=r"password|variable") as caught:
+        OpenAIEndpoint.model_validate(settings)
+    assert "s3cretword" not in str(caught.value)
+
+
+def test_a_key_without_a_right_to_the_list_of_models_may_still_ask(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = TeacherServer.handle
+
+    async def handle(self: TeacherServer, request: HttpRequest) -> HttpResponse:
+        return refusal(403, "missing scope") if request.path == "/v1/models" else await real(self, request)
+
+    monkeypatch.setattr(TeacherServer, "handle", handle)
+    metrics, _ = execute(tmp_path, teacher(url), rows(2))
+    assert metrics["kept"] == 2
+
+
+class Chatty:
+    """Never says the same twice."""
+
+    def __init__(self) -> None:
+        self._said = 0
+
+    def answer(self, prompt: str, sample: int) -> str:
+        self._said += 1
+        return "Both are put together. " * self._said + "That makes 3. The answer is 3."
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_questions_of_one_text_are_asked_once(tmp_path: Path, batch: bool) -> None:
+    asked = [{**rows(1)[0], "id": name} for name in ("a", "b", "c")] + rows(1, first=1)
+    with running(Chatty(), Faults(latency_s=0.05)) as base:
+        config = teacher(base, samples=2, resamples=1, batch=batch, batch_poll_s=0.05)
+        metrics, found = execute(tmp_path, config, asked)
+        assert stats(base)["duplicates"] == 0
+        # 2 for the text, and 3 for q0001, whose sum is another
+        assert (metrics["requests_sent"], metrics["questions"], metrics["kept"]) == (5, 4, 6)
+        said = {(row["question_id"], row["sample"]): row["rationale"] for row in found}
+        for sample in range(2):
+            assert said["a", sample] == said["b", sample] == said["c", sample]
+            assert said["a", sample].endswith("That makes 3.")
+        again, same = execute(tmp_path, config, asked)
+    assert again["requests_sent"] == 0
+    assert same == found

@@ -35,10 +35,22 @@ _LEAD = re.compile(
     r"\W*(?:(?:about|approximately|approx\.|roughly|around|exactly|just|only|simply|equal to|a total of|[a-z] ?=)\W+)*",
     re.IGNORECASE,
 )
-_ANOTHER = re.compile(rf"(?: ?(?:,? ?(?:and|or|to)|-) ?| (?=[0-9]))(?P<second>{_TERM})", re.IGNORECASE)
+_ANOTHER = re.compile(rf"(?: ?(?:,? ?(?:and|or|to)|-) ?|[,;]? (?=[0-9]))(?P<second>{_TERM})", re.IGNORECASE)
 _CLOSING_WORD = re.compile(r"\b(?:and|so|thus|hence|therefore|then|which|means|the)$", re.IGNORECASE)
 _LEAD_LENGTH = 200  # characters before "the answer is" that may be its sentence's opening words
-_EVASIVE = re.compile(r"\W*(?:not|between|(?:more|less|fewer|greater) than)\b", re.IGNORECASE)
+_EVASIVE = re.compile(
+    r"\W*(?:\w+ly )?"
+    r"(?:not|between|either|(?:no )?(?:more|less|fewer|greater) than|at (?:least|most)|half|twice|double)\b",
+    re.IGNORECASE,
+)
+_IN_WORDS = [
+    (re.compile(r"(?<=\d) plus (?=\d)"), " + "),
+    (re.compile(r"(?<=\d) minus (?=\d)"), " - "),
+    (re.compile(r"(?<=\d) (?:times|multiplied by) (?=\d)"), " x "),
+    (re.compile(r"(?<=\d) divided by (?=\d)"), " / "),
+    (re.compile(r"(?<=\d) equals (?=[-$\d])"), " = "),
+]
+_ROOT = re.compile(r"(?:sqrt|√|log)\W*$", re.IGNORECASE)
 
 
 def extract_answer(text: str, choices: Sequence[str] | None = None) -> str | None:
@@ -114,12 +126,16 @@ def _clause(text: str) -> tuple[str, str]:
 def _stated(clause: str) -> str:
     """The number that a clause after "the answer is" states, else its words."""
     clause = re.sub(r"^- (?=[0-9.$])", "-", clause)
+    for pattern, sign in _IN_WORDS:
+        clause = pattern.sub(sign, clause)
     chains = list(_CHAIN.finditer(clause))
     if not chains or _EVASIVE.match(clause):
         quantity = parse(clause)
-        return quantity.written if quantity else clause.strip(" \"'")
+        return quantity.written if quantity else clause.strip(" \"'") or clause
     # "8, since 5 + 4 - 1 = 8" begins with its answer; "that after 3 days 5 are left" has it at the end.
     chain = chains[0] if _LEAD.fullmatch(clause, 0, chains[0].start()) else chains[-1]
+    if "=" not in chain[0] and _ROOT.search(clause, 0, chain.start()):
+        return clause
     value = chain[0].split("=")[-1].strip()
     if another := _ANOTHER.match(clause, chain.end()):
         return _two(value, another["second"]) or clause[chain.start() : another.end()]

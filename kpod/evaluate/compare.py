@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from kpod.errors import DataError
 from kpod.evaluate.statistics import mcnemar_exact, paired_bootstrap
+from kpod.text import clean
 
 Question = tuple[str, str, str]  # dataset, split, question_id
 SHOWN = 3  # flips a set and direction that the Markdown shows with their completions
@@ -80,7 +81,9 @@ def compare(a: pa.Table, b: pa.Table) -> Comparison:
     Raises DataError if they do not hold the same questions with the same gold answers, or hold one twice.
     """
     first, second = _by_question(a, "A"), _by_question(b, "B")
-    if not first or first.keys() != second.keys():
+    if not first and not second:
+        raise DataError("neither run has an answer to compare")
+    if first.keys() != second.keys():
         only = f"{len(first.keys() - second.keys())} only in A, {len(second.keys() - first.keys())} only in B"
         raise DataError(f"the two runs did not answer the same questions ({only}): evaluate both on one set")
     if other := [question for question in first if first[question]["answer"] != second[question]["answer"]]:
@@ -147,5 +150,5 @@ def _flips(title: str, flips: Sequence[Flip]) -> list[str]:
 
 def _short(text: str, longest: int = 300) -> str:
     """One line; what is cut is the beginning, since the answer stands at the end."""
-    text = " ".join(text.split())
+    text = " ".join(clean(text).split())
     return text if len(text) <= longest else f"... {text[-longest:]}"

@@ -9,7 +9,9 @@ from kpod.prompt import letter
 _WORD = r"(?:(?:option|choice|letter|answer)\s+)?"
 _MARKED = re.compile(rf"\W*{_WORD}(?:\(([A-Za-z])\)|([A-Z])(?=[).:,;]|$)|([A-Za-z])$)")
 _BARE = re.compile(rf"\W*{_WORD}([B-Z])(?=\s)")
-_ANOTHER = re.compile(r"[)\s,]*\b(?:or|and)\s+(?:option\s+)?\(?[A-Za-z]\b")
+_ANOTHER = re.compile(
+    r"[)\s,]*\b(?:or|and)\s+(?:option\s+)?\(?[A-Za-z]\b|[)\s]*(?:[,/&]\s*\(?|\()(?![A-Z]\s+[a-z])[A-Z]\b"
+)
 _ANYWHERE = re.compile(r"\(([A-Za-z])\)|(?<![\w'])([A-Z])(?![\w'])(?!\s+[a-z])|(?:option|choice)\s+([A-Z])\b")
 
 
@@ -23,7 +25,8 @@ def stated_option(clause: str, choices: Sequence[str]) -> str | None:
     if match := _MARKED.match(clause) or _BARE.match(clause):
         found = next(filter(None, match.groups()))
         return None if _ANOTHER.match(clause, match.end()) else _known(found, choices)
-    named = [i for i, choice in enumerate(choices) if _names(clause, choice)]
+    said = clause.rpartition("=")[2]  # 5 + 5 = 10 names 10
+    named = [i for i, choice in enumerate(choices) if _names(said, choice)]
     if not named and (number := parse(clause)):
         values = [parse(choice) for choice in choices]
         named = [i for i, value in enumerate(values) if value and value.value == number.value]
@@ -49,4 +52,7 @@ def _known(found: str, choices: Sequence[str]) -> str | None:
 
 def _names(text: str, choice: str) -> bool:
     choice = choice.strip().casefold()
-    return bool(choice) and re.search(rf"(?<!\w){re.escape(choice)}(?!\w)", text.casefold()) is not None
+    # A number must stand alone: -5, 5.5 and 3/5 do not name 5.
+    left = r"(?<![\w.,/-])" if choice[:1].isdigit() else r"(?<!\w)"
+    right = r"(?![\w/^]|[.,]\d)" if choice[-1:].isdigit() else r"(?!\w)"
+    return bool(choice) and re.search(rf"{left}{re.escape(choice)}{right}", text.casefold()) is not None

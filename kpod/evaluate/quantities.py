@@ -18,7 +18,13 @@ _PLAIN = str.maketrans(
     {"−": "-", "×": "x", "÷": "/", "⁄": "/", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "“": '"', "”": '"', "’": "'"}
 )
 _LATEX = [
-    (re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r" \1/\2"),
+    (re.compile(r"(?<=\w)\s*\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r" \1/\2"),  # 2 1/2
+    (re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1/\2"),
+    (re.compile(r"(?<=\d) and (?:a|one)[ -]half\b"), " 1/2"),
+    (re.compile(r"(?<=\d) and (?:a|one)[ -]quarter\b"), " 1/4"),
+    (re.compile(r"(?<=\d)['_](?=\d{3}(?!\d))"), ","),
+    (re.compile(r"(?<=\d) ?\*\* ?(?=\d)"), "^"),
+    (re.compile(r"\^\{(-?\d+)\}"), r"^\1"),
     (re.compile(r"\\(?:boxed|text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}"), r" \1"),
     (re.compile(r"\\(?:times|cdot)\b"), "x"),
     (re.compile(r"\\([$%])"), r"\1"),
@@ -45,7 +51,10 @@ _QUANTITY = re.compile(
     rf"(?P<number>{NUMBER})(?P<percent> ?%| ?percent\b)?(?P<after> ?[^0-9]*)",
     re.IGNORECASE,
 )
-_SCALE = {**SCALE, "k": 1000}
+_SCALE = {**SCALE, "k": 1000, "mn": 10**6, "bn": 10**9}
+_PARTS = {"half": 2, "halve": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
+    "ninth": 9, "tenth": 10, "hundredth": 100, "thousandth": 1000}  # fmt: skip
+_POWERS = {"squared", "cubed"}
 _JOINS = {"or", "and", "to", "but", "not", "plus", "minus", "times", "x", "versus", "vs"}
 _VAGUE = {"of", "the", "a", "an", "in", "per", "total", "left", "more", "remaining", "each", "altogether", "now"}
 _SAME_UNIT = {
@@ -72,7 +81,7 @@ class Quantity:
 def plain(text: str) -> str:
     """`text` with one spelling for minus signs, spaces, digits, vulgar fractions and the usual LaTeX and Markdown."""
     for sign, fraction in _VULGAR.items():
-        text = text.replace(sign, f" {fraction}")
+        text = re.sub(rf"(?<=\w) ?{sign}", f" {fraction}", text).replace(sign, fraction)
     text = re.sub(r"\d", lambda match: str(unicodedata.decimal(match[0])), text.translate(_PLAIN))
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
@@ -88,18 +97,24 @@ def parse(text: str) -> Quantity | None:
     match = _QUANTITY.fullmatch(text)
     if match is None:
         found = number_in_words(text)
-        if found is None or _JOINS & set(found[1]):
+        if found is None or (_JOINS | _POWERS) & set(found[1]):
             return None
-        return Quantity(Fraction(found[0]), False, _units(found[1]), str(found[0]))
+        parts, rest = _parts(found[1], quarters=True)
+        said = Fraction(found[0], parts)
+        return Quantity(said, False, _units(rest), str(said))
     value = _exact(match["number"])
     signs = [match[name].strip().lower() for name in ("sign1", "sign2") if match[name]]
     words = [word for word in re.split(r"[^A-Za-z°µ¢$€£¥₹]+", match["after"].lower()) if word]
-    if value is None or len(signs) > 1 or _JOINS & set(words) or re.search(r"[+*=^<>]", match["after"]):
+    if value is None or len(signs) > 1 or (_JOINS | _POWERS) & set(words) or re.search(r"[+*=^<>]", match["after"]):
         return None
     negative = signs not in ([], ["+"])
-    scale = 1
+    scale = Fraction(1)
+    if re.match(r"M\b", match["after"]):  # 5M; 5m are metres
+        scale, words = Fraction(10**6), words[1:]
     while words and words[0] in _SCALE:
         scale *= _SCALE[words.pop(0)]
+    parts, words = _parts(words)
+    scale /= parts
     value *= -scale if negative else scale
     written = match["number"]
     if scale != 1 or re.search(r"[x*e]", written, re.IGNORECASE):
@@ -109,6 +124,16 @@ def parse(text: str) -> Quantity | None:
     percent = match["percent"] is not None
     units = _units([(match["before"] or "").strip(), *words])
     return Quantity(value, percent, units, f"{'-' if negative else ''}{written}{'%' if percent else ''}")
+
+
+def _parts(words: list[str], quarters: bool = False) -> tuple[int, list[str]]:
+    """Into how many parts the first word divides a number ("thirds": 3), and the other words.
+
+    `quarters`: so do these; behind digits they are coins as often.
+    """
+    word = words[0].removesuffix("s") if words else ""
+    parts = 4 if quarters and word == "quarter" else _PARTS.get(word, 1)
+    return parts, words[1:] if parts > 1 else words
 
 
 def conflict(a: Quantity, b: Quantity) -> bool:

@@ -1,6 +1,7 @@
 """Stage `evaluate`: a student's answers to the questions of some splits, judged and counted."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,11 @@ def _fitting(
 
 
 def _judged(row: Row, completion: Completion) -> Row:
-    """A row of schemas.PREDICTIONS."""
+    """A row of schemas.PREDICTIONS; a number that a truncated text ends in may have had more digits: no answer."""
     predicted = extract_answer(completion.text, row["choices"])
+    if completion.truncated:
+        safe = re.sub(r"\d[\d.,/]*\Z", "", completion.text)
+        predicted = predicted if extract_answer(safe, row["choices"]) == predicted else None
     return {
         "question_id": row["id"],
         "dataset": row["dataset"],

@@ -56,17 +56,20 @@ def collect(address: str, max_mb: float) -> Arrived:
 def add(source: Path, folder: Path) -> Path:
     """Put a file into the folder that is watched, under a new name if its own is taken by other content.
 
-    It appears there whole or not at all. Raises DataError if it is no file of questions.
+    It appears there whole or not at all. Raises DataError if it is no file of questions, ConfigError for the folder.
     """
     if not source.is_file() or not source.name.endswith(SUFFIXES):
         raise DataError(f"{source}: new questions come as a file {', '.join(SUFFIXES)}")
     digest = sha256_file(source)
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / source.name
-    if target.exists() and sha256_file(target) != digest:
-        target = folder / f"{digest[:8]}-{source.name}"
-    with atomic(target) as temporary:
-        shutil.copyfile(source, temporary)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if target.exists() and sha256_file(target) != digest:
+            target = folder / f"{digest[:8]}-{source.name}"
+        with atomic(target) as temporary:
+            shutil.copyfile(source, temporary)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}") from error
     return target
 
 

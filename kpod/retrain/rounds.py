@@ -25,7 +25,7 @@ def newest_dataset(dataset: str) -> ArtifactRef | None:
     run = tracking.newest_run({"kpod.stage": DATASET, "kpod.dataset": dataset})
     ref = stages.ref_of(run) if run else None
     if ref is not None and artifacts.fetch(ref) is None:
-        raise DataError(f"the newest version of the dataset ({ref.uri}) is gone: restore it in {tracking.uri()}")
+        raise DataError(f"the newest version of the dataset ({ref.uri}) is gone: restore it in {tracking.address()}")
     return ref
 
 

@@ -22,14 +22,13 @@ from kpod.teacher.journal import Journal
 from kpod.teacher.key import strike
 from kpod.teacher.ledger import Entry, Ledger
 from kpod.teacher.live import Live
-from kpod.teacher.plan import Plan
+from kpod.teacher.plan import Job, Plan
 from kpod.teacher.reply import BadReply, Reply, parse
 
 MOST_LINES = 50_000
 MOST_BYTES = 100_000_000
 OVER = ("completed", "expired", "cancelled", "failed")
 KEY = re.compile(r"[0-9a-f]{64}")
-Job = tuple[int, int]
 Outcome = Reply | Failed | Refused | TeacherError
 
 
@@ -156,8 +155,8 @@ class BatchRun:
             for line in self._lines(name):
                 key = str(line.get("custom_id"))
                 outcome = outcomes[key] = self._outcome(line, self._wanted[key][1].size if key in self._wanted else 0)
-                if isinstance(outcome, Reply) and KEY.fullmatch(key):
-                    self._journal.add(key, outcome.record())
+                if isinstance(outcome, Reply) and KEY.fullmatch(key) and not self._journal.add(key, outcome.record()):
+                    outcomes[key] = self._plan.known(key) or outcome
         self._settle(entry, outcomes, "expired" if batch.status == "expired" else "no line in the output")
         stop = next((outcome for outcome in outcomes.values() if isinstance(outcome, TeacherError)), None)
         if batch.status in ("failed", "cancelled"):
@@ -208,8 +207,9 @@ class BatchRun:
 
     def _finish(self, key: str, outcome: Reply | str) -> None:
         (index, sample), _ = self._wanted.pop(key)
-        self._want([(index, more) for more in self._plan.finish(index, sample, outcome)])
-        self._done += self._plan.finished(index)
+        following, finished = self._plan.finish(index, sample, outcome)
+        self._want(following)
+        self._done += finished
 
     def _tell(self, **figures: object) -> None:
         done, self._done = self._done, 0

@@ -30,10 +30,10 @@ def check(config: Teacher) -> None:
                 f"teacher.endpoint.base_url: {url} cannot be reached ({why}); start the server or correct the address"
             ) from None
         except APIStatusError as error:
-            if error.status_code in (401, 403):
+            if error.status_code == 401:
                 said = strike(error.message, key)
                 raise TeacherError(f"teacher.endpoint: {url} refuses the key ({said})") from None
-            return  # a server without this route, or one that is busy: requests will tell
+            return  # no such route, a key without a right to it (403), a busy server: requests will tell
     try:
         names = [model["id"] for model in answer.json()["data"]]
     except (ValueError, KeyError, TypeError):

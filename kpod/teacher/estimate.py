@@ -55,13 +55,13 @@ def estimate(table: Path, config: Teacher) -> Estimate:
     with Journal(home() / "journal") as journal:
         plan = Plan(read_questions(table), config, asking, journal, budget)
         sizes = [plan.ask(*job).size for job in plan.start()]
+        most_asked = [(plan.ask(index, 0).size, count) for index, count in enumerate(plan.at_most) if count]
         done, said = plan.counts["done"], plan.counts["completion_tokens"]
     usual = min(config.max_tokens, said / done if done else USUAL_COMPLETION)
     prompt, completion = sum(map(tokens_of, sizes)), round(usual * len(sizes))
     expected = most = None
     if config.price is not None:
         expected = cost(config.price, prompt, completion)
-        share = Decimal(config.samples + config.resamples) / config.samples
-        worst = sum((cost(config.price, size + OVERHEAD, config.max_tokens) for size in sizes), Decimal(0))
-        most = worst * share
+        dearest = (count * cost(config.price, size + OVERHEAD, config.max_tokens) for size, count in most_asked)
+        most = sum(dearest, Decimal(0))
     return Estimate(done, len(sizes), prompt, completion, expected, most)

@@ -66,8 +66,8 @@ class Journal:
         source, position = place
         return source.row(position) if isinstance(source, Part) else json.loads(_line(source, position))
 
-    def add(self, key: str, record: dict[str, Any]) -> None:
-        """Append a finished request; one that another process finished first stays as it is.
+    def add(self, key: str, record: dict[str, Any]) -> bool:
+        """Append a finished request; False if another process finished it first, whose record stays.
 
         Raises TeacherError if the disk takes no more.
         """
@@ -77,7 +77,7 @@ class Journal:
                 self._reload()
             self._repair()
             if bytes.fromhex(key) in self._where:
-                return
+                return False
             try:
                 whole = os.write(self._log, line) == len(line)
             except OSError:
@@ -90,6 +90,7 @@ class Journal:
         if time.monotonic() - self._synced > SYNC_SECONDS:
             os.fsync(self._log)
             self._synced = time.monotonic()
+        return True
 
     def claim(self, key: str) -> bool:
         """Announce that this process is about to ask; False if another one is asking the same right now."""

@@ -15,13 +15,12 @@ from kpod.teacher.client import Client, Failed, Refused, backoff
 from kpod.teacher.journal import Journal
 from kpod.teacher.limits import Limits
 from kpod.teacher.live import Live
-from kpod.teacher.plan import Plan
+from kpod.teacher.plan import Job, Plan
 from kpod.teacher.reply import Reply, estimate
 
 GRACE_SECONDS = 10.0  # after a fatal error, requests in flight (paid for already) may take so long to come back
 ELSEWHERE_SECONDS = 0.1  # between two looks whether another process has finished a request that it is sending
 LONG_SECONDS = 60.0
-Job = tuple[int, int]  # (question, sample)
 
 
 class Online:
@@ -137,9 +136,9 @@ class Online:
             lost = False
             self._stop(error)
         else:
-            self._journal.add(ask.key, reply.record())
+            added = self._journal.add(ask.key, reply.record())
             self._limits.settle(expected, reply.prompt_tokens + reply.completion_tokens)
-            self._finish(job, reply)
+            self._finish(job, reply if added else self._plan.known(ask.key) or reply)
         finally:
             self._budget.free(ask, lost)
 
@@ -162,6 +161,6 @@ class Online:
         self._fatal = self._fatal or error
 
     def _finish(self, job: Job, outcome: Reply | str) -> None:
-        index, sample = job
-        self._fresh.extendleft((index, more) for more in reversed(self._plan.finish(index, sample, outcome)))
-        self._live.tell(int(self._plan.finished(index)))
+        following, finished = self._plan.finish(*job, outcome)
+        self._fresh.extendleft(reversed(following))
+        self._live.tell(finished)

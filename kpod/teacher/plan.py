@@ -12,10 +12,13 @@ from kpod.teacher.reply import Reply
 from kpod.teacher.tables import Outcome
 from kpod.teacher.verdict import Verdict, judge
 
+Job = tuple[int, int]  # index of the question, sample
+
 
 class Plan:
     """Each question gets `samples` requests at first; once these are back, dropped ones are asked again under new
     sample numbers, up to `resamples`. So what is asked follows from the answers alone, whatever their order in time.
+    Questions of the same text share their requests: one is sent, and its answer finishes all of them.
     """
 
     def __init__(
@@ -26,9 +29,11 @@ class Plan:
         self._asked = [0] * len(questions)  # samples planned so far: 0 .. asked - 1
         self._waiting = [0] * len(questions)  # requests out
         self._kept = [0] * len(questions)
-        self._keys: dict[tuple[int, int], str] = {}
-        self._verdicts: dict[tuple[int, int], Verdict] = {}
-        self.failed: dict[tuple[int, int], str] = {}
+        self._keys: dict[Job, str] = {}
+        self._twins: dict[str, list[Job]] = {}  # by the key of a request that is out: who else waits for it
+        self._paid: set[str] = set()
+        self._verdicts: dict[Job, Verdict] = {}
+        self.failed: dict[Job, str] = {}
         self.counts: Counter[str] = Counter()
 
     @property
@@ -42,7 +47,7 @@ class Plan:
         self._keys[index, sample] = ask.key
         return ask
 
-    def start(self) -> list[tuple[int, int]]:
+    def start(self) -> list[Job]:
         """(question, sample) of every request that the journal does not answer."""
         return [(i, s) for i in range(len(self._questions)) for s in self._settle(i, self._more(i))]
 
@@ -51,19 +56,36 @@ class Plan:
         record = self._journal.get(key)
         return Reply(**{name: record[name] for name in Reply.__slots__}) if record else None
 
-    def finish(self, index: int, sample: int, outcome: Reply | str) -> list[int]:
-        """Take a reply (already in the journal) or the reason of a failure; returns the samples to ask next."""
-        self._waiting[index] -= 1
-        if isinstance(outcome, str):
-            self.failed[index, sample] = outcome
-            self.counts["failed"] += 1
-        else:
-            self._count(index, sample, outcome)
-        return self._settle(index, self._more(index))
+    def finish(self, index: int, sample: int, outcome: Reply | str) -> tuple[list[Job], int]:
+        """Take a reply (already in the journal) or the reason of a failure.
 
-    def finished(self, index: int) -> bool:
-        """Whether nothing is out for a question."""
-        return not self._waiting[index]
+        Returns the jobs to do next, and how many questions have nothing out any more.
+        """
+        following: list[Job] = []
+        finished = 0
+        for job in ((index, sample), *self._twins.pop(self._keys[index, sample], ())):
+            self._waiting[job[0]] -= 1
+            if isinstance(outcome, str):
+                self.failed[job] = outcome
+                self.counts["failed"] += 1
+            else:
+                self._count(job, outcome)
+            following += [(job[0], more) for more in self._settle(job[0], self._more(job[0]))]
+            finished += not self._waiting[job[0]]
+        return following, finished
+
+    @property
+    def open(self) -> int:
+        """How many questions have something out."""
+        return sum(map(bool, self._waiting))
+
+    @property
+    def at_most(self) -> list[int]:
+        """How many requests each question may still take, those that are out among them."""
+        return [
+            self._waiting[i] + (self._config.samples + self._config.resamples - self._asked[i] if out else 0)
+            for i, out in enumerate(self._waiting)
+        ]
 
     def outcomes(self) -> Iterator[Outcome]:
         """Everything that was planned, in the order of the table, with texts read from the journal again.
@@ -95,20 +117,27 @@ class Plan:
         missing, todo = [], deque(samples)
         while todo:
             sample = todo.popleft()
-            if (reply := self.known(self.ask(index, sample).key)) is None:
-                missing.append(sample)
+            key = self.ask(index, sample).key
+            if (reply := self.known(key)) is None:
                 self._waiting[index] += 1
+                if key in self._twins:
+                    self._twins[key].append((index, sample))
+                else:
+                    self._twins[key] = []
+                    missing.append(sample)
             else:
                 self.counts["journal"] += 1
-                self._count(index, sample, reply)
+                self._count((index, sample), reply)
             if not todo:
                 todo.extend(self._more(index))
         return missing
 
-    def _count(self, index: int, sample: int, reply: Reply) -> None:
-        self._budget.paid(reply)
+    def _count(self, job: Job, reply: Reply) -> None:
+        if (key := self._keys[job]) not in self._paid:
+            self._paid.add(key)
+            self._budget.paid(reply)
         self.counts["done"] += 1
         self.counts["tokens"] += reply.prompt_tokens + reply.completion_tokens
         self.counts["completion_tokens"] += reply.completion_tokens
-        verdict = self._verdicts[index, sample] = judge(reply, self._questions[index], self._config)
-        self._kept[index] += verdict.kept
+        verdict = self._verdicts[job] = judge(reply, self._questions[job[0]], self._config)
+        self._kept[job[0]] += verdict.kept

@@ -21,13 +21,16 @@ class Replay:
         """Raises DataError if a file is unreadable, or no rationale belongs to a known question."""
         texts = _questions(endpoint.questions)
         stored: dict[str, list[tuple[int, str]]] = defaultdict(list)
-        for _, row in rows.read(endpoint.rationales):
+        for number, row in rows.read(endpoint.rationales):
             if isinstance(row, str) or str(row.get("id")) not in texts or not row.get("rationale"):
                 continue
             text = str(row["rationale"]).rstrip()
             if row.get("answer") not in (None, ""):
                 text += f" The answer is {row['answer']}."
-            stored[texts[str(row["id"])]].append((int(row.get("sample") or 0), text))
+            sample = row.get("sample") or 0
+            if not isinstance(sample, int):
+                raise DataError(f"{endpoint.rationales}, row {number}: sample {sample!r} is no number")
+            stored[texts[str(row["id"])]].append((sample, text))
         if not stored:
             raise DataError(f"{endpoint.rationales} holds no rationale of a question in {endpoint.questions}")
         self._stored = {question: [text for _, text in sorted(found)] for question, found in stored.items()}

@@ -62,10 +62,9 @@ def _ask(questions: Sequence[Question], config: Teacher, out_dir: Path) -> tuple
         told = {"requests_sent": 0.0, "retries": 0.0, "from_journal": float(plan.counts["journal"])}
         if jobs:
             check(config)
-            open_questions = len({index for index, _ in jobs})
             with (
                 local.address(config.endpoint) as (url, key),
-                observe.progress("rationales", plan.size, "question", initial=plan.size - open_questions) as bar,
+                observe.progress("rationales", plan.size, "question", initial=plan.size - plan.open) as bar,
             ):
                 if config.batch:
                     asked: BatchRun | Online = BatchRun(plan, config, url, key, asking.route, journal, budget)
