@@ -1,16 +1,28 @@
-"""No process outlives its run: a killed worker takes its run with it, a killed run its embedded server."""
+"""No process outlives its run, and no run its process.
+
+A killed worker takes its run with it, a killed run its embedded server; what a dead run could not tell Prefect, because
+it or the server was killed, the next run of the same state folder tells.
+"""
 
 import os
+from uuid import UUID
 
+from prefect import runtime
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Cancelled, Crashed
 
+from kpod import alive
 from kpod.alive import die_with_parent, kill_after_me
+from kpod.home import prepare
 
 BY_WORKER = "PREFECT__FLOW_RUN_ID"  # in the environment of a run that a worker has started
 
 
 def leave_no_orphan() -> None:
     """To be called when a flow begins. Nobody could cancel the run of a dead worker; the next goes on where it was."""
+    prepare()
     if BY_WORKER in os.environ:
         die_with_parent()
     elif not PREFECT_API_URL.value():
@@ -18,3 +30,20 @@ def leave_no_orphan() -> None:
 
         if embedded := SubprocessASGIServer().server_process:  # the one that this flow talks to
             kill_after_me(embedded.pid)
+    _end_the_dead()
+    if runtime.flow_run.id:
+        alive.hold("prefect", runtime.flow_run.id)  # to the end of the process, which comes after that of the flow
+
+
+def _end_the_dead() -> None:
+    """End the runs of dead processes, which would wait for ever and hold their deployments' slots."""
+    with get_client(sync_client=True) as client:
+        for run_id in alive.dead("prefect"):
+            try:
+                state = client.read_flow_run(UUID(run_id)).state
+            except ObjectNotFound:  # of another server than this one, or removed
+                state = None
+            if state and (state.is_running() or state.is_cancelling()):
+                end = Cancelled if state.is_cancelling() else Crashed
+                client.set_flow_run_state(UUID(run_id), end(message="its process was killed"), force=True)
+            alive.forget("prefect", run_id)

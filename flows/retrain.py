@@ -14,7 +14,7 @@ from kpod.config import Pipeline
 from kpod.distill.variants import apply
 from kpod.evaluate.compare import compare
 from kpod.files import sha256_file
-from kpod.home import home, prepare
+from kpod.home import home
 from kpod.observe import observing, warning
 from kpod.retrain import gate, grow, incoming, rounds
 from kpod.retrain.config import Retrain
@@ -38,7 +38,6 @@ def kpod_retrain(
     is new, the run ends before a model is loaded.
     """
     leave_no_orphan()
-    prepare()
     name = f"retrain-{config.dataset}"
     locks = FlockManager(home() / "locks")
     locks.acquire_lock(name, "flow")

@@ -9,37 +9,45 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from kpod.files import locked
 from kpod.home import home
 
+Service = Literal["mlflow", "prefect"]  # whose run it is
 _watchers: list["subprocess.Popen[bytes]"] = []  # their input closes with this process, not before
 
 
 @contextmanager
-def held(run_id: str) -> Iterator[None]:
+def held(service: Service, run_id: str) -> Iterator[None]:
     """Show that the run lives, until the block ends or the process dies; it is dead then until `forget`."""
-    folder = _folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    # Locked before it has its name: nobody may find it free in between.
-    unnamed = folder / f".{run_id}"
-    descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = hold(service, run_id)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        os.replace(unnamed, folder / run_id)
         yield
     finally:
         os.close(descriptor)
 
 
-def dead() -> list[str]:
+def hold(service: Service, run_id: str) -> int:
+    """Show that the run lives, until the process dies or the descriptor that is returned is closed."""
+    folder = _folder(service)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Locked before it has its name: nobody may find it free in between.
+    unnamed = folder / f".{run_id}"
+    descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.replace(unnamed, folder / run_id)
+    return descriptor
+
+
+def dead(service: Service) -> list[str]:
     """Ids of the runs that began here and whose end nobody recorded; `forget` them once that is done."""
-    return [path.name for path in _folder().glob("[!.]*") if not locked(path) and path.exists()]
+    return [path.name for path in _folder(service).glob("[!.]*") if not locked(path) and path.exists()]
 
 
-def forget(run_id: str) -> None:
+def forget(service: Service, run_id: str) -> None:
     """The end of this run is recorded."""
-    (_folder() / run_id).unlink(missing_ok=True)
+    (_folder(service) / run_id).unlink(missing_ok=True)
 
 
 def die_with_parent() -> None:
@@ -60,5 +68,5 @@ def kill_after_me(pid: int) -> None:
     _watchers.append(watcher)
 
 
-def _folder() -> Path:
-    return home() / "alive"
+def _folder(service: Service) -> Path:
+    return home() / "alive" / service

@@ -2,9 +2,11 @@
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +113,10 @@ def test_a_pipeline_killed_while_it_trains_goes_on_at_its_checkpoint(
     everything = api.search_runs([tracking.experiment_id(api)], max_results=500)
     assert {run.info.status for run in everything} == {"FINISHED", "KILLED"}  # the killed pipeline's own run too
     assert not list((home / "work").iterdir())
-    assert not list((home / "alive").iterdir())
+    assert not list((home / "alive" / "mlflow").iterdir())
+    with closing(sqlite3.connect(home / "prefect" / "prefect.db")) as database:
+        states = database.execute("SELECT state_type FROM flow_run ORDER BY start_time").fetchall()
+    assert states == [("CRASHED",), ("COMPLETED",)]  # the killed one blocks nothing
 
     # Where the same training is not interrupted, it ends with the same bytes.
     other = tmp_path / "other"
