@@ -128,6 +128,18 @@ def recipes_cp(name: str, destination: Path) -> None:
     typer.echo(f"{destination} written; run it with: {use.format(destination)}")
 
 
+@recipes_app.command(
+    "params", epilog='Example: prefect deployment run kpod/full-pipeline --params "$(kpod recipes params mine.yaml)"'
+)
+def recipes_params(recipe: str, overrides: Overrides = []) -> None:  # noqa: B006
+    """Print a checked recipe as parameters of a deployment; files that it names must lie there on the worker too."""
+    import json
+
+    from kpod.settings import load
+
+    typer.echo(json.dumps({"config": load(recipe, overrides).model_dump(mode="json", exclude_unset=True)}))
+
+
 @teacher_app.command(
     "serve", epilog="Example: kpod teacher serve --replay r.jsonl.gz --questions q.jsonl.gz --port 8000"
 )

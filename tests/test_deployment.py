@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from server_tools import answers, ask, free_port, until
 from flows.cache import TEACHER_LIMIT
 from flows.locks import FlockManager
 from kpod import tracking
+from kpod.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
 PREFECT = [str(Path(sys.executable).with_name("prefect"))]
@@ -135,7 +137,9 @@ def test_parameters_are_a_typed_form_and_one_pipeline_asks_the_teacher_at_a_time
     limits = f"{stand.api}/v2/concurrency_limits"
     asked = {"names": [TEACHER_LIMIT], "slots": 1, "mode": "concurrency", "lease_duration": 600}
     held = ask(f"{limits}/increment-with-lease", asked)["lease_id"]
-    whole = stand.run("kpod/full-pipeline", config=with_teacher(1), until="steps")
+    told = json.dumps({"config": with_teacher(1), "until": "steps"})
+    said = stand.call("deployment", "run", "kpod/full-pipeline", "--params", told)
+    whole = re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", said)[0]
     stage = stand.run("kpod/rationales", config=with_teacher(2))
     waiting = {"task_runs": {"name": {"like_": "rationales"}, "state": {"type": {"any_": ["RUNNING"]}}}}
     until(lambda: len(ask(f"{stand.api}/task_runs/filter", waiting)) == 2, "that both pipelines want the teacher")
@@ -153,6 +157,23 @@ def test_a_stages_deployment_computes_that_stage_alone_again(stand: Stand, runs:
     stand.reach(stand.run("kpod/steps", config=with_teacher(1)), "COMPLETED")
     assert {stage: len(runs(stage)) for stage in before} == {**before, "steps": before["steps"] + 1}
     assert len({run.data.tags["kpod.sha256"] for run in runs("steps")}) == 1
+
+
+@pytest.mark.slow  # minutes: every process imports everything
+def test_every_deployment_runs_to_its_end(stand: Stand, runs: Any) -> None:
+    """The whole pipeline with the parameters that `kpod recipes params` prints, each stage again, and a sweep."""
+    command = [sys.executable, "-m", "kpod.cli", "recipes", "params", str(ROOT / "tests" / "tiny.yaml")]
+    said = subprocess.run(command, env=stand.env, capture_output=True, text=True, check=True).stdout
+    told = json.loads(said)
+    stand.reach(stand.run("kpod/full-pipeline", **told), "COMPLETED")
+    assert len(runs("report")) == 1
+    for stage in STAGES:
+        before = len(runs(stage))
+        stand.reach(stand.run(f"kpod/{stage}", **told), "COMPLETED")
+        assert len(runs(stage)) > before, stage
+    sweep = yaml.safe_load((ROOT / "tests" / "tiny_sweep.yaml").read_text())
+    stand.reach(stand.run("kpod-compare/sweep", sweep=sweep), "COMPLETED")
+    assert runs("arm")
 
 
 def test_new_data_starts_a_run_on_the_gpu_which_others_wait_for_and_which_ends_with_its_worker(
