@@ -18,12 +18,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kpod import schemas
 from kpod.config import Pipeline
 from kpod.distill.objectives import Objective
 from kpod.distill.variants import apply
 from kpod.evaluate import answers_equal, extract_answer
 from kpod.evaluate.generate import generate
+from kpod.evaluate.statistics import mcnemar_exact
 from kpod.identity import stage_key
 from kpod.models import load as load_model
 from kpod.settings import load
@@ -52,7 +55,7 @@ class Curve:
     def __init__(self, base: Path, questions: list[dict[str, Any]], config: Pipeline) -> None:
         self.tokenizer = load_model(base / "student")[1]
         self.questions, self.config = questions, config
-        self.points: list[dict[str, float]] = []
+        self.points: list[dict[str, Any]] = []
         self.began, self.watching = time.process_time(), 0.0
 
     def after(self, epoch: int, passes: Any) -> dict[str, float]:
@@ -65,16 +68,17 @@ class Curve:
                 passes.model, self.tokenizer, asked, settings.batch_size, settings.max_new_tokens, Path(work)
             )
         passes.model.train()
-        right = sum(
+        right = [
             answers_equal(extract_answer(told[row["id"]].text, row["choices"]), row["answer"]) for row in self.questions
-        )
+        ]
         seconds = started - self.began - self.watching
-        self.points.append({"epoch": epoch, "right": right, "cpu_seconds": seconds})
+        verdicts = "".join("01"[verdict] for verdict in right)  # in the order of the questions
+        self.points.append({"epoch": epoch, "right": sum(right), "cpu_seconds": seconds, "verdicts": verdicts})
         self.watching += time.process_time() - started
         return {}
 
 
-def curve(config: Pipeline, work: Path, method: str) -> list[dict[str, float]]:
+def curve(config: Pipeline, work: Path, method: str) -> list[dict[str, Any]]:
     """One training run, watched."""
     made = apply(config, method)
     stage = STAGES["distill"]
@@ -93,7 +97,7 @@ def curve(config: Pipeline, work: Path, method: str) -> list[dict[str, float]]:
     return [{**point, "target_tokens": tokens[int(point["epoch"])]} for point in watched.points]
 
 
-def reached(points: list[dict[str, float]], right: float) -> dict[str, float]:
+def reached(points: list[dict[str, Any]], right: float) -> dict[str, Any]:
     return next(point for point in points if point["right"] >= right)
 
 
@@ -127,6 +131,7 @@ def write(result: dict[str, Any]) -> None:
         "| seed | right answers to reach | method | epoch | target tokens | CPU seconds | best |",
         "|---|---|---|---|---|---|---|",
     ]
+    last: list[str] = []
     ratios: dict[str, list[float]] = {"target_tokens": [], "cpu_seconds": []}
     for seed, found in result["seeds"].items():
         there = {method: reached(points, found["goal"]) for method, points in found["curves"].items()}
@@ -136,11 +141,16 @@ def write(result: dict[str, Any]) -> None:
                 f"| {seed} | {found['goal']} | {method} | {int(point['epoch']) + 1} | {point['target_tokens']:,}"
                 f" | {point['cpu_seconds']:.0f} | {best} |"
             )
+        a, b = (np.array(list(found["curves"][method][-1]["verdicts"])) == "1" for method in METHODS)
+        last.append(
+            f"{a.sum()} and {b.sum()} of {len(a)} (p = {mcnemar_exact(int((a & ~b).sum()), int((b & ~a).sum())):.2g})"
+        )
         for name, values in ratios.items():
             values.append(there["kpod"][name] / there["scotd"][name])
     result["kpod_to_scotd"] = {name: statistics.median(values) for name, values in ratios.items()}
     told = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in result["kpod_to_scotd"].items())
     lines += ["", f"kpod to scotd, median of the seeds (below 1: kpod gets there with less): {told}."]
+    lines += ["", f"Right after the last epoch, {' and '.join(METHODS)}, exact McNemar: {'; '.join(last)}."]
     (HERE / "results" / "distill_accuracy.json").write_text(json.dumps(result, indent=1) + "\n")
     (HERE / "results" / "distill_accuracy.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
