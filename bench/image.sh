@@ -36,7 +36,7 @@ echo "/opt/kpod: $(du -sm "$root/opt/kpod" | cut -f1) MB; the base: $(du -sm "$w
 echo "runs as $(inside id -u):$(inside id -g), in $(inside pwd)"
 inside kpod --help >/dev/null && echo "kpod --help: fine"
 inside kpod recipes ls
-cp tests/tiny.yaml "$root/app/" # the smallest pipeline, through the first model
-inside kpod run tiny.yaml --set 'methods=[kpod]' --until weights 2>/dev/null | grep computed
+cp tests/tiny.yaml "$root/tmp/" # the smallest pipeline, through the first model
+inside kpod run /tmp/tiny.yaml --set 'methods=[kpod]' --until weights 2>/dev/null | grep computed
 inside sh -c 'test ! -w /app && test ! -w /opt/kpod' && echo "code is not writable"
 store rm "$container" >/dev/null
