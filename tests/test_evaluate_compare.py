@@ -115,7 +115,7 @@ def test_sets_are_compared_one_by_one() -> None:
         (predictions(A), predictions(B[:4]), "1 only in A, 0 only in B"),
         (predictions(A), predictions(B, split="validation"), "5 only in A, 5 only in B"),
         (predictions(A), predictions(B, dataset="other"), "did not answer the same questions"),
-        (predictions([]), predictions([]), "did not answer the same questions"),
+        (predictions([]), predictions([]), "neither run has an answer"),
         (predictions(A), predictions(B, answer="8"), "5 questions have another gold answer in B"),
         (predictions([*A, A[0]]), predictions(B), "A holds 1 questions twice"),
         (predictions(A), predictions([*B, B[0], B[1]]), "B holds 2 questions twice"),
