@@ -3,8 +3,8 @@
     KPOD_HOME=... python bench/collect_sweep.py RUN TABLE NAME "command that made it" ["a note"]
 
 RUN and TABLE (a folder) are what `kpod sweep` prints at its end. Writes bench/results/NAME.{md,parquet,png} and
-NAME_predictions.parquet: label, set, question id, the answer that was
-read, right or wrong. Neither questions nor what the students wrote are kept.
+NAME_predictions.parquet: label, set, question id, the answer that was read, right or wrong. Neither questions nor what
+the students wrote are kept.
 """
 
 import os

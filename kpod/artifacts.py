@@ -60,7 +60,7 @@ def sealed(stage: str, key: str) -> Finished | None:
         finished = Finished.model_validate_json(_note(stage, key).read_bytes())
     except (OSError, ValidationError):
         return None
-    return finished if folder.is_dir() and sha256_tree(folder) == finished.sha256 else None
+    return finished if _holds(folder, finished.sha256) else None
 
 
 def _note(stage: str, key: str) -> Path:
@@ -73,15 +73,15 @@ def fetch(ref: ArtifactRef) -> Path | None:
     The local copy is tried first, then MLflow's artifact store (as on a worker that has never seen it).
     """
     local = folder_of(ref.stage, ref.key)
-    if _holds(local, ref):
+    if _holds(local, ref.sha256):
         return local
     incoming = home() / "work" / f"fetch-{ref.stage}-{ref.key}"
     with holding(home() / "locks" / f"{incoming.name}.lock"):  # two that miss the same bytes bring them once
-        if _holds(local, ref):
+        if _holds(local, ref.sha256):
             return local
         shutil.rmtree(incoming, ignore_errors=True)
         try:
-            if tracking.download(ref.uri, incoming) and _holds(incoming, ref):
+            if tracking.download(ref.uri, incoming) and _holds(incoming, ref.sha256):
                 publish(incoming, local)
                 return local
         finally:
@@ -89,6 +89,6 @@ def fetch(ref: ArtifactRef) -> Path | None:
     return None
 
 
-def _holds(folder: Path, ref: ArtifactRef) -> bool:
-    """Whether the folder is there and has the bytes of `ref`."""
-    return folder.is_dir() and sha256_tree(folder) == ref.sha256
+def _holds(folder: Path, sha256: str) -> bool:
+    """Whether the folder is there and has these bytes."""
+    return folder.is_dir() and sha256_tree(folder) == sha256
