@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,18 @@ class Stand:
 
         until(there, f"{run}: {state}")
 
+    def hold_the_teacher(self) -> Callable[[], object]:
+        """Take the teacher's one slot; the function that is returned gives it back."""
+        limits = f"{self.api}/v2/concurrency_limits"
+        asked = {"names": [TEACHER_LIMIT], "slots": 1, "mode": "concurrency", "lease_duration": 3600}
+        held = ask(f"{limits}/increment-with-lease", asked)["lease_id"]
+        return lambda: ask(f"{limits}/decrement-with-lease", {"lease_id": held})
+
+    def wanting_the_teacher(self) -> int:
+        """How many runs are in their stage of rationales, most of all those that wait for the teacher's slot."""
+        asked = {"task_runs": {"name": {"like_": "rationales"}, "state": {"type": {"any_": ["RUNNING"]}}}}
+        return len(ask(f"{self.api}/task_runs/filter", asked))
+
     def only_process(self) -> Path:
         """The process of the one run that is left, once those of finished runs have gone."""
         children = Path(f"/proc/{self.worker.pid}/task/{self.worker.pid}/children")
@@ -134,22 +146,19 @@ def test_parameters_are_a_typed_form_and_one_pipeline_asks_the_teacher_at_a_time
     assert "alpha" in form["definitions"]["Weights"]["properties"]
     assert form["definitions"]["Weights"]["additionalProperties"] is False  # an unknown key is refused by the form
 
-    limits = f"{stand.api}/v2/concurrency_limits"
-    asked = {"names": [TEACHER_LIMIT], "slots": 1, "mode": "concurrency", "lease_duration": 600}
-    held = ask(f"{limits}/increment-with-lease", asked)["lease_id"]
+    free = stand.hold_the_teacher()
     told = json.dumps({"config": with_teacher(1), "until": "steps"})
     said = stand.call("deployment", "run", "kpod/full-pipeline", "--params", told)
     whole = re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", said)[0]
     stage = stand.run("kpod/rationales", config=with_teacher(2))
-    waiting = {"task_runs": {"name": {"like_": "rationales"}, "state": {"type": {"any_": ["RUNNING"]}}}}
-    until(lambda: len(ask(f"{stand.api}/task_runs/filter", waiting)) == 2, "that both pipelines want the teacher")
+    until(lambda: stand.wanting_the_teacher() == 2, "that both pipelines want the teacher")
     assert runs("rationales", "RUNNING") == runs("rationales") == []
-    ask(f"{limits}/decrement-with-lease", {"lease_id": held})
+    free()
     for run in (whole, stage):
         stand.reach(run, "COMPLETED")
     first, second = runs("rationales")
     assert first.info.end_time <= second.info.start_time
-    assert ask(f"{limits}/{TEACHER_LIMIT}")["active_slots"] == 0
+    assert ask(f"{stand.api}/v2/concurrency_limits/{TEACHER_LIMIT}")["active_slots"] == 0
 
 
 def test_a_stages_deployment_computes_that_stage_alone_again(stand: Stand, runs: Any) -> None:
@@ -176,9 +185,7 @@ def test_every_deployment_runs_to_its_end(stand: Stand, runs: Any) -> None:
     assert runs("arm")
 
 
-def test_new_data_starts_a_run_on_the_gpu_which_others_wait_for_and_which_ends_with_its_worker(
-    stand: Stand, runs: Any, tmp_path: Path
-) -> None:
+def test_new_data_starts_a_run_on_the_gpu_which_others_wait_for(stand: Stand, tmp_path: Path) -> None:
     lock = FlockManager(stand.home / "locks")  # keeps the runs of this test where they are as long as it wants
     lock.acquire_lock("retrain-wordproblems", "test")
     (tmp_path / "new.jsonl").write_text(json.dumps({"id": "1", "question": "What is 2 plus 2?", "answer": "4"}))
@@ -200,10 +207,15 @@ def test_new_data_starts_a_run_on_the_gpu_which_others_wait_for_and_which_ends_w
     stand.reach(triggered["id"], "CANCELLED")
     until(lambda: not process.exists(), "the end of the cancelled run's process")
     stand.reach(nightly, "RUNNING")
-
-    known = len(runs("pipeline", "RUNNING"))
     lock.release_lock("retrain-wordproblems", "test")
-    until(lambda: len(runs("pipeline", "RUNNING")) > known, "that the nightly run is past the lock")
+    stand.reach(nightly, "COMPLETED")
+
+
+def test_a_run_ends_with_its_worker(stand: Stand) -> None:
+    """The last test of this file: it kills the worker."""
+    stand.hold_the_teacher()  # and the run can't get past this
+    stand.run("kpod/full-pipeline", config=with_teacher(3), until="steps")
+    until(lambda: stand.wanting_the_teacher() == 1, "that the run wants the teacher")
     process = stand.only_process()
     stand.worker.kill()
     until(lambda: not process.exists(), "the end of the run without its worker")
