@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpod.evaluate import answers_equal, extract_answer, strip_answer
+from kpod.evaluate import answers_equal, extract_answer
 
 BIG = "7" * 10_000
 
@@ -19,6 +19,7 @@ EXTRACT = [
     ("So the final answer is 42.", "42"),
     ("The correct answer is 42.", "42"),
     ("Answer: 42", "42"),
+    ("3 + 4 = 7. That was the answer to this question.", "7"),
     ("The answer to the question is 42.", "42"),
     ("The answer would be 42.", "42"),
     ("The answer is\n42", "42"),
@@ -414,35 +415,3 @@ def test_long_texts_cost_linear_time(piece: str) -> None:
     extract_answer(f"the answer is {text}")
     extract_answer(f"the answer is {text}", OPTIONS)
     answers_equal(text, "5")
-    strip_answer(f"{text} the answer is 5.")
-
-
-STRIP = [
-    ("Tom has 3 + 4 = 7 apples. Therefore, the answer is 7.", "Tom has 3 + 4 = 7 apples."),
-    ("Tom has 7 apples. So, the answer is 7", "Tom has 7 apples."),
-    ("Tom has 7 apples. The answer is 7.\n", "Tom has 7 apples."),
-    ("Tom has 7 apples.\n\nAnswer: 7", "Tom has 7 apples."),
-    ("3 + 4 = 7\n#### 7", "3 + 4 = 7"),
-    ("Tom has 7 apples.\nThe final answer is **7**.", "Tom has 7 apples."),
-    ("Tom has 7. So the answer is 7. Therefore, the answer is 7.", "Tom has 7."),
-    ("3 + 4 = 7, so the answer is 7.", "3 + 4 = 7."),
-    ("3 + 4 = 7 and therefore the final answer is 7.5.", "3 + 4 = 7."),
-    ("As a result, the answer is 7.", ""),
-    ("Therefore, Tom has 7 apples.", "Therefore, Tom has 7 apples."),
-    ("The answer is 8? No. 3 + 4 = 7.", "The answer is 8? No. 3 + 4 = 7."),
-    ("It costs $3.50 in all.  ", "It costs $3.50 in all."),
-    ("The questions Steve can answer are 7.", "The questions Steve can answer are 7."),
-    ("It opens doors. So the answer is (C).", "It opens doors."),
-    ("", ""),
-]
-
-
-@pytest.mark.parametrize(("text", "expected"), STRIP)
-def test_strip_answer(text: str, expected: str) -> None:
-    assert strip_answer(text) == expected
-
-
-@given(st.lists(st.sampled_from(["Tom has 3 + 4 = 7 apples.", "It is sunny.", "Dr. Lee pays $3.50."]), max_size=4))
-def test_stripping_undoes_the_template(sentences: list[str]) -> None:
-    rationale = " ".join(sentences)
-    assert strip_answer(f"{rationale} Therefore, the answer is 7.") == rationale

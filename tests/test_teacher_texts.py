@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kpod.config import OpenAIEndpoint, Teacher, TeacherPrompt
 from kpod.errors import ConfigError
 from kpod.teacher.ask import Asking, Question
 from kpod.teacher.gibberish import gibberish
 from kpod.teacher.reply import BadReply, Reply, parse
-from kpod.teacher.verdict import judge, source, strip_closing
+from kpod.teacher.verdict import judge, source
 
 PENS = Question("q1", "Ann has 3 pens and buys 4 more. How many pens has she?", "7", None)
 SKY = Question("q2", "What is above us?", "B", ["the floor", "the sky"])
@@ -31,31 +29,6 @@ def reply(text: str, **changes: Any) -> Reply:
         "model": "m",
     }
     return Reply(**(values | changes))
-
-
-@pytest.mark.parametrize(
-    ("text", "left"),
-    [
-        ("She has 3 + 4 = 7 pens. The answer is 7.", "She has 3 + 4 = 7 pens."),
-        ("She has 3 + 4 = 7 pens.\nTherefore, the answer is 7.", "She has 3 + 4 = 7 pens."),
-        ("She has 3 + 4 = 7 pens.\n\n**Answer:** 7 pens", "She has 3 + 4 = 7 pens."),
-        ("She has 3 + 4 = 7 pens. So the final answer is 7. The answer is 7.", "She has 3 + 4 = 7 pens."),
-        ("She has 3 + 4 = 7 pens.\n#### 7", "She has 3 + 4 = 7 pens."),
-        ("She has 3 + 4 = 7 pens. Hence the correct answer is (B).", "She has 3 + 4 = 7 pens."),
-        ("She has 3 + 4 = 7 pens. The answer is 7. I hope this helps!", "She has 3 + 4 = 7 pens."),
-        ("Her answer is a smile. She has 3 + 4 = 7 pens.", "Her answer is a smile. She has 3 + 4 = 7 pens."),
-        ("She has 3 + 4 = 7 pens.\nThe answer is 7.\n\nA:", "She has 3 + 4 = 7 pens."),
-        ("The answer is 7.", ""),
-        ("She has 3 + 4 = 7 pens.", "She has 3 + 4 = 7 pens."),
-    ],
-)
-def test_closing_sentence_is_cut_off(text: str, left: str) -> None:
-    assert strip_closing(text) == left
-
-
-@given(st.text(max_size=600))
-def test_what_is_left_is_a_start_of_the_text(text: str) -> None:
-    assert text.startswith(strip_closing(text))
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from kpod.evaluate.options import last_option, stated_option
 from kpod.evaluate.quantities import CURRENCY, NUMBER, conflict, decimal_text, parse, plain
 
-ANSWER = re.compile(
+STATEMENT = re.compile(
     r"(?:\b(?:the|our|my|your|this|final)\s+(?:[\w-]+\s+){0,2}?answers?(?: to [^.?!\n]{1,80})?\s*"
-    r"(?:is|are|would be|should be|must be|equals|[:=])|\banswers?\s*[:=]|####)\s*:?",
+    r"(?:\b(?:is|are|(?P<modal>(?:would|should|must) be)|equals)\b|[:=])|\banswers?\s*[:=]|####)\s*:?",
     re.IGNORECASE,
 )
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_END = re.compile(r"(?<!\bapprox)(?<!\bRs)(?<!\bca)[.!?]+(?=\s|$|[\"')\]*}])|\n")
+SENTENCE_END = re.compile(r"(?<!\bapprox)(?<!\bRs)(?<!\bca)[.!?]+(?=\s|$|[\"')\]*}])|\n")
 _NEXT_QUESTION = re.compile(r"(?<=\S)\s+Q:")
 
 _WORDS_THAT_END_IT = "and|or|to|because|since|so|as|is|which|plus|minus|times|for|if|not|but"
@@ -36,8 +36,6 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _ANOTHER = re.compile(rf"(?: ?(?:,? ?(?:and|or|to)|-) ?|[,;]? (?=[0-9]))(?P<second>{_TERM})", re.IGNORECASE)
-_CLOSING_WORD = re.compile(r"\b(?:and|so|thus|hence|therefore|then|which|means|the)$", re.IGNORECASE)
-_LEAD_LENGTH = 200  # characters before "the answer is" that may be its sentence's opening words
 _EVASIVE = re.compile(
     r"\W*(?:\w+ly )?"
     r"(?:not|between|either|(?:no )?(?:more|less|fewer|greater) than|at (?:least|most)|half|twice|double)\b",
@@ -60,8 +58,8 @@ def extract_answer(text: str, choices: Sequence[str] | None = None) -> str | Non
     With `choices` the answer is the letter of an option ("A" is the first). None if the text gives no answer.
     """
     text = plain(_NEXT_QUESTION.split(_BOXED.sub(r" the answer is \1 . ", text))[0])
-    for match in reversed(list(ANSWER.finditer(text))):
-        clause = _clause(text[match.end() :])[0]
+    for match in reversed(list(STATEMENT.finditer(text))):
+        clause = clause_of(text[match.end() :])[0]
         if clause:
             return stated_option(clause, choices) if choices else _stated(clause)
     if choices:
@@ -85,41 +83,10 @@ def answers_equal(a: str | None, b: str | None) -> bool:
     return x.value == y.value
 
 
-def strip_answer(text: str) -> str:
-    """The rationale without its closing "Therefore, the answer is X.", which would give the answer away.
-
-    Only closing statements go, as many as stand at the end; a closing clause ("..., so the answer is 8.") goes
-    without the sentence that it closes.
-    """
-    for match in reversed(list(ANSWER.finditer(text))):
-        if match.end() > len(text):
-            continue  # went with a later statement
-        if _clause(text[match.end() :])[1].strip(" *`$)}]\n\t"):
-            break
-        before = text[: match.start()]
-        near = max(0, len(before) - _LEAD_LENGTH)
-        lead = _END.split(before[near:])[-1]
-        opens = len(lead) < len(before) - near or near == 0
-        if opens and len(re.findall(r"\w+", lead)) <= 5 and not re.search(r"\d", lead):
-            text = before[: len(before) - len(lead)].rstrip()
-        else:
-            text = _without_closing_words(before) + "."
-    return text.rstrip()
-
-
-def _without_closing_words(text: str) -> str:
-    while True:
-        text = text.rstrip(" \n\t,;:*")
-        word = re.search(r"\b(?:and|so|thus|hence|therefore|then|which|means|the)$", text[-12:], re.IGNORECASE)
-        if word is None:
-            return text
-        text = text[: -len(word[0])]
-
-
-def _clause(text: str) -> tuple[str, str]:
+def clause_of(text: str) -> tuple[str, str]:
     """The statement that `text` begins with, and the rest."""
     text = text.lstrip(" \n\t:*")
-    end = _END.search(text)
+    end = SENTENCE_END.search(text)
     return (text[: end.start()].strip(), text[end.end() :]) if end else (text.strip(), "")
 
 

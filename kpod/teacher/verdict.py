@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from kpod.closing import strip_closing
 from kpod.config import Teacher
 from kpod.evaluate.answers import answers_equal, extract_answer
 from kpod.teacher.ask import Question
@@ -10,14 +11,6 @@ from kpod.teacher.gibberish import gibberish
 from kpod.teacher.reply import Reply
 
 FAILED = "failed"
-CLOSING = re.compile(
-    r"(?:^|(?<=[.!?:;)\]])\s+|\s*\n\s*)"
-    r"(?:\W{0,4}(?:(?:therefore|thus|hence|so|finally|in conclusion|overall)\b,?\s*)?(?:the|my|our)?\s*"
-    r"(?:final|correct|right|best)?\s*answer\b[^.!?\n]{0,80}?(?:\s+is\b|\s*[:=])|\W{0,4}####|\W{0,4}\$*\\boxed)"
-    r"[^\n]*(?:\s*\n[^\n]{0,80})?\s*\Z",
-    re.IGNORECASE,
-)
-MOST_CLOSING = 320  # characters from the words "the answer is" to the end, for the sentence to close the text
 REFUSAL = re.compile(
     r"^\W*(?:(?:i'?m|i am|we are) (?:very |so |truly )?(?:sorry|afraid|unable|not able)|sorry\b|as an ai\b|"
     r"(?:i|we) (?:can ?not|can'?t|won'?t|am unable|do not feel comfortable)\b|unfortunately, i\b|i apologi[sz]e)",
@@ -70,19 +63,3 @@ def judge(reply: Reply, question: Question, config: Teacher) -> Verdict:
     elif not correct and not config.keep_wrong:
         reason = "wrong-answer"
     return Verdict(len(rationale), answer, correct, reason)
-
-
-def strip_closing(text: str) -> str:
-    """The start of `text` before the sentences that close it with the answer, so that the answer does not leak."""
-    text = text.rstrip()
-    while text and (found := _closing(text)) is not None:
-        text = text[:found].rstrip()
-    return text
-
-
-def _closing(text: str) -> int | None:
-    """Where the last closing sentence begins, if one closes the text."""
-    found = None
-    for match in CLOSING.finditer(text, max(0, len(text) - MOST_CLOSING)):
-        found = match.start()
-    return found

@@ -9,8 +9,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from kpod import schemas
+from kpod.closing import strip_closing
 from kpod.errors import DataError
-from kpod.evaluate.answers import strip_answer
 from kpod.prompt import ANSWER_WORDS
 from kpod.sequences import Rationale, answer_ids, prompt_ids, rationale_ids, read_rationales, token_spans
 
@@ -100,23 +100,11 @@ def template_length(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _visible(student: PreTrainedTokenizerBase, text: str, tokens: int) -> int:
-    shown = _without_answer(text)
+    shown = strip_closing(text)
     if shown == text.rstrip():
         return tokens
     [(_, spans)] = token_spans(student, [text])
-    end = next((place for place, (a, b) in enumerate(zip(text, shown, strict=False)) if a != b), len(shown))
-    return int((spans[:, 0] < end).sum())
-
-
-def _without_answer(text: str) -> str:
-    """Without a statement of the answer that a teacher left at the end, or in front of a last polite line."""
-    shown = strip_answer(text)
-    if shown == text.rstrip():
-        before, _, last = shown.rpartition("\n")
-        body = strip_answer(before)
-        if body != before.rstrip() and not any(character.isdigit() for character in last):
-            return body
-    return shown
+    return int((spans[:, 0] < len(shown)).sum())
 
 
 def _unusable(example: Example, answer: str, reader: PreTrainedTokenizerBase, max_tokens: int) -> str | None:
