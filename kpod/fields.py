@@ -1,13 +1,16 @@
 """What all settings are made of."""
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from kpod.config import Pipeline
 
+Split = Literal["train", "validation", "test"]
+Precision = Literal["auto", "fp32", "bf16"]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # of runs and sets: part of file names, tags and registered models
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Of all that is drawn at random here.")]
 
@@ -43,6 +46,13 @@ class Strict(BaseModel):
         validate_default=True,
         hide_input_in_errors=True,  # it may be a secret that went astray
     )
+
+
+class ModelStage(Strict):
+    """What stages that run a model share."""
+
+    precision: Precision = Field("auto", description="auto: bf16 where the machine computes in it natively, else fp32.")
+    max_tokens: int = Field(512, ge=8, description="Rows longer than this are dropped and counted, never truncated.")
 
 
 class MethodSettings(Strict):

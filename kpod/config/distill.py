@@ -1,0 +1,82 @@
+"""Settings of the stage `distill`, and of the methods that have a formula of their own."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Union
+
+from pydantic import Field, create_model, model_validator
+
+from kpod.fields import Fraction, MethodSettings, ModelStage, Seed, Strict, operational
+
+# Methods with a formula of their own, one file each, by name. Imported by a string, so that the code of the trainer,
+# which those files use, does not count as code of every stage that has settings (see `kpod.codeversion`).
+METHODS: dict[str, type[MethodSettings]] = import_module("kpod.distill.objectives").SETTINGS
+
+
+class Full(Strict):
+    """Train every weight."""
+
+    kind: Literal["full"] = "full"
+
+
+class Lora(Strict):
+    """Train low-rank adapters (PEFT); `student/` has them merged in."""
+
+    kind: Literal["lora"] = "lora"
+    rank: int = Field(64, ge=1)
+    alpha: int = Field(128, ge=1)
+    dropout: Fraction = 0.0
+    keep: bool = Field(False, description="Write the adapter by itself too, as adapter/, beside the merged student.")
+
+
+_OWN = {kind.replace("-", "_"): settings for kind, settings in METHODS.items() if kind != "eq15"}
+if TYPE_CHECKING:
+    Objective = MethodSettings
+
+    class Variants(Strict):
+        pass
+else:
+    Objective = Annotated[Union[tuple(METHODS.values())], Field(discriminator="kind")]  # noqa: UP007
+    Variants = create_model(
+        "Variants",
+        __base__=Strict,
+        __doc__="Settings of the methods that KPOD is compared with, for those listed in `methods`.",
+        **{name: (settings, settings()) for name, settings in _OWN.items()},
+    )
+
+
+class Distill(ModelStage):
+    """Stage `distill`: Eq. 15 and the answer term of Eq. 1."""
+
+    objective: Objective = Field(
+        METHODS["eq15"](kind="eq15"), description="Set by the method; the settings of its kinds are in `variants`."
+    )
+    token_weights: bool = Field(True, description="Weight tokens by w_j; off: all ones.")
+    progressive: bool = Field(True, description="Follow the curriculum; off: the whole rationale in every epoch.")
+    weight_scale: Literal["raw", "mean1"] = Field("raw", description="mean1: scale each rationale's weights to mean 1.")
+    epochs: int = Field(10, ge=1, description="Passes over the rationales; one is one stage of the curriculum.")
+    batch_size: int = Field(16, ge=1, description="Rationales an optimizer step.")
+    micro_batch: int = operational(16, "Rationales a forward pass.", ge=1)
+    lr: float = Field(1e-3, gt=0)
+    warmup: Fraction = Field(0.05, description="Share of the steps in which the rate rises.")
+    decay: Literal["constant", "linear", "cosine"] = "linear"
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    adapter: Annotated[Full | Lora, Field(discriminator="kind")] = Full()
+    dropout: Fraction = Field(0.0, description="Dropout of the student itself while it trains.")
+    packing: bool = operational(False, "Join the rows of a forward pass instead of padding them (decoder-only).")
+    processes: int = operational(1, "Processes on this machine that train together, one a GPU.", ge=1)
+    sharding: bool = operational(False, "Split weights and optimizer over the processes (FSDP), not DDP.")
+    accelerate: Path | None = operational(
+        None, "Config file of accelerate: the machines and processes that train, in place of `processes`, `sharding`."
+    )
+    compile: bool = operational(False, "torch.compile each block of the model: minutes at the start, faster on a GPU.")
+    gradient_checkpointing: bool = operational(False, "Recompute activations: less memory, about a third slower.")
+    checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _objective_stands_alone(self) -> "Distill":
+        if self.objective.kind != "eq15" and (self.token_weights or self.progressive):
+            raise ValueError(f"objective {self.objective.kind} needs token_weights and progressive to be false")
+        return self

@@ -1,0 +1,30 @@
+"""Settings of the stage `evaluate`."""
+
+from typing import Any
+
+from pydantic import Field
+
+from kpod.fields import Address, ModelStage, Split, Strict, VariableName, operational
+
+
+class StudentServer(Strict):
+    """A server that has loaded the student and speaks `/v1/completions`: vLLM, llama.cpp."""
+
+    base_url: Address = Field(min_length=1, description="Root of the API, e.g. http://127.0.0.1:8000/v1.")
+    model: str = Field(min_length=1, description="Name by which the server knows the student.")
+    api_key_env: VariableName | None = operational(None, "Name of the environment variable that holds the key.")
+    concurrency: int = operational(16, "Requests at a time.", ge=1)
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="Further fields of each request, e.g. {repeat_penalty: 1.0} for llama.cpp."
+    )
+
+
+class Evaluate(ModelStage):
+    """Stage `evaluate`: greedy answers of a student."""
+
+    splits: list[Split] = Field(["test"], min_length=1, description="Questions of these splits are asked.")
+    max_new_tokens: int = Field(160, ge=1)
+    batch_size: int = Field(64, ge=1, description="Questions a batch; greedy output can depend on it in low precision.")
+    server: StudentServer | None = Field(
+        None, description="Ask this server, which has loaded the (exported) student, instead of loading it here."
+    )

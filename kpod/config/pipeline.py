@@ -1,0 +1,97 @@
+"""The whole tree of settings, and what each method changes in it."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from kpod.config.curriculum import Curriculum, Difficulty, Steps
+from kpod.config.distill import METHODS, Distill, Variants
+from kpod.config.evaluate import Evaluate
+from kpod.config.questions import Questions, WordProblems
+from kpod.config.student import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
+from kpod.config.teacher import Teacher
+from kpod.config.weights import Weights
+from kpod.fields import NAME, MethodSettings, Strict
+
+_PLAIN = {"distill": {"token_weights": False, "progressive": False}}
+_KPOD = {"distill": {"token_weights": True, "progressive": True}}
+
+# What each method changes of a configuration.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "base": {},  # the student before distillation
+    "scotd": _PLAIN,  # Eq. 1
+    "kpod": _KPOD,
+    "kpod-wo-sig": {"distill": {"token_weights": False, "progressive": True}},
+    "kpod-wo-sig-dif": {**_KPOD, "difficulty": {"weighting": "uniform"}},
+    "kpod-wo-prog": {"distill": {"token_weights": True, "progressive": False}},
+    "kpod-wo-div": {**_KPOD, "curriculum": {"beta": 0.0}},
+    **{kind: _PLAIN for kind in METHODS if kind != "eq15"},
+}
+if TYPE_CHECKING:
+    Method = str
+else:
+    Method = Literal[tuple(VARIANTS)]  # so that a method is added in one place
+
+
+class Pipeline(Strict):
+    """The whole tree. Its defaults are the demo."""
+
+    name: str = Field("demo", pattern=NAME, description="Name of the runs in MLflow.")
+    methods: list[Method] = Field(["base", "scotd", "kpod"], min_length=1, description="Students to make and compare.")
+    questions: Questions = Questions()
+    teacher: Teacher = Teacher()
+    steps: Steps = Steps()
+    student: Student = ScratchStudent()
+    weights: Weights = Weights()
+    difficulty: Difficulty = Difficulty()
+    curriculum: Curriculum = Curriculum()
+    distill: Distill = Distill()
+    variants: Variants = Variants()
+    evaluate: Evaluate = Evaluate()
+
+    @property
+    def dataset(self) -> str:
+        """Name of the first source: what the student is registered for."""
+        first = self.questions.sources[0]
+        return first.kind if isinstance(first, WordProblems) else first.dataset
+
+    @property
+    def student_name(self) -> str:
+        """What the student is called in tables and tags."""
+        match self.student:
+            case HubStudent(name=name):
+                return name.rpartition("/")[2]
+            case FolderStudent(path=path):
+                return path.name
+            case GgufStudent(package=package):
+                return package
+        return self.student.kind
+
+    @model_validator(mode="after")
+    def _stages_are_epochs(self) -> "Pipeline":
+        if self.curriculum.epochs is None:
+            filled = self.curriculum.model_copy(update={"epochs": self.distill.epochs})
+            object.__setattr__(self, "curriculum", filled)
+        elif self.curriculum.epochs != self.distill.epochs:
+            raise ValueError("curriculum.epochs must equal distill.epochs (one epoch is one stage): leave it out")
+        if self.curriculum.T is not None and self.distill.epochs <= self.curriculum.T:
+            raise ValueError("curriculum.T must be below distill.epochs, or the whole rationale is never trained")
+        return self
+
+    @model_validator(mode="after")
+    def _a_server_has_one_student(self) -> "Pipeline":
+        if self.evaluate.server and len(self.methods) > 1:
+            raise ValueError("evaluate.server has loaded one student, so name the one method that made it in methods")
+        return self
+
+    @model_validator(mode="after")
+    def _methods_have_their_data(self) -> "Pipeline":
+        for method in self.methods:
+            if settings := self.variants_of(method):
+                settings.check(self)
+        return self
+
+    def variants_of(self, method: str) -> MethodSettings | None:
+        """The settings of a method that has a formula of its own."""
+        found: MethodSettings | None = getattr(self.variants, method.replace("-", "_"), None)
+        return found

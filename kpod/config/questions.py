@@ -1,0 +1,65 @@
+"""Settings of the stage `questions`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from kpod.fields import NAME, Seed, Split, Strict
+
+
+class WordProblems(Strict):
+    """Generated multi-step arithmetic word problems, and a second set with longer chains."""
+
+    kind: Literal["wordproblems"] = "wordproblems"
+    train: int = Field(360, ge=1, description="Training questions.")
+    validation: int = Field(60, ge=0, description="Validation questions.")
+    test: int = Field(120, ge=0, description="Test questions.")
+    longer: int = Field(80, ge=0, description="Test questions of the out-of-distribution set with longer chains.")
+    min_steps: int = Field(2, ge=1, description="Fewest operations a problem needs.")
+    max_steps: int = Field(4, ge=1, description="Most operations a problem needs, in distribution.")
+    longer_steps: int = Field(6, ge=1, description="Most operations in the out-of-distribution set.")
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _steps_grow(self) -> "WordProblems":
+        if self.min_steps > self.max_steps:
+            raise ValueError("min_steps must not be above max_steps")
+        if self.longer and self.longer_steps <= self.max_steps:
+            raise ValueError("longer_steps must be above max_steps, or longer 0")
+        return self
+
+
+class QuestionFile(Strict):
+    """A user's questions: JSONL (optionally .gz) or Parquet with id, question, answer and optionally choices."""
+
+    kind: Literal["file"] = "file"
+    dataset: str = Field(
+        pattern=NAME,
+        description="Name of the set in tables and of its registered model.",
+    )
+    files: dict[Split, Path] = Field(description="One file a split.", min_length=1)
+    limit: dict[Split, int] = Field(
+        default_factory=dict, description="Use only the first so many questions of a split."
+    )
+
+
+class QuestionHub(Strict):
+    """A public set, loaded from the Hugging Face hub with `datasets` and cut into the paper's splits (Table 4)."""
+
+    kind: Literal["hub"] = "hub"
+    dataset: Literal["gsm8k", "asdiv", "svamp", "commonsenseqa"]
+    revision: str = Field("main", description="Hub revision; pin a commit for reproducible runs.")
+    splits: list[Split] = Field(["train", "validation", "test"], min_length=1)
+    limit: dict[Split, int] = Field(
+        default_factory=dict, description="Use only the first so many questions of a split."
+    )
+
+
+Source = Annotated[WordProblems | QuestionFile | QuestionHub, Field(discriminator="kind")]
+
+
+class Questions(Strict):
+    """Where questions come from; the first source names the registered student."""
+
+    sources: list[Source] = Field([WordProblems()], min_length=1)

