@@ -1,0 +1,32 @@
+"""All MLflow calls: one parent run a pipeline, one nested run an executed stage, the registry of students."""
+
+from kpod.tracking.record import (
+    download,
+    final_metrics,
+    finished_run,
+    get_run,
+    inputs_of,
+    newest_run,
+    read_document,
+    recent_runs,
+    run_of,
+    stored_keys,
+)
+from kpod.tracking.runs import TrackedRun, artifact_uri, run
+from kpod.tracking.server import ADDRESS, address, client, experiment_id, uri
+from kpod.tracking.students import (
+    STUDENT,
+    log_student,
+    model_versions,
+    register_student,
+    registered_models,
+    tag_version,
+    version_of,
+)
+
+__all__ = [
+    "ADDRESS", "STUDENT", "TrackedRun", "address", "artifact_uri", "client", "download", "experiment_id",
+    "final_metrics", "finished_run", "get_run", "inputs_of", "log_student", "model_versions", "newest_run",
+    "read_document", "recent_runs", "register_student", "registered_models", "run", "run_of", "stored_keys",
+    "tag_version", "uri", "version_of",
+]  # fmt: skip

@@ -1,0 +1,110 @@
+"""What earlier runs left: figures, inputs, documents and artifacts."""
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpod.tracking.server import client, experiment_id
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+def download(source: str, destination: Path) -> bool:
+    """Copy an artifact folder to `destination` (must not exist); False if the store does not have it."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    api = client()
+    landing = destination.with_name(destination.name + ".download")
+    landing.mkdir(parents=True, exist_ok=True)
+    try:
+        found = download_artifacts(artifact_uri=source, dst_path=str(landing), tracking_uri=api.tracking_uri)
+        os.replace(found, destination)
+    except (MlflowException, OSError):
+        return False
+    finally:
+        shutil.rmtree(landing, ignore_errors=True)
+    return True
+
+
+def finished_run(key: str) -> "Run | None":
+    """The newest finished run of the stage with this key, or None."""
+    return newest_run({"kpod.cache_key": key})
+
+
+def get_run(run_id: str) -> "Run | None":
+    """The run with this id, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client().get_run(run_id)
+    except MlflowException:
+        return None
+
+
+def final_metrics(run_id: str) -> dict[str, float]:
+    """The last value of every metric of a run; empty if the run is gone."""
+    entity = get_run(run_id)
+    return dict(entity.data.metrics) if entity else {}
+
+
+def read_document(run_id: str, name: str) -> dict[str, Any] | None:
+    """The JSON file `name` of a run, or None."""
+    from mlflow.artifacts import load_dict
+    from mlflow.exceptions import MlflowException
+
+    client()
+    try:
+        return load_dict(f"runs:/{run_id}/{name}")
+    except (MlflowException, OSError):
+        return None
+
+
+def inputs_of(run_id: str) -> dict[str, tuple[str, str]]:
+    """The inputs that a stage's run logged: name -> (sha256, URI or path); empty if the run is gone."""
+    entity = get_run(run_id)
+    found = entity.inputs.dataset_inputs if entity and entity.inputs else []
+    return {one.dataset.name: (str(one.dataset.profile), str(one.dataset.source)) for one in found}
+
+
+def run_of(uri: str) -> str:
+    """The id of the run that an artifact URI `runs:/ID/...` belongs to."""
+    return uri.removeprefix("runs:/").partition("/")[0]
+
+
+def newest_run(tags: Mapping[str, str]) -> "Run | None":
+    """The newest finished run with all these tags, or None."""
+    api = client()
+    query = " and ".join([f"tags.`{k}` = '{v}'" for k, v in tags.items()] + ["attributes.status = 'FINISHED'"])
+    runs = api.search_runs([experiment_id(api)], query, max_results=1, order_by=["attributes.start_time DESC"])
+    return runs[0] if runs else None
+
+
+def stored_keys() -> set[str]:
+    """Keys of all stages whose results MLflow's artifact store holds."""
+    return {
+        run.data.tags["kpod.cache_key"]
+        for run in _all("tags.`kpod.sha256` != '' and attributes.status = 'FINISHED'")
+        if "kpod.cache_key" in run.data.tags
+    }
+
+
+def recent_runs(days: float) -> "list[Run]":
+    """Every run that started in the last `days`."""
+    return _all(f"attributes.start_time >= {int((time.time() - days * 86_400) * 1000)}")
+
+
+def _all(query: str) -> "list[Run]":
+    api = client()
+    found: list[Run] = []
+    token = None
+    while True:
+        page = api.search_runs([experiment_id(api)], query, max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found

@@ -1,0 +1,128 @@
+"""Open runs: parameters, metrics, warnings, inputs and artifacts of what is computed now."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpod import alive
+from kpod.flat import scrubbed
+from kpod.tracking.server import client, experiment_id
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ARTIFACTS = "output"  # the folder of a run's artifact store that holds what the stage wrote
+FLUSH_SECONDS = 5.0  # metrics go out in batches: one by one a server takes about 35 a second
+
+
+@contextmanager
+def run(
+    name: str, params: Mapping[str, str], tags: Mapping[str, str], parent: str | None = None
+) -> Iterator["TrackedRun"]:
+    """Open a run; it ends FINISHED, FAILED on an exception, or KILLED on a cancellation.
+
+    A run whose process was killed, or whose server was away, cannot say so: the next one that is opened here ends it
+    as KILLED.
+    """
+    from mlflow.entities import Param
+
+    api = client()
+    experiment = experiment_id(api)
+    _bury_dead_runs(api)
+    nested = {"mlflow.parentRunId": parent} if parent else {}
+    entity = api.create_run(experiment, run_name=name, tags={**tags, **nested})
+    tracked = TrackedRun(api, entity.info.run_id)
+    everything = [Param(key, value[:6000]) for key, value in params.items()]
+    for first in range(0, len(everything), 100):
+        api.log_batch(tracked.run_id, params=everything[first : first + 100])
+    status = "KILLED"
+    with alive.held("mlflow", tracked.run_id):
+        try:
+            yield tracked
+            status = "FINISHED"
+        except Exception:
+            status = "FAILED"
+            raise
+        finally:
+            tracked.flush()
+            api.set_terminated(tracked.run_id, status=status)
+            alive.forget("mlflow", tracked.run_id)  # not reached if the server is away: the next run ends this one
+
+
+def _bury_dead_runs(api: "MlflowClient") -> None:
+    from mlflow.exceptions import MlflowException
+
+    for run_id in alive.dead("mlflow"):
+        try:
+            if api.get_run(run_id).info.status == "RUNNING":
+                api.set_terminated(run_id, status="KILLED")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # of another server than this one, or removed
+                raise
+        alive.forget("mlflow", run_id)
+
+
+class TrackedRun:
+    """An open MLflow run; as an observer it takes a stage's metrics and warnings."""
+
+    def __init__(self, api: "MlflowClient", run_id: str) -> None:
+        self.run_id = run_id
+        self._api = api
+        self._pending: list[Any] = []
+        self._flushed = time.monotonic()
+        self._warnings: list[str] = []
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._pending += [Metric(k, float(v), now, step) for k, v in values.items() if math.isfinite(v)]
+        if len(self._pending) >= 500 or time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the metrics that wait."""
+        for first in range(0, len(self._pending), 1000):
+            self._api.log_batch(self.run_id, metrics=self._pending[first : first + 1000])
+        self._pending, self._flushed = [], time.monotonic()
+
+    def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None:
+        """Progress is for people who watch, not for the record."""
+
+    def warning(self, message: str) -> None:
+        self._warnings.append(message)
+        self._api.set_tag(self.run_id, "kpod.warnings", "\n".join(self._warnings)[:4900])
+
+    def tag(self, key: str, value: str) -> None:
+        self._api.set_tag(self.run_id, key, value)
+
+    def inputs(self, digests: Mapping[str, tuple[str, str]]) -> None:
+        """Log inputs as datasets: name -> (sha256, URI)."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        datasets = [
+            DatasetInput(
+                Dataset(name=name, digest=digest[:36], source_type="kpod", source=source, profile=digest),
+                tags=[InputTag("mlflow.data.context", name)],
+            )
+            for name, (digest, source) in digests.items()
+        ]
+        if datasets:
+            self._api.log_inputs(self.run_id, datasets)
+
+    def document(self, name: str, tree: Mapping[str, Any]) -> None:
+        """Store a JSON file beside the run, without passwords in addresses."""
+        self._api.log_dict(self.run_id, scrubbed(tree), name)
+
+    def upload(self, folder: Path) -> str:
+        """Store a finished folder as the run's artifact and return its URI."""
+        self._api.log_artifacts(self.run_id, str(folder), ARTIFACTS)
+        return artifact_uri(self.run_id)
+
+
+def artifact_uri(run_id: str) -> str:
+    """Where a run's artifact store holds what its stage wrote."""
+    return f"runs:/{run_id}/{ARTIFACTS}"

@@ -1,0 +1,58 @@
+"""Where MLflow is, and the experiment that all runs belong to."""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kpod.files import once
+from kpod.flat import scrubbed
+from kpod.home import home
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "kpod"
+ADDRESS = "MLFLOW_TRACKING_URI"
+
+
+def uri() -> str:
+    """MLFLOW_TRACKING_URI, else an SQLite file under KPOD_HOME."""
+    return os.environ.get(ADDRESS) or f"sqlite:///{home()}/mlflow/mlflow.db"
+
+
+def address() -> str:
+    """`uri()` as it may be shown: without user and password."""
+    return str(scrubbed(uri()))
+
+
+def client() -> "MlflowClient":
+    """A client for `uri()`."""
+    import mlflow  # 3 s of imports: only when a run is really tracked
+
+    for talkative in ("alembic", "mlflow.store.db.utils"):  # every table that they make
+        logging.getLogger(talkative).setLevel(logging.WARNING)
+    asked_for = os.environ.get(ADDRESS)
+    mlflow.set_tracking_uri(uri())
+    if asked_for is None:  # MLflow writes it there itself, and another KPOD_HOME would be taken for this one's store
+        os.environ.pop(ADDRESS, None)
+    if uri().startswith("sqlite:///"):  # two processes that make the tables at the same time fail
+        database = Path(uri().removeprefix("sqlite:///"))
+        once(database.with_name(f".{database.name}.made"), lambda: mlflow.MlflowClient().search_experiments())
+    return mlflow.MlflowClient()
+
+
+def experiment_id(client: "MlflowClient") -> str:
+    """The id of the experiment `kpod`, made on first use."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        location = (home() / "mlflow" / "artifacts").as_uri() if uri().startswith("sqlite:///") else None
+        try:
+            return client.create_experiment(EXPERIMENT, artifact_location=location)
+        except MlflowException:  # another process made it first
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                raise
+    return found.experiment_id
