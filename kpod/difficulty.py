@@ -13,8 +13,8 @@ from kpod.distill.examples import ANSWER, Example, Key, build, read_weights
 from kpod.distill.passes import token_nll
 from kpod.errors import DataError
 from kpod.processes import launch
+from kpod.ranks import collect, rank_and_world
 from kpod.sequences import read_rationales, split_by_tokens
-from kpod.weighting.ranks import collect, rank_and_world
 
 _CHUNK = 1024  # rows of logits that are widened to fp32 at a time
 

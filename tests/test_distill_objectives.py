@@ -19,8 +19,8 @@ from kpod.distill.objectives.acl import Acl, share
 from kpod.distill.objectives.icl import Icl, given_tokens
 from kpod.distill.objectives.mcckd import MccKd
 from kpod.distill.objectives.spl import Spl, confidence
+from kpod.distill.parallel import Ranks
 from kpod.distill.passes import Passes
-from kpod.distill.ranks import Ranks
 from kpod.distill.trainer import nothing_given, train
 from kpod.errors import DataError, ModelError
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from kpod import observe, schemas
-from kpod.distill.ranks import like, whole
+from kpod.distill.parallel import like, whole
 from kpod.errors import DataError
 from kpod.files import publish
 

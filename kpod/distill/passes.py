@@ -12,7 +12,7 @@ from kpod import models
 from kpod.config import Distill
 from kpod.distill.batches import Batch, collate, decoder_start, target_logits
 from kpod.distill.examples import Example
-from kpod.distill.ranks import Ranks
+from kpod.distill.parallel import Ranks
 
 Unit = tuple[int, ...]  # indices of rows that are trained together, in one forward pass
 

@@ -7,8 +7,8 @@ from kpod import models, observe, schemas
 from kpod.config import Distill, Lora
 from kpod.distill.examples import build, read_weights, reject
 from kpod.distill.objectives import Told, objective_of
+from kpod.distill.parallel import ranks
 from kpod.distill.plan import read_plan
-from kpod.distill.ranks import ranks
 from kpod.distill.trainer import nothing_given, train
 from kpod.errors import DataError
 from kpod.files import publish

@@ -21,8 +21,8 @@ from kpod.distill.batches import check_packing, decoder_start, epoch_batches
 from kpod.distill.examples import Example, Key
 from kpod.distill.objectives import Objective, Step, objective_of
 from kpod.distill.optimizer import adamw, learning_rate
+from kpod.distill.parallel import blocks, ranks, whole
 from kpod.distill.passes import Passes, Unit
-from kpod.distill.ranks import blocks, ranks, whole
 from kpod.errors import DataError, ModelError
 from kpod.identity import identity
 

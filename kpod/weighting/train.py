@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kpod import observe
+from kpod import observe, ranks
 from kpod.config import Weights
 from kpod.errors import DataError, ModelError
 from kpod.sequences import split_by_tokens
-from kpod.weighting import checkpoint, ranks
+from kpod.weighting import checkpoint
 from kpod.weighting.batch import collate
 from kpod.weighting.examples import Example
 from kpod.weighting.loss import backward, blank, losses
