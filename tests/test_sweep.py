@@ -51,14 +51,34 @@ def test_the_papers_size_has_the_papers_students_ranks_epochs_and_splits() -> No
         ranks = {"llama-7b": 64, "flan-t5-xl": 128, "flan-t5-large": None}
         assert getattr(config.distill.adapter, "rank", None) == ranks[student]
         assert config.distill.lr == (1e-5 if student == "llama-7b" else 5e-5)
-        assert config.distill.epochs == (20 if student == "llama-7b" else 100)
+        llama = 40 if train in ("asdiv", "svamp") else 20
+        assert config.distill.epochs == config.curriculum.epochs == (llama if student == "llama-7b" else 100)
         assert config.questions.sources[0].dataset == train
-        assert config.questions.sources[0].splits == ["train", "test"]
+        assert config.questions.sources[0].splits == ["train", "validation", "test"]
+        assert config.distill.validation.questions == 300
+        assert config.evaluate.splits == ["test"]  # judged on what did not choose the epoch
         assert (config.distill.batch_size, config.curriculum.beta, config.curriculum.c0) == (4, 12.0, 0.3)
         assert (config.weights.alpha, config.curriculum.p, config.curriculum.clusters) == (0.5, 0.5, 5)
         assert [source.dataset for source in config.questions.sources[1:]] == (
             ["asdiv", "svamp"] if train == "gsm8k" else []
         )
+
+
+def test_one_student_on_one_dataset_may_have_settings_of_its_own() -> None:
+    told = {"other/wordproblems": {"distill.epochs": 7, "distill.lr": 0.5}}
+    variants = {"slow": {"method": "scotd", "set": {"distill.lr": 0.1}}}
+    found = arms(
+        sweep(methods=["scotd"], variants=variants, students={"one": {}, "other": {}}, overrides=told, seeds=[0])
+    )
+    chosen = {(arm.student, arm.variant): (arm.config.distill.epochs, arm.config.distill.lr) for arm in found}
+    assert chosen == {
+        ("one", "scotd"): (10, 1e-3),
+        ("one", "slow"): (10, 0.1),
+        ("other", "scotd"): (7, 0.5),
+        ("other", "slow"): (7, 0.1),  # what a variant changes is what is compared
+    }
+    with pytest.raises(ValueError, match="overrides names wordproblems/other, which is no STUDENT/DATASET"):
+        sweep(overrides={"wordproblems/other": {}})
 
 
 def stage_settings(arm: Arm, stage: str) -> object:

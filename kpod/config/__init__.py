@@ -14,7 +14,7 @@ from kpod.config.curriculum import (
     Steps,
     StudentEmbedder,
 )
-from kpod.config.distill import Distill, Full, Lora, Objective, Variants
+from kpod.config.distill import Distill, Full, Lora, Objective, Validation, Variants
 from kpod.config.evaluate import Evaluate, StudentServer
 from kpod.config.pipeline import VARIANTS, Method, Pipeline
 from kpod.config.questions import QuestionFile, QuestionHub, Questions, Source, WordProblems
@@ -69,6 +69,7 @@ __all__ = [
     "StudentServer",
     "Teacher",
     "TeacherPrompt",
+    "Validation",
     "Variants",
     "Weights",
     "WordProblems",

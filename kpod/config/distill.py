@@ -45,6 +45,14 @@ else:
     )
 
 
+class Validation(Strict):
+    """The student answers validation questions after each epoch, and the epoch with most right answers is kept."""
+
+    questions: int = Field(200, ge=1, description="Questions of the split validation, at most.")
+    max_new_tokens: int = Field(160, ge=1)
+    batch_size: int = Field(64, ge=1, description="Questions a batch; greedy output can depend on it in low precision.")
+
+
 class Distill(ModelStage):
     """Stage `distill`: Eq. 15 and the answer term of Eq. 1."""
 
@@ -72,6 +80,9 @@ class Distill(ModelStage):
     )
     compile: bool = operational(False, "torch.compile each block of the model: minutes at the start, faster on a GPU.")
     gradient_checkpointing: bool = operational(False, "Recompute activations: less memory, about a third slower.")
+    validation: Validation | None = Field(
+        None, description="Keep the epoch that answers validation questions best; null: the last epoch."
+    )
     checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
     seed: Seed = 0
 
@@ -79,4 +90,10 @@ class Distill(ModelStage):
     def _objective_stands_alone(self) -> "Distill":
         if self.objective.kind != "eq15" and (self.token_weights or self.progressive):
             raise ValueError(f"objective {self.objective.kind} needs token_weights and progressive to be false")
+        return self
+
+    @model_validator(mode="after")
+    def _a_split_student_is_not_asked(self) -> "Distill":
+        if self.validation and self.sharding:
+            raise ValueError("distill.validation cannot ask a student that distill.sharding has split: leave one out")
         return self

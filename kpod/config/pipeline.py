@@ -85,6 +85,15 @@ class Pipeline(Strict):
         return self
 
     @model_validator(mode="after")
+    def _validation_chooses_and_test_judges(self) -> "Pipeline":
+        if self.distill.validation:
+            if "validation" in self.evaluate.splits:
+                raise ValueError("evaluate.splits must not hold validation, by which distill.validation has chosen")
+            if not any("validation" in source.held for source in self.questions.sources):
+                raise ValueError("distill.validation needs questions of the split validation in questions.sources")
+        return self
+
+    @model_validator(mode="after")
     def _methods_have_their_data(self) -> "Pipeline":
         for method in self.methods:
             if settings := self.variants_of(method):

@@ -21,6 +21,12 @@ class WordProblems(Strict):
     longer_steps: int = Field(6, ge=1, description="Most operations in the out-of-distribution set.")
     seed: Seed = 0
 
+    @property
+    def held(self) -> set[Split]:
+        """The splits that it has."""
+        sizes: dict[Split, int] = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {split for split, size in sizes.items() if size}
+
     @model_validator(mode="after")
     def _steps_grow(self) -> "WordProblems":
         if self.min_steps > self.max_steps:
@@ -43,6 +49,11 @@ class QuestionFile(Strict):
         default_factory=dict, description="Use only the first so many questions of a split."
     )
 
+    @property
+    def held(self) -> set[Split]:
+        """The splits that it has."""
+        return set(self.files)
+
 
 class QuestionHub(Strict):
     """A public set, loaded from the Hugging Face hub with `datasets` and cut into the paper's splits (Table 4)."""
@@ -54,6 +65,11 @@ class QuestionHub(Strict):
     limit: dict[Split, int] = Field(
         default_factory=dict, description="Use only the first so many questions of a split."
     )
+
+    @property
+    def held(self) -> set[Split]:
+        """The splits that it has."""
+        return set(self.splits)
 
 
 Source = Annotated[WordProblems | QuestionFile | QuestionHub, Field(discriminator="kind")]

@@ -1,5 +1,6 @@
 """Stage `distill`: rationales, weights and curriculum in; `student/` and `history.parquet` out."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from kpod.distill.objectives import Told, objective_of
 from kpod.distill.parallel import ranks
 from kpod.distill.plan import read_plan
 from kpod.distill.trainer import nothing_given, train
+from kpod.distill.validation import Watch, questions_of
 from kpod.errors import DataError
-from kpod.files import publish
+from kpod.files import publish, write_text
 from kpod.processes import launch
 from kpod.sequences import read_rationales
 
@@ -22,7 +24,8 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
     Reads the folders of `questions`, `rationales`, `steps` and `base`; of `weights` with `token_weights`, of
     `curriculum` with `progressive`. A rationale that is too long, has no weights or is missing in the curriculum
     goes to `quarantine.parquet` with the reason. A LoRA adapter is merged into `student/`, and with `adapter.keep`
-    also written to `adapter/`. Raises DataError if no rationale is left. With several `processes`, or a config file of
+    also written to `adapter/`. With `validation` the student is that of the best epoch, and validation.json has the
+    right answers after each. Raises DataError if no rationale is left. With several `processes`, or a config file of
     `accelerate`, the work is done by ranks that are started and ended here.
     """
     return launch(distil, inputs, config, out_dir, "step")
@@ -49,7 +52,11 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
         schemas.write(out_dir / "quarantine.parquet", schemas.table(rejected, schemas.QUARANTINE))
     if not examples:
         raise DataError(f"no rationale can be trained on ({len(rejected)} rejected): see quarantine.parquet")
-    history = train(model, tokenizer, examples, config, plan.input_steps if plan else nothing_given, out_dir / "work")
+    settings = config.validation
+    asked = questions_of(list(told.questions.values()), settings.questions) if settings else []
+    watch = Watch(asked, tokenizer, settings) if settings else None
+    given = plan.input_steps if plan else nothing_given
+    history = train(model, tokenizer, examples, config, given, out_dir / "work", watch)
     if plan and plan.difficulty:
         history = [{**row, "difficulty": plan.difficulty[row["epoch"]]} for row in history]
     if writes:
@@ -57,9 +64,13 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
         models.save(model, tokenizer, out_dir / "student")
         if isinstance(config.adapter, Lora) and config.adapter.keep:
             publish(out_dir / "work" / "adapter", out_dir / "adapter")
+        if watch:
+            write_text(out_dir / "validation.json", json.dumps(watch.points, indent=1))
+    chosen = watch.best if watch else None
     return {
         "loss": history[-1]["loss"],
         "target_tokens": history[-1]["tokens"],
         "examples": len(examples),
         "quarantined": len(rejected),
+        **({"kept_epoch": chosen["epoch"], "validation_right": chosen["right"]} if chosen else {}),
     }

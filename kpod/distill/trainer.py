@@ -23,7 +23,8 @@ from kpod.distill.objectives import Objective, Step, objective_of
 from kpod.distill.optimizer import adamw, learning_rate
 from kpod.distill.parallel import blocks, ranks, whole
 from kpod.distill.passes import Passes, Unit
-from kpod.errors import DataError, ModelError
+from kpod.distill.validation import Watch
+from kpod.errors import ConfigError, DataError, ModelError
 from kpod.identity import identity
 
 BACKEND = "inductor"  # of torch.compile
@@ -42,6 +43,7 @@ def train(
     config: Distill,
     input_steps_of: InputSteps,
     work: Path,
+    watch: Watch | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model` (fp32 weights, see `models.load`) in place; returns rows of `schemas.HISTORY`, one a step.
 
@@ -49,6 +51,7 @@ def train(
     `config.batch_size` examples, so neither `micro_batch` nor padding changes it. The order of rows depends on
     `(seed, epoch)` alone, not on the order of `examples`. Checkpoints go to `work`; called again after a kill with
     the same arguments, training goes on from the last one. An adapter that is to be kept is left in `work/adapter`.
+    With a `watch` the model ends with the weights of the epoch that validation chose, else with the last.
     Raises DataError without examples, ModelError for a model that cannot be trained or whose loss is not finite.
     """
     if not examples:
@@ -61,7 +64,7 @@ def train(
         objective = objective_of(config)(rows, given, config)
         keeps = isinstance(config.adapter, Lora) and config.adapter.keep and ranks().writes
         with trainable(model, config, work / "adapter" if keeps else None):
-            run = _Run(model, tokenizer, rows, objective, config, work, fingerprint)
+            run = _Run(model, tokenizer, rows, objective, config, work, fingerprint, watch)
             return run.to_the_end()
 
 
@@ -77,8 +80,9 @@ class _Run:
         config: Distill,
         work: Path,
         fingerprint: str,
+        watch: Watch | None,
     ) -> None:
-        self.rows, self.config, self.objective = rows, config, objective
+        self.rows, self.config, self.objective, self.watch = rows, config, objective, watch
         self.model, self.work, self.fingerprint = model, work, fingerprint
         pad: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self.targets = np.array([len(row.target) for row in rows])
@@ -90,6 +94,10 @@ class _Run:
         self.parameters = {name: value for name, value in live.named_parameters() if value.requires_grad}
         self.passes = Passes(live, wrapped, rows, pad, config, self.ranks)
         objective.start(self.passes)
+        if watch:
+            if isinstance(live, FSDPModule):
+                raise ConfigError("distill.validation: a student that is split over processes cannot be asked")
+            watch.start(work / f"validation-{fingerprint[:12]}", self.passes)
         self.compiled = blocks(live) if config.compile else []
         for block in self.compiled:
             block.compile(backend=BACKEND)
@@ -116,7 +124,10 @@ class _Run:
                     bar.advance(epoch=epoch, loss=f"{position.history[-1]['loss']:.4f}", tokens=position.tokens)
                     if position.step == self.ends[epoch]:
                         self.report(self.objective.after(epoch, self.passes))
+                        self.validate(epoch)
                     self.maybe_save(last_of_epoch=position.step == self.ends[epoch])
+        if self.watch:
+            self.watch.take_best(self.parameters)
         for block in self.compiled:
             block._compiled_call_impl = None
         self.ranks.gather(self.passes.wrapped, self.model)
@@ -169,6 +180,17 @@ class _Run:
     def report(self, figures: dict[str, float]) -> None:
         if self.ranks.writes and figures:  # charted by target tokens: a curriculum trains on fewer of them a step
             observe.metrics(figures, self.position.tokens)
+
+    def validate(self, epoch: int) -> None:
+        """Let the student answer validation questions, uncompiled: each length would be compiled anew."""
+        if self.watch is None:
+            return
+        compiled = [block._compiled_call_impl for block in self.compiled]
+        for block in self.compiled:
+            block._compiled_call_impl = None
+        self.report(self.watch.after(epoch, self.position.tokens, self.parameters))
+        for block, call in zip(self.compiled, compiled, strict=True):
+            block._compiled_call_impl = call
 
     def maybe_save(self, last_of_epoch: bool) -> None:
         worked = time.monotonic() - self.saved

@@ -44,37 +44,38 @@ def generate(
     batch_size: int,
     max_new_tokens: int,
     work: Path,
+    name: str = "evaluate",
 ) -> dict[str, Completion]:
     """Answer `(id, question, choices)` with the training prompt, greedily, up to EOS or "Q:"; id -> completion.
 
     Batches follow from lengths and ids alone, not from the order of `questions`. Finished batches are kept in
-    `work`, so that a killed evaluation goes on behind them.
+    `work`, so that a killed evaluation goes on behind them. `name` stands beside the progress bar.
     """
     model.generation_config = settings = _greedy(model, tokenizer)
-    prompts = {name: prompt_ids(tokenizer, question, choices) for name, question, choices in questions}
-    told: dict[str, list[int]] = {name: [] for name in prompts}
+    prompts = {key: prompt_ids(tokenizer, question, choices) for key, question, choices in questions}
+    told: dict[str, list[int]] = {key: [] for key in prompts}
     waiting, spent = set(prompts), 0
     work.mkdir(parents=True, exist_ok=True)
-    with observe.progress("evaluate", len(prompts), "question") as bar:
+    with observe.progress(name, len(prompts), "question") as bar:
         while waiting and spent < max_new_tokens:
             fresh = min(ROUND, max_new_tokens - spent)
-            order = sorted(waiting, key=lambda name: (len(prompts[name]), name))
+            order = sorted(waiting, key=lambda key: (len(prompts[key]), key))
             for first in range(0, len(order), batch_size):
-                batch = {name: (prompts[name], told[name]) for name in order[first : first + batch_size]}
+                batch = {key: (prompts[key], told[key]) for key in order[first : first + batch_size]}
                 kept = work / f"from-{spent}-batch-{first}.json"
                 found = _read(kept, batch)
                 if found is None:
                     found = _batch(model, tokenizer, batch, fresh)
                     write_text(kept, json.dumps(found))
-                for name, tokens in found.items():
-                    told[name] = told[name] + tokens
-                done = {name for name in found if _ended(tokenizer, settings, told[name])}
+                for key, tokens in found.items():
+                    told[key] = told[key] + tokens
+                done = {key for key in found if _ended(tokenizer, settings, told[key])}
                 waiting -= done
                 bar.advance(len(done))
             spent += fresh
         bar.advance(len(waiting))
     return {
-        name: Completion(_text(tokenizer, settings, tokens), truncated=name in waiting) for name, tokens in told.items()
+        key: Completion(_text(tokenizer, settings, tokens), truncated=key in waiting) for key, tokens in told.items()
     }
 
 

@@ -1,7 +1,6 @@
 """Stage `evaluate`: a student's answers to the questions of some splits, judged and counted."""
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from kpod import models, schemas
 from kpod.config import Evaluate
 from kpod.errors import DataError
 from kpod.evaluate.accuracy import accuracies, accuracy, as_dict, by_steps, share
-from kpod.evaluate.answers import answers_equal, extract_answer
 from kpod.evaluate.generate import Completion, generate, longest_prompt
+from kpod.evaluate.judge import judged
 from kpod.evaluate.page import page
 from kpod.evaluate.served import ask
 from kpod.files import write_text
@@ -40,7 +39,7 @@ def run(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dict[str
         schemas.write(out_dir / "quarantine.parquet", schemas.table(bad, schemas.QUARANTINE))
         warning(f"{len(bad)} questions are not asked, see quarantine.parquet")
     told, too_long = _ask(inputs["student"] / "student", asked, config, out_dir / "work")
-    rows = [_judged(row, told[row["id"]]) for row in asked]
+    rows = [judged(row, told[row["id"]]) for row in asked]
     predictions = schemas.table(rows, schemas.PREDICTIONS)
     found = accuracies("student", predictions)
     steps = by_steps("student", predictions, table)
@@ -101,21 +100,3 @@ def _fitting(
     if too_long := len(asked) - len(fitting):
         warning(f"evaluate: {too_long} prompts are longer than {limit} tokens and count as wrong")
     return fitting
-
-
-def _judged(row: Row, completion: Completion) -> Row:
-    """A row of schemas.PREDICTIONS; a number that a truncated text ends in may have had more digits: no answer."""
-    predicted = extract_answer(completion.text, row["choices"])
-    if completion.truncated:
-        safe = re.sub(r"\d[\d.,/]*\Z", "", completion.text)
-        predicted = predicted if extract_answer(safe, row["choices"]) == predicted else None
-    return {
-        "question_id": row["id"],
-        "dataset": row["dataset"],
-        "split": row["split"],
-        "completion": completion.text,
-        "predicted": predicted,
-        "answer": row["answer"],
-        "correct": answers_equal(predicted, row["answer"]),
-        "truncated": completion.truncated,
-    }

@@ -31,6 +31,10 @@ class Sweep(Strict):
     students: dict[Name, dict[str, Any]] = Field(
         {"student": {}}, min_length=1, description="Settings of each student, on top of `pipeline`."
     )
+    overrides: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Of one student on one dataset, {STUDENT/DATASET: {key: value}}; keys as in --set.",
+    )
     across: list[Literal["datasets", "students"]] = Field(
         ["datasets", "students"], description="Run through all of these; of the others the first one is taken."
     )
@@ -62,6 +66,9 @@ class Sweep(Strict):
             raise ValueError("a method, variant or seed is named twice")
         if self.against is not None and self.against not in names:
             raise ValueError(f"against names {self.against}, which is not compared")
+        pairs = {f"{student}/{dataset}" for student in self.students for dataset in self.datasets}
+        if unknown := sorted(self.overrides.keys() - pairs):
+            raise ValueError(f"overrides names {unknown[0]}, which is no STUDENT/DATASET of this sweep")
         if taken := {"questions", "methods", "name"} & self.pipeline.keys():
             raise ValueError(f"pipeline must not hold {', '.join(sorted(taken))}: the sweep sets them")
         return self

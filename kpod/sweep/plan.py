@@ -75,6 +75,6 @@ def _config(sweep: Sweep, train: str, student: str, variant: Variant, seed: int)
     tree["methods"] = [variant.method]
     for seed_of in sweep.vary:
         put(tree, seed_of, seed)
-    for key, value in variant.set.items():
+    for key, value in {**sweep.overrides.get(f"{student}/{train}", {}), **variant.set}.items():
         put(tree, key, value)
     return apply(validate(tree), variant.method)
