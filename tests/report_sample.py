@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from kpod import schemas
 from kpod.evaluate.accuracy import Accuracy
-from kpod.report.data import Comparison, ReportData, StageRun
+from kpod.report.data import Comparison, ReportData, StageRun, Validated
 
 METHODS = ("base", "scotd", "kpod-wo-prog", "kpod")
 THINGS = ("apples", "marbles", "stamps", "pencils")
@@ -146,6 +146,12 @@ def accuracy_rows(predictions: dict[str, pa.Table]) -> list[Accuracy]:
     return rows
 
 
+def validation(index: int) -> list[Validated]:
+    """Of a method that is best before its last epoch."""
+    right = [5, 20, 42 + index, 40]
+    return [Validated(e, 9_000 * (e + 1), n, 100) for e, n in enumerate(right)]
+
+
 def full_report(count: int = 150) -> ReportData:
     """Every field filled."""
     tokenizer = byte_tokenizer([rationale(i)["rationale"] for i in range(count)])
@@ -171,6 +177,7 @@ def full_report(count: int = 150) -> ReportData:
             Comparison("scotd", "kpod", "wordproblems-longer", "test", 50, 6, 9, -0.08, 0.20, 0.607),
         ],
         histories={m: history(i, 400 - 60 * i) for i, m in enumerate(METHODS[1:])},
+        validations={m: validation(i) for i, m in enumerate(METHODS[1:])},
         questions=schemas.table([question(i) for i in range(count)], schemas.QUESTIONS),
         rationales=schemas.table([rationale(i) for i in range(count)], schemas.RATIONALES),
         weights=schemas.table([weight_row(i, tokenizer) for i in range(count)], schemas.WEIGHTS),

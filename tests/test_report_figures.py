@@ -5,12 +5,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from report_sample import METHODS, accuracy_rows, full_report, history, hostile_report
+from report_sample import METHODS, accuracy_rows, full_report, history, hostile_report, validation
 
 from kpod import schemas
 from kpod.evaluate.accuracy import Accuracy
 from kpod.report import curriculum as pictures
-from kpod.report.results import accuracy_bars, learning_curves, running_mean
+from kpod.report.results import accuracy_bars, learning_curves, running_mean, validation_curves
 from kpod.report.style import PALETTE, png
 
 DATA = full_report(60)
@@ -136,6 +136,16 @@ def test_curves_run_over_target_tokens_in_the_method_s_colour():
     assert [line.get_color() for line in smooth] == [PALETTE[1], PALETTE[3]]
     for line, table in zip(smooth, curves.values(), strict=True):
         np.testing.assert_array_equal(line.get_xdata(), table["tokens"].to_numpy())
+
+
+def test_validation_accuracy_runs_over_target_tokens_and_the_kept_epoch_is_ringed():
+    (axes,) = validation_curves({"kpod": validation(0), "scotd": validation(1)}, METHODS).axes
+    curve, ring = axes.lines[:2]
+    assert list(zip(curve.get_xdata(), curve.get_ydata(), strict=True)) == [
+        (9_000, 0.05), (18_000, 0.2), (27_000, 0.42), (36_000, 0.4)
+    ]  # fmt: skip
+    assert (list(ring.get_xdata()), list(ring.get_ydata())) == ([27_000], [0.42])
+    assert curve.get_color() == PALETTE[3]
 
 
 def test_running_mean_leaves_nan_out():

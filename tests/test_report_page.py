@@ -70,7 +70,7 @@ def test_the_page_needs_nothing_but_itself(make, tmp_path):
     page = Page(html)
     assert set(page.values("href")) == {PAPER}
     images = page.values("src")
-    assert len(images) == page.tags.count("img") == 7
+    assert len(images) == page.tags.count("img") == 8
     for source in images:
         kind, data = source.split(",", 1)
         assert kind == "data:image/png;base64"
@@ -103,7 +103,7 @@ def test_the_same_data_give_the_same_bytes(tmp_path):
 
 PARTS = {
     "accuracy": ("accuracy", "comparisons"),
-    "learning": ("histories",),
+    "learning": ("histories", "validations"),
     "curriculum": ("curriculum", "difficulty"),
     "tokens": ("weights",),
     "teacher": ("rationales", "weights"),

@@ -1,5 +1,6 @@
 """Stage `report`: every part of the page from what the stages left, and nothing about the machine."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, table in tables.items():
         (root / name).parent.mkdir(exist_ok=True)
         schemas.write(root / f"{name}.parquet", table)
+    for method, points in data.validations.items():
+        (root / f"{method}.distill" / "validation.json").write_text(json.dumps([vars(point) for point in points]))
     data.tokenizer.save_pretrained(root / "base" / "student")
     (root / "my-questions.jsonl").write_text("{}")
     shared = ("questions", "rationales", "weights", "difficulty", "curriculum", "base")
@@ -46,6 +49,7 @@ def test_the_page_has_every_part(written: Path) -> None:
     page = (written / "report.html").read_text()
     assert [part for part in PARTS if f'<section id="{part}">' not in page] == []
     assert "Paired comparisons" in page
+    assert "Validation accuracy over target tokens" in page
     assert {path.name for path in (written / "figures").iterdir()} >= {"tokens.html", "tokens.png"}
 
 

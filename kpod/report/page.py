@@ -10,7 +10,7 @@ from kpod.flat import flatten
 from kpod.report.curriculum import curriculum_figures
 from kpod.report.data import Comparison, ReportData, StageRun
 from kpod.report.render import render
-from kpod.report.results import accuracy_bars, learning_curves
+from kpod.report.results import accuracy_bars, learning_curves, validation_curves
 from kpod.report.samples import Group, sample_groups
 from kpod.report.style import data_uri
 from kpod.report.teacher import teacher_yield
@@ -44,6 +44,7 @@ def write_report(out: Path, data: ReportData) -> None:
         "comparisons": _by_set(data.comparisons),
         "accuracy_image": data_uri(accuracy_bars(data.accuracy)) if data.accuracy else None,
         "curves_image": data_uri(learning_curves(histories, methods)) if histories else None,
+        "validation_image": data_uri(validation_curves(data.validations, methods)) if data.validations else None,
         "curriculum": _curriculum(data),
         "views": (),
         "scale": None,

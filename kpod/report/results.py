@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from kpod.evaluate.accuracy import Accuracy
+from kpod.report.data import Validated
 from kpod.report.style import colour, new_figure, styled
 from kpod.text import label
 
@@ -71,6 +72,27 @@ def learning_curves(histories: Mapping[str, pa.Table], methods: Sequence[str] = 
         axes.xaxis.set_major_formatter(_thousands)
         axes.grid(color="#DDDDDD")
         figure.legend(loc="outside lower center", ncols=columns)
+    return figure
+
+
+def validation_curves(validations: Mapping[str, Sequence[Validated]], methods: Sequence[str] = ()) -> Figure:
+    """Share of right answers after each epoch over target tokens, by method; the epoch that was kept is ringed."""
+    order = list(dict.fromkeys([*methods, *validations]))
+    with styled():
+        figure = new_figure(3.2)
+        axes = figure.subplots()
+        for method, points in validations.items():
+            index = order.index(method)
+            tokens, share = [point.tokens for point in points], [point.accuracy for point in points]
+            axes.plot(tokens, share, "o-", color=colour(index), linewidth=2, markersize=4, label=label(method))
+            kept = max(points, key=lambda point: (point.right, point.epoch))
+            axes.plot(kept.tokens, kept.accuracy, "o", color=colour(index), markersize=11, fillstyle="none")
+        axes.set(title="Right answers while distilling", xlabel="target tokens seen", ylabel="validation accuracy")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_formatter(_thousands)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.grid(color="#DDDDDD")
+        figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

@@ -14,7 +14,7 @@ from kpod.evaluate.compare import compare
 from kpod.files import write_text
 from kpod.identity import identity
 from kpod.report.curriculum import write_curriculum_figures
-from kpod.report.data import Comparison, ReportData, StageRun
+from kpod.report.data import Comparison, ReportData, StageRun, Validated
 from kpod.report.page import write_report
 from kpod.report.settings import ReportSettings
 from kpod.report.tokens import write_token_view
@@ -49,6 +49,7 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
         steps={} if questions is None else {m: by_steps(m, table, questions) for m, table in predictions.items()},
         comparisons=_comparisons(predictions),
         histories=_histories(inputs, methods),
+        validations=_validations(inputs, methods),
         predictions=predictions,
         config=identity(config.pipeline),  # a file by its content: where it lies on a machine is nobody's business
         lineage=[StageRun(stage=row.name, key=row.key, run_id=row.run_id) for row in config.lineage],
@@ -102,6 +103,12 @@ def _comparisons(predictions: Mapping[str, pa.Table]) -> list[Comparison]:
 def _histories(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, pa.Table]:
     found = {method: inputs.get(f"{method}.distill") for method in methods}
     return {m: schemas.read(folder / "history.parquet", schemas.HISTORY) for m, folder in found.items() if folder}
+
+
+def _validations(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, list[Validated]]:
+    found = {m: inputs[f"{m}.distill"] / "validation.json" for m in methods if f"{m}.distill" in inputs}
+    read = {method: json.loads(path.read_text(encoding="utf-8")) for method, path in found.items() if path.exists()}
+    return {method: [Validated(**point) for point in points] for method, points in read.items()}
 
 
 def _summary(data: ReportData) -> dict[str, Any]:
