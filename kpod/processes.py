@@ -78,8 +78,8 @@ def _followed(agent: subprocess.Popen[str], unit: str) -> dict[str, float]:
     figures: dict[str, float] | None = None
     failure: errors.KpodError | None = None
     with ExitStack() as stack:
-        bar: observe.Progress | None = None
-        shown, done = "", 0.0
+        bars: dict[str, observe.Progress] = {}  # a stage may have several, and come back to one
+        done: dict[str, float] = {}
         for line in agent.stdout or ():
             if not line.startswith(MARK):
                 print(line, end="", file=sys.stderr)
@@ -91,12 +91,14 @@ def _followed(agent: subprocess.Popen[str], unit: str) -> dict[str, float]:
                 case "warning":
                     observe.warning(event["message"])
                 case "progress":
-                    if bar is None or event["description"] != shown:  # a stage may have several bars, one by one
-                        stack.close()
-                        shown, done = event["description"], 0.0
-                        bar = stack.enter_context(observe.progress(shown, event["total"], unit))
-                    bar.advance(event["done"] - done)
-                    done = event["done"]
+                    shown = event["description"]
+                    if shown not in bars or event["done"] < done[shown]:
+                        if shown in bars:
+                            bars[shown].close()
+                        bars[shown] = stack.enter_context(observe.progress(shown, event["total"], unit))
+                        done[shown] = 0.0
+                    bars[shown].advance(event["done"] - done[shown])
+                    done[shown] = event["done"]
                 case "figures":
                     figures = event["values"]
                 case "failure":

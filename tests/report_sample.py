@@ -10,8 +10,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from kpod import schemas
+from kpod.distill.points import Point
 from kpod.evaluate.accuracy import Accuracy
-from kpod.report.data import Comparison, ReportData, StageRun, Validated
+from kpod.report.data import Comparison, ReportData, StageRun
 
 METHODS = ("base", "scotd", "kpod-wo-prog", "kpod")
 THINGS = ("apples", "marbles", "stamps", "pencils")
@@ -146,10 +147,10 @@ def accuracy_rows(predictions: dict[str, pa.Table]) -> list[Accuracy]:
     return rows
 
 
-def validation(index: int) -> list[Validated]:
+def validation(index: int) -> list[Point]:
     """Of a method that is best before its last epoch."""
     right = [5, 20, 42 + index, 40]
-    return [Validated(e, 9_000 * (e + 1), n, 100) for e, n in enumerate(right)]
+    return [Point(e, 9_000 * (e + 1), n, 100) for e, n in enumerate(right)]
 
 
 def full_report(count: int = 150) -> ReportData:

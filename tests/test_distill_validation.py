@@ -1,22 +1,23 @@
 """Which epoch a training run keeps: what was asked, which point wins, and what a kill changes (nothing)."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from distill_tiny import halving, llama, rows, tokenizer
+from distill_tiny import STUDENTS, halving, llama, rows, tokenizer
 from safetensors.torch import load_file
 from test_distill_stage import CONFIG, inputs  # noqa: F401
 
 from kpod import models, schemas
 from kpod.config import Distill, Evaluate, Lora, Pipeline, Validation
+from kpod.distill.points import FILE, Point, best, read
 from kpod.distill.stage import run
 from kpod.distill.trainer import train
-from kpod.distill.validation import POINTS, Watch, questions_of
+from kpod.distill.validation import Examiner, questions_of
 from kpod.errors import DataError
 from kpod.evaluate.stage import run as evaluate
+from kpod.files import write_text
 
 ASKED = [
     {"id": f"v{i}", "dataset": "d", "split": "validation", "question": f"What is {i}?", "answer": "7", "choices": None}
@@ -29,53 +30,53 @@ def trained(work: Path, right: list[int], monkeypatch: pytest.MonkeyPatch, **set
     """A run whose answers are said to be right `right[epoch]` times; its weights, those after each epoch, the watch."""
     after: dict[int, dict[str, torch.Tensor]] = {}
 
-    def told(watch: Watch, epoch: int) -> int:
+    def told(examiner: Examiner, epoch: int) -> int:
         after[epoch] = {name: value.clone() for name, value in model.state_dict().items()}
         if right[epoch] < 0:
             raise KeyboardInterrupt
         return right[epoch]
 
-    monkeypatch.setattr(Watch, "_right", told)
+    monkeypatch.setattr(Examiner, "_right", told)
     model = llama()
-    watch = Watch(ASKED, tokenizer(), SETTINGS)
+    examiner = Examiner(ASKED, tokenizer(), SETTINGS)
     config = Distill(**{"epochs": 4, "batch_size": 8, "lr": 1e-2, "precision": "fp32", **settings})
     try:
-        train(model, tokenizer(), rows(20), config, halving, work, watch)
+        train(model, tokenizer(), rows(20), config, halving, work, examiner)
     except KeyboardInterrupt:
-        return after, watch, None
-    return after, watch, model.state_dict()
+        return after, examiner, None
+    return after, examiner, model.state_dict()
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize(("right", "best"), [([1, 3, 2, 0], 1), ([1, 3, 3, 2], 2), ([0, 0, 0, 0], 3)])
+@pytest.mark.parametrize(("right", "chosen"), [([1, 3, 2, 0], 1), ([1, 3, 3, 2], 2), ([0, 0, 0, 0], 3)])
 def test_the_epoch_with_most_right_answers_is_kept_of_equals_the_last(
-    right: list[int], best: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    right: list[int], chosen: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    after, watch, final = trained(tmp_path, right, monkeypatch)
-    assert watch.best["epoch"] == best
-    assert [point["right"] for point in watch.points] == right
-    assert same(final, after[best])
-    assert best == 3 or not same(final, after[3])
+    after, examiner, final = trained(tmp_path, right, monkeypatch)
+    assert best(examiner.points).epoch == chosen
+    assert [point.right for point in examiner.points] == right
+    assert same(final, after[chosen])
+    assert chosen == 3 or not same(final, after[3])
     assert len(list(tmp_path.rglob("epoch-*.safetensors"))) == 1
 
 
 def test_a_run_that_is_cut_off_keeps_what_it_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, whole, expected = trained(tmp_path / "whole", [1, 3, 2, 3], monkeypatch)
     trained(tmp_path / "cut", [1, 3, -1, -1], monkeypatch)  # no checkpoint yet: it trains from the start again
-    after, watch, final = trained(tmp_path / "cut", [-1, -1, 2, 3], monkeypatch)  # and asks about two epochs alone
+    after, examiner, final = trained(tmp_path / "cut", [-1, -1, 2, 3], monkeypatch)  # and asks about two epochs alone
     assert sorted(after) == [2, 3]
-    assert watch.points == whole.points
+    assert examiner.points == whole.points
     assert same(final, expected)
 
 
 def test_another_run_in_the_same_folder_asks_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained(tmp_path, [3, 0, 0, 0], monkeypatch)
-    after, watch, _ = trained(tmp_path, [0, 3, 0, 0], monkeypatch, lr=2e-2)
+    after, examiner, _ = trained(tmp_path, [0, 3, 0, 0], monkeypatch, lr=2e-2)
     assert sorted(after) == [0, 1, 2, 3]
-    assert watch.best["epoch"] == 1
+    assert best(examiner.points).epoch == 1
 
 
 def test_the_adapter_of_the_best_epoch_is_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,28 +115,101 @@ def test_the_student_of_the_stage_is_the_one_that_was_asked(asking: dict[str, Pa
                 "progressive": False, "processes": processes}
     )  # fmt: skip
     figures = run(asking, config, asking["out"])
-    points = json.loads((asking["out"] / "validation.json").read_text())
-    assert [point["epoch"] for point in points] == list(range(40))
-    assert {point["questions"] for point in points} == {5}
-    best = max(points, key=lambda point: (point["right"], point["epoch"]))
-    assert (figures["kept_epoch"], figures["validation_right"]) == (best["epoch"], best["right"])
-    assert points[0]["right"] < best["right"]  # it learns to end with "the answer is 7"
+    points = read(asking["out"] / FILE)
+    assert [point.epoch for point in points] == list(range(40))
+    assert {point.questions for point in points} == {5}
+    kept = best(points)
+    assert (figures["kept_epoch"], figures["kept_tokens"]) == (kept.epoch, kept.tokens)
+    assert figures["validation_accuracy"] == kept.accuracy > points[0].accuracy  # it learns to end with its one answer
 
     again = Evaluate(splits=["validation"], max_new_tokens=12, batch_size=2, precision="fp32")
     judged = evaluate({"questions": asking["questions"], "student": asking["out"]}, again, asking["out"] / "asked")
-    assert round(judged["accuracy"] * 5) == best["right"]
+    assert judged["accuracy"] == kept.accuracy
     model, _ = models.load(asking["out"] / "student")
-    assert model.generation_config.max_length == llama().generation_config.max_length  # asking leaves no trace
-    [kept] = (asking["out"] / "work").rglob("epoch-*.safetensors")
-    assert same(load_file(kept), dict(model.named_parameters()))
-    assert not [path for path in kept.parent.iterdir() if path.name not in (kept.name, POINTS)]
+    [weights] = (asking["out"] / "work").rglob("epoch-*.safetensors")
+    assert same(load_file(weights), dict(model.named_parameters()))
+    assert not [path for path in weights.parent.iterdir() if path.name not in (weights.name, FILE)]
+
+
+@pytest.mark.parametrize("student", ["llama", "t5"])
+def test_asking_leaves_no_trace_in_the_training(student: str, tmp_path: Path) -> None:
+    settings = {"epochs": 3, "batch_size": 8, "lr": 1e-2, "precision": "fp32", "dropout": 0.1}
+    runs = []
+    for examiner in (None, Examiner(ASKED, tokenizer(), SETTINGS)):
+        model = STUDENTS[student]()
+        own = model.generation_config.to_dict()
+        work = tmp_path / str(len(runs))
+        runs.append(train(model, tokenizer(), rows(20), Distill(**settings), halving, work, examiner))
+        assert model.generation_config.to_dict() == own
+    assert runs[0] == runs[1]
+
+
+def test_a_run_goes_on_at_its_checkpoint_and_asks_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each = {"checkpoint_seconds": 1e-9}
+    _, whole, expected = trained(tmp_path / "whole", [1, 3, 2, 0], monkeypatch, **each)
+    trained(tmp_path / "cut", [1, 3, -1, -1], monkeypatch, **each)
+    after, examiner, final = trained(tmp_path / "cut", [-1, -1, 2, 0], monkeypatch, **each)
+    assert sorted(after) == [2, 3]
+    assert examiner.points == whole.points
+    assert same(final, expected)
+
+
+def test_a_kill_between_weights_and_points_loses_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = write_text
+
+    def killed(path: Path, text: str) -> None:
+        if '"epoch": 2' in text:
+            raise KeyboardInterrupt
+        whole(path, text)
+
+    monkeypatch.setattr("kpod.distill.validation.write_text", killed)
+    trained(tmp_path, [1, 3, 4, 0], monkeypatch)
+    monkeypatch.setattr("kpod.distill.validation.write_text", whole)
+    (left,) = tmp_path.glob("validation-*")
+    (left / ".epoch-9.safetensors.1.tmp").write_bytes(b"half")  # what a kill in the middle of writing leaves
+    _, examiner, _ = trained(tmp_path, [-1, -1, 2, 0], monkeypatch)  # another number of processes may answer otherwise
+    assert best(examiner.points).epoch == 1
+    assert {path.name for path in left.iterdir()} == {"epoch-1.safetensors", FILE}
+
+
+def test_weights_that_are_gone_are_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(tmp_path, [1, 3, -1, -1], monkeypatch)
+    next(tmp_path.rglob("epoch-1.safetensors")).unlink()
+    after, _, final = trained(tmp_path, [1, 3, 2, 0], monkeypatch)
+    assert sorted(after) == [0, 1, 2, 3]
+    assert same(final, after[1])
+
+
+def test_questions_too_long_for_the_student_count_as_wrong(tmp_path: Path) -> None:
+    model = llama()
+    model.config.max_position_embeddings = 200
+    long = {**ASKED[0], "id": "long", "question": "xyz " * 100}
+    config = Distill(epochs=1, batch_size=8, precision="fp32")
+    examiner = Examiner([*ASKED, long], tokenizer(), SETTINGS)
+    train(model, tokenizer(), rows(4), config, halving, tmp_path, examiner)
+    assert [(point.questions, len(examiner.asked)) for point in examiner.points] == [(6, 5)]
+    with pytest.raises(DataError, match=r"distill\.validation: no question leaves the student 12 tokens"):
+        train(model, tokenizer(), rows(4), config, halving, tmp_path / "2", Examiner([long], tokenizer(), SETTINGS))
+
+
+def test_points_are_read_as_they_were_written(tmp_path: Path) -> None:
+    assert read(tmp_path / FILE) == []
+    assert best([Point(0, 9, 3, 5), Point(1, 18, 3, 5), Point(2, 27, 1, 5)]) == Point(1, 18, 3, 5)
 
 
 def test_settings_that_would_choose_by_what_is_judged_are_refused() -> None:
     with pytest.raises(ValueError, match=r"evaluate\.splits must not hold validation"):
         Pipeline(distill={"validation": {}}, evaluate={"splits": ["validation"]})
-    with pytest.raises(ValueError, match=r"needs questions of the split validation"):
+    with pytest.raises(ValueError, match=r"no set of questions\.sources has the splits train and validation"):
         Pipeline(distill={"validation": {}}, questions={"sources": [{"kind": "wordproblems", "validation": 0}]})
+    hub = [
+        {"kind": "hub", "dataset": name, "splits": [split]}
+        for name, split in (("svamp", "train"), ("asdiv", "validation"))
+    ]
+    with pytest.raises(ValueError, match=r"no set of questions\.sources has"):  # another set's do not count
+        Pipeline(distill={"validation": {}}, questions={"sources": hub})
     with pytest.raises(ValueError, match=r"distill\.sharding has split"):
         Distill(validation=Validation(), sharding=True)
     assert Pipeline(distill={"validation": {}}).distill.validation == Validation()

@@ -17,8 +17,8 @@ from kpod import schemas
 from kpod.config import Evaluate
 from kpod.evaluate import answers_equal, extract_answer
 from kpod.evaluate.generate import NEXT_QUESTION, Completion
+from kpod.evaluate.judge import judged
 from kpod.evaluate.lm_eval import write_task
-from kpod.evaluate.stage import _judged
 from kpod.prompt import prompt
 
 ROWS = [
@@ -74,7 +74,7 @@ def test_both_judge_the_same_predictions_alike(task: dict[str, Any], documents: 
     for document in documents:
         said = TOLD[document["question_id"]].removesuffix("<eos>").split(NEXT_QUESTION)[0]
         row = {"id": document["question_id"], **{k: document[k] for k in ("dataset", "split", "answer", "choices")}}
-        ours = _judged({**row, "choices": row["choices"] or None}, Completion(said.strip(), truncated=False))
+        ours = judged({**row, "choices": row["choices"] or None}, Completion(said.strip(), truncated=False))
         theirs = judge(document, [said])
         assert theirs == {"accuracy": float(ours["correct"]), "answerless": float(ours["predicted"] is None)}
         assert theirs.keys() == named

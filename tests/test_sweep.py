@@ -65,11 +65,9 @@ def test_the_papers_size_has_the_papers_students_ranks_epochs_and_splits() -> No
 
 
 def test_one_student_on_one_dataset_may_have_settings_of_its_own() -> None:
-    told = {"other/wordproblems": {"distill.epochs": 7, "distill.lr": 0.5}}
+    own = {"distill": {"lr": 0.5}, "by_dataset": {"wordproblems": {"distill": {"epochs": 7}}, "elsewhere": {}}}
     variants = {"slow": {"method": "scotd", "set": {"distill.lr": 0.1}}}
-    found = arms(
-        sweep(methods=["scotd"], variants=variants, students={"one": {}, "other": {}}, overrides=told, seeds=[0])
-    )
+    found = arms(sweep(methods=["scotd"], variants=variants, students={"one": {}, "other": own}, seeds=[0]))
     chosen = {(arm.student, arm.variant): (arm.config.distill.epochs, arm.config.distill.lr) for arm in found}
     assert chosen == {
         ("one", "scotd"): (10, 1e-3),
@@ -77,8 +75,10 @@ def test_one_student_on_one_dataset_may_have_settings_of_its_own() -> None:
         ("other", "scotd"): (7, 0.5),
         ("other", "slow"): (7, 0.1),  # what a variant changes is what is compared
     }
-    with pytest.raises(ValueError, match="overrides names wordproblems/other, which is no STUDENT/DATASET"):
-        sweep(overrides={"wordproblems/other": {}})
+    with pytest.raises(ValueError, match=r"students\.one\.by_dataset must hold settings by dataset"):
+        sweep(students={"one": {"by_dataset": {"wordproblems": 7}}})
+    narrowed = load_sweep("table-3", "paper", ["students={mine: {student: {kind: hub, name: mine}}}"])
+    assert {arm.student for arm in arms(narrowed)} == {"mine"}
 
 
 def stage_settings(arm: Arm, stage: str) -> object:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from kpod.config.curriculum import Curriculum, Difficulty, Steps
 from kpod.config.distill import METHODS, Distill, Variants
 from kpod.config.evaluate import Evaluate
-from kpod.config.questions import Questions, WordProblems
+from kpod.config.questions import Questions
 from kpod.config.student import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
 from kpod.config.teacher import Teacher
 from kpod.config.weights import Weights
@@ -52,8 +52,7 @@ class Pipeline(Strict):
     @property
     def dataset(self) -> str:
         """Name of the first source: what the student is registered for."""
-        first = self.questions.sources[0]
-        return first.kind if isinstance(first, WordProblems) else first.dataset
+        return self.questions.sources[0].dataset
 
     @property
     def student_name(self) -> str:
@@ -89,8 +88,9 @@ class Pipeline(Strict):
         if self.distill.validation:
             if "validation" in self.evaluate.splits:
                 raise ValueError("evaluate.splits must not hold validation, by which distill.validation has chosen")
-            if not any("validation" in source.held for source in self.questions.sources):
-                raise ValueError("distill.validation needs questions of the split validation in questions.sources")
+            split_by = {(source.dataset, split) for source in self.questions.sources for split in source.held}
+            if not any((name, "validation") in split_by for name, split in split_by if split == "train"):
+                raise ValueError("distill.validation: no set of questions.sources has the splits train and validation")
         return self
 
     @model_validator(mode="after")

@@ -22,6 +22,11 @@ class WordProblems(Strict):
     seed: Seed = 0
 
     @property
+    def dataset(self) -> str:
+        """Name of the set in tables and of its registered model."""
+        return self.kind
+
+    @property
     def held(self) -> set[Split]:
         """The splits that it has."""
         sizes: dict[Split, int] = {"train": self.train, "validation": self.validation, "test": self.test}

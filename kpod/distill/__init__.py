@@ -1,22 +1,16 @@
 """Distillation of rationales into a student (paper, section 3.5, Eq. 15)."""
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
-if TYPE_CHECKING:
-    from kpod.distill.loss import weighted_nll
-    from kpod.distill.trainer import train
+# Loaded on first use, because the command line reads the variants from this package and must not wait for torch; and
+# by name, so that the trainer does not count as code of every stage that uses a module beside it.
+_LATER = {"train": "kpod.distill.trainer", "weighted_nll": "kpod.distill.loss"}
 
 __all__ = ["train", "weighted_nll"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use: the command line reads the variants from this package and must not wait for torch.
-    if name == "weighted_nll":
-        from kpod.distill.loss import weighted_nll
-
-        return weighted_nll
-    if name == "train":
-        from kpod.distill.trainer import train
-
-        return train
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

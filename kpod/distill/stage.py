@@ -1,17 +1,17 @@
 """Stage `distill`: rationales, weights and curriculum in; `student/` and `history.parquet` out."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from kpod import models, observe, schemas
 from kpod.config import Distill, Lora
+from kpod.distill import points
 from kpod.distill.examples import build, read_weights, reject
 from kpod.distill.objectives import Told, objective_of
 from kpod.distill.parallel import ranks
 from kpod.distill.plan import read_plan
 from kpod.distill.trainer import nothing_given, train
-from kpod.distill.validation import Watch, questions_of
+from kpod.distill.validation import Examiner, questions_of
 from kpod.errors import DataError
 from kpod.files import publish, write_text
 from kpod.processes import launch
@@ -54,9 +54,9 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
         raise DataError(f"no rationale can be trained on ({len(rejected)} rejected): see quarantine.parquet")
     settings = config.validation
     asked = questions_of(list(told.questions.values()), settings.questions) if settings else []
-    watch = Watch(asked, tokenizer, settings) if settings else None
+    examiner = Examiner(asked, tokenizer, settings) if settings else None
     given = plan.input_steps if plan else nothing_given
-    history = train(model, tokenizer, examples, config, given, out_dir / "work", watch)
+    history = train(model, tokenizer, examples, config, given, out_dir / "work", examiner)
     if plan and plan.difficulty:
         history = [{**row, "difficulty": plan.difficulty[row["epoch"]]} for row in history]
     if writes:
@@ -64,13 +64,16 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
         models.save(model, tokenizer, out_dir / "student")
         if isinstance(config.adapter, Lora) and config.adapter.keep:
             publish(out_dir / "work" / "adapter", out_dir / "adapter")
-        if watch:
-            write_text(out_dir / "validation.json", json.dumps(watch.points, indent=1))
-    chosen = watch.best if watch else None
+        if examiner:
+            write_text(out_dir / points.FILE, points.written(examiner.points))
+    chosen = {}
+    if examiner:
+        kept = points.best(examiner.points)
+        chosen = {"kept_epoch": kept.epoch, "kept_tokens": kept.tokens, "validation_accuracy": kept.accuracy}
     return {
         "loss": history[-1]["loss"],
         "target_tokens": history[-1]["tokens"],
         "examples": len(examples),
         "quarantined": len(rejected),
-        **({"kept_epoch": chosen["epoch"], "validation_right": chosen["right"]} if chosen else {}),
+        **chosen,
     }

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,12 +23,21 @@ from kpod.distill.objectives import Objective, Step, objective_of
 from kpod.distill.optimizer import adamw, learning_rate
 from kpod.distill.parallel import blocks, ranks, whole
 from kpod.distill.passes import Passes, Unit
-from kpod.distill.validation import Watch
 from kpod.errors import ConfigError, DataError, ModelError
 from kpod.identity import identity
 
 BACKEND = "inductor"  # of torch.compile
 InputSteps = Callable[[int, Key], int]  # (epoch, key) -> number of leading steps that are input, c_i(t)
+
+
+class Watch(Protocol):
+    """Looks at the student after each epoch and says which weights are kept; all ranks call it together."""
+
+    def start(self, folder: Path, passes: Passes) -> None: ...
+
+    def after(self, epoch: int, tokens: int, parameters: checkpoint.Parameters) -> dict[str, float]: ...
+
+    def take_best(self, parameters: checkpoint.Parameters) -> None: ...
 
 
 def nothing_given(_epoch: int, _key: Key) -> int:
@@ -51,7 +60,7 @@ def train(
     `config.batch_size` examples, so neither `micro_batch` nor padding changes it. The order of rows depends on
     `(seed, epoch)` alone, not on the order of `examples`. Checkpoints go to `work`; called again after a kill with
     the same arguments, training goes on from the last one. An adapter that is to be kept is left in `work/adapter`.
-    With a `watch` the model ends with the weights of the epoch that validation chose, else with the last.
+    With a `watch` the model ends with the weights of the epoch that it chose, else with the last.
     Raises DataError without examples, ModelError for a model that cannot be trained or whose loss is not finite.
     """
     if not examples:

@@ -4,7 +4,6 @@ Accuracy is what is asked for in the end, and the loss on rationales does not te
 training rationales by heart while its answers get worse.
 """
 
-import json
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
+from kpod import observe
 from kpod.config import Validation
+from kpod.distill import points
 from kpod.distill.passes import Passes
+from kpod.distill.points import Point
 from kpod.errors import DataError
 from kpod.evaluate.generate import generate, longest_prompt
 from kpod.evaluate.judge import judged
@@ -24,7 +26,6 @@ from kpod.files import atomic, write_text
 from kpod.sequences import prompt_ids
 
 Row = Mapping[str, Any]  # of schemas.QUESTIONS
-POINTS = "points.json"
 
 
 def questions_of(table: Sequence[Row], count: int) -> list[Row]:
@@ -39,53 +40,51 @@ def questions_of(table: Sequence[Row], count: int) -> list[Row]:
     return sorted(found, key=lambda row: (zlib.crc32(row["id"].encode()), row["id"]))[:count]
 
 
-class Watch:
-    """The validation of one training run, with the weights of its best epoch so far.
+class Examiner:
+    """Examines the student of one training run after each epoch, and has the weights of its best epoch so far.
 
-    `points`: one dict an epoch with `epoch`, `tokens` (target tokens trained on until then), `right` and `questions`.
-    What an earlier attempt at the same run found is taken up.
+    What an earlier attempt at the same run found is taken up. A question too long for the student counts as wrong.
     """
 
     def __init__(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, settings: Validation) -> None:
         self.rows, self.tokenizer, self.settings = rows, tokenizer, settings
-        self.points: list[dict[str, int]] = []
+        self.points: list[Point] = []
 
     def start(self, folder: Path, passes: Passes) -> None:
-        """Keep what is found in `folder`, which belongs to this run alone."""
+        """Keep what is found in `folder`, which belongs to this run alone. Raises DataError if no question fits."""
         self.folder, self.passes = folder, passes
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / POINTS).exists():
-            self.points = json.loads((folder / POINTS).read_text(encoding="utf-8"))
+        self.points = points.read(folder / points.FILE)
+        if self.points and not self._weights(points.best(self.points).epoch).exists():
+            observe.warning("distill: the weights that validation had chosen are gone, so all epochs are asked again")
+            self.points = []
         longest = longest_prompt(passes.model.config, self.settings.max_new_tokens)
         self.asked = [
             row
             for row in self.rows
             if longest is None or len(prompt_ids(self.tokenizer, row["question"], row["choices"])) <= longest
         ]
-
-    @property
-    def best(self) -> dict[str, int]:
-        """The point with most right answers, of equals the last: it has seen more."""
-        return max(self.points, key=lambda point: (point["right"], point["epoch"]))
+        if not self.asked:
+            raise DataError(f"distill.validation: no question leaves the student {self.settings.max_new_tokens} tokens")
+        if (too_long := len(self.rows) - len(self.asked)) and passes.ranks.writes:
+            observe.warning(f"distill: {too_long} validation questions are too long for the student and count as wrong")
 
     def after(self, epoch: int, tokens: int, parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, float]:
         """Ask after an epoch and keep the weights if it is the best; returns figures to report. On all ranks."""
-        if all(point["epoch"] != epoch for point in self.points):  # else asked before a kill
+        found = next((point for point in self.points if point.epoch == epoch), None)  # of before a kill
+        if found is None:
             ranks = self.passes.ranks
             right = torch.tensor(float(self._right(epoch)), device=self.passes.device)
-            point = {"epoch": epoch, "tokens": tokens, "right": int(ranks.total(right)), "questions": len(self.asked)}
-            self.points.append(point)
+            found = Point(epoch, tokens, int(ranks.total(right)), len(self.rows))
+            self.points.append(found)
             if ranks.writes:
-                if self.best["epoch"] == epoch:
-                    self._keep(epoch, parameters)
-                write_text(self.folder / POINTS, json.dumps(self.points))
-        found = next(point for point in self.points if point["epoch"] == epoch)
-        return {"validation_accuracy": found["right"] / max(1, found["questions"])}
+                self._keep(found, parameters)
+        return {"validation_accuracy": found.accuracy}
 
     def take_best(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
         """Put the weights of the best epoch back, on the rank that writes the student."""
         if self.passes.ranks.writes:
-            kept = load_file(self._weights(self.best["epoch"]))
+            kept = load_file(self._weights(points.best(self.points).epoch))
             with torch.no_grad():
                 for name, value in parameters.items():
                     value.copy_(kept[name])
@@ -95,6 +94,7 @@ class Watch:
         passes, ranks = self.passes, self.passes.ranks
         mine = self.asked[ranks.rank :: ranks.world]
         work = self.folder / f"epoch-{epoch}-rank-{ranks.rank}-of-{ranks.world}"
+        shutil.rmtree(work, ignore_errors=True)  # of an attempt that was killed
         model, own = passes.model, passes.model.generation_config
         model.eval()
         try:
@@ -109,12 +109,16 @@ class Watch:
         shutil.rmtree(work)
         return sum(judged(row, told[row["id"]])["correct"] for row in mine)
 
-    def _keep(self, epoch: int, parameters: Mapping[str, torch.nn.Parameter]) -> None:
-        with atomic(self._weights(epoch)) as path:
-            save_file({name: value.detach().cpu().contiguous() for name, value in parameters.items()}, path)
-        for older in self.folder.glob("*.safetensors"):
-            if older != self._weights(epoch):
-                older.unlink()
+    def _keep(self, found: Point, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+        """Weights, then points, then away with what is not the best: a kill in between loses nothing."""
+        best = self._weights(points.best(self.points).epoch)
+        if best == self._weights(found.epoch):
+            with atomic(best) as path:
+                save_file({name: value.detach().cpu().contiguous() for name, value in parameters.items()}, path)
+        write_text(self.folder / points.FILE, points.written(self.points))
+        for file in self.folder.iterdir():
+            if file.is_file() and file.name not in (best.name, points.FILE):
+                file.unlink()
 
     def _weights(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch}.safetensors"

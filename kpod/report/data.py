@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from kpod.distill.points import Point
 from kpod.evaluate.accuracy import Accuracy
 
 
@@ -39,20 +40,6 @@ class StageRun:
 
 
 @dataclass(frozen=True)
-class Validated:
-    """What a student answered after an epoch, as validation.json has it."""
-
-    epoch: int
-    tokens: int  # target tokens trained on until then
-    right: int
-    questions: int
-
-    @property
-    def accuracy(self) -> float:
-        return self.right / max(1, self.questions)
-
-
-@dataclass(frozen=True)
 class ReportData:
     """Everything a report can show; each field but the title may stay empty.
 
@@ -65,7 +52,7 @@ class ReportData:
     steps: Mapping[str, Mapping[int, Accuracy]] = field(default_factory=dict)  # by method and number of steps
     comparisons: Sequence[Comparison] = ()
     histories: Mapping[str, pa.Table] = field(default_factory=dict)  # HISTORY by method
-    validations: Mapping[str, Sequence[Validated]] = field(default_factory=dict)  # validation.json by method
+    validations: Mapping[str, Sequence[Point]] = field(default_factory=dict)  # validation.json by method
     questions: pa.Table | None = None  # QUESTIONS; needed for token heat maps and samples
     rationales: pa.Table | None = None  # RATIONALES; teacher yield, and needed for token heat maps
     weights: pa.Table | None = None  # WEIGHTS

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from kpod.distill.points import Point, best
 from kpod.evaluate.accuracy import Accuracy
-from kpod.report.data import Validated
 from kpod.report.style import colour, new_figure, styled
 from kpod.text import label
 
@@ -75,17 +75,17 @@ def learning_curves(histories: Mapping[str, pa.Table], methods: Sequence[str] = 
     return figure
 
 
-def validation_curves(validations: Mapping[str, Sequence[Validated]], methods: Sequence[str] = ()) -> Figure:
+def validation_curves(validations: Mapping[str, Sequence[Point]], methods: Sequence[str] = ()) -> Figure:
     """Share of right answers after each epoch over target tokens, by method; the epoch that was kept is ringed."""
     order = list(dict.fromkeys([*methods, *validations]))
     with styled():
         figure = new_figure(3.2)
         axes = figure.subplots()
-        for method, points in validations.items():
+        for method, told in validations.items():
             index = order.index(method)
-            tokens, share = [point.tokens for point in points], [point.accuracy for point in points]
+            tokens, share = [point.tokens for point in told], [point.accuracy for point in told]
             axes.plot(tokens, share, "o-", color=colour(index), linewidth=2, markersize=4, label=label(method))
-            kept = max(points, key=lambda point: (point.right, point.epoch))
+            kept = best(told)
             axes.plot(kept.tokens, kept.accuracy, "o", color=colour(index), markersize=11, fillstyle="none")
         axes.set(title="Right answers while distilling", xlabel="target tokens seen", ylabel="validation accuracy")
         axes.set_ylim(bottom=0)

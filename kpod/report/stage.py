@@ -9,12 +9,14 @@ import pyarrow as pa
 from transformers import AutoTokenizer
 
 from kpod import schemas
+from kpod.distill import points
+from kpod.distill.points import Point
 from kpod.evaluate.accuracy import Accuracy, accuracies, as_dict, by_steps
 from kpod.evaluate.compare import compare
 from kpod.files import write_text
 from kpod.identity import identity
 from kpod.report.curriculum import write_curriculum_figures
-from kpod.report.data import Comparison, ReportData, StageRun, Validated
+from kpod.report.data import Comparison, ReportData, StageRun
 from kpod.report.page import write_report
 from kpod.report.settings import ReportSettings
 from kpod.report.tokens import write_token_view
@@ -105,10 +107,9 @@ def _histories(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, 
     return {m: schemas.read(folder / "history.parquet", schemas.HISTORY) for m, folder in found.items() if folder}
 
 
-def _validations(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, list[Validated]]:
-    found = {m: inputs[f"{m}.distill"] / "validation.json" for m in methods if f"{m}.distill" in inputs}
-    read = {method: json.loads(path.read_text(encoding="utf-8")) for method, path in found.items() if path.exists()}
-    return {method: [Validated(**point) for point in points] for method, points in read.items()}
+def _validations(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, list[Point]]:
+    found = {m: points.read(inputs[f"{m}.distill"] / points.FILE) for m in methods if f"{m}.distill" in inputs}
+    return {method: told for method, told in found.items() if told}
 
 
 def _summary(data: ReportData) -> dict[str, Any]:

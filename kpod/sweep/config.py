@@ -29,11 +29,10 @@ class Sweep(Strict):
         min_length=1, description="Sources by name of the set: the first is trained on, the others only asked."
     )
     students: dict[Name, dict[str, Any]] = Field(
-        {"student": {}}, min_length=1, description="Settings of each student, on top of `pipeline`."
-    )
-    overrides: dict[str, dict[str, Any]] = Field(
-        default_factory=dict,
-        description="Of one student on one dataset, {STUDENT/DATASET: {key: value}}; keys as in --set.",
+        {"student": {}},
+        min_length=1,
+        description="Settings of each student, on top of `pipeline`; `by_dataset: {DATASET: ...}` in one is for that "
+        "dataset alone, and does nothing where it is not among the datasets.",
     )
     across: list[Literal["datasets", "students"]] = Field(
         ["datasets", "students"], description="Run through all of these; of the others the first one is taken."
@@ -66,9 +65,10 @@ class Sweep(Strict):
             raise ValueError("a method, variant or seed is named twice")
         if self.against is not None and self.against not in names:
             raise ValueError(f"against names {self.against}, which is not compared")
-        pairs = {f"{student}/{dataset}" for student in self.students for dataset in self.datasets}
-        if unknown := sorted(self.overrides.keys() - pairs):
-            raise ValueError(f"overrides names {unknown[0]}, which is no STUDENT/DATASET of this sweep")
+        for student, settings in self.students.items():
+            own = settings.get("by_dataset", {})
+            if not isinstance(own, dict) or not all(isinstance(tree, dict) for tree in own.values()):
+                raise ValueError(f"students.{student}.by_dataset must hold settings by dataset: {{DATASET: {{...}}}}")
         if taken := {"questions", "methods", "name"} & self.pipeline.keys():
             raise ValueError(f"pipeline must not hold {', '.join(sorted(taken))}: the sweep sets them")
         return self

@@ -69,12 +69,14 @@ def _with_seed(sweep: Sweep, seed: int) -> Iterator[Arm]:
 
 
 def _config(sweep: Sweep, train: str, student: str, variant: Variant, seed: int) -> Pipeline:
-    tree: dict[str, Any] = overlay(sweep.pipeline, sweep.students[student])
+    settings = dict(sweep.students[student])
+    own = settings.pop("by_dataset", {}).get(train, {})
+    tree: dict[str, Any] = overlay(overlay(sweep.pipeline, settings), own)
     tree["name"] = sweep.name
     tree["questions"] = {"sources": [source.model_dump(mode="json") for source in sweep.datasets[train]]}
     tree["methods"] = [variant.method]
     for seed_of in sweep.vary:
         put(tree, seed_of, seed)
-    for key, value in {**sweep.overrides.get(f"{student}/{train}", {}), **variant.set}.items():
+    for key, value in variant.set.items():
         put(tree, key, value)
     return apply(validate(tree), variant.method)

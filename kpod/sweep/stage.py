@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from kpod import schemas
+from kpod.distill import points
 from kpod.files import write_text
 from kpod.report.style import write_png
 from kpod.sweep.config import Sweep
@@ -44,7 +45,9 @@ def run(inputs: Mapping[str, Path], config: Sweep, out_dir: Path) -> dict[str, f
 
 
 def _tokens(distilled: Path | None) -> int:
-    """Target tokens that a student was trained on."""
+    """Target tokens that a student was trained on, until the epoch that was kept."""
     if distilled is None:
         return 0
+    if told := points.read(distilled / points.FILE):
+        return points.best(told).tokens
     return int(schemas.read(distilled / "history.parquet", schemas.HISTORY)["tokens"][-1].as_py())
