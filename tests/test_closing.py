@@ -23,6 +23,17 @@ CASES = [
     ("As a result, the answer is 7.", ""),
     ("The answer is 7.", ""),
     ("", ""),
+    # in fewer words or more
+    *((f"{TOM}{closing}", TOM) for closing in (
+        "\n**Answer**: 7", "\n**Final Answer**: 7", " Therefore, answer is 7.", " So answer is 7.", "\nAnswer is 7",
+        " The answer, therefore, is 7.", " The answer in apples is 7.", " The answer for the question is 7.",
+        " The answer of the question is 7.", " The answer we get is 7.", " The answer choice is (B).",
+        " Thus, the best answer choice is (B).", " The correct answer option is (B).", "\nAnswer (in dollars): 7",
+        "\nAnswer in dollars: $7.00", " The answer comes out to be: 7", "\n\\[\\boxed{7}\\]", "\n\\(\\boxed{7}\\)",
+        " Answer is $\\boxed{7 \\text{ coins}}$.", "\n## Answer\n7", "\n#### Final answer\n7 apples",
+        " The answer will be 7.", " So the answer should be (B).", " The answer would be C.",
+        " The answer must be seven.", " The answer would be approximately 7.",
+    )),
     # something behind it
     (f"{TOM} The answer is 7. I hope this helps!", TOM),
     (f"{TOM}\nThe answer is 7.\n\nA:", TOM),
@@ -45,6 +56,10 @@ CASES = [
         "3 + 4 = \\boxed{7}",
         "The answer must be a place for cats. Of the above choices, only a sofa is one.",
         "We cannot find the answer to this question.",
+        "The answer must be one that has to do with cats.",
+        "Tom has 3. To get the answer: we add three to four, which gives seven.",
+        "To solve, the answer is: first add 3 + 4 = 7. then 7.",
+        "#### Step 1: Add 3 and 4.\n3 + 4 = 7\n#### Step 2: Sum them up.\nTom has 7.",
         "The answer is not told, so we look for it. " + "Tom looks at the apples and at the pears. " * 3,
     )),
 ]  # fmt: skip
@@ -69,4 +84,4 @@ def test_stripping_undoes_the_template(sentences: list[str]) -> None:
 @pytest.mark.timeout(60)  # seconds; quadratic matching takes minutes on these
 @pytest.mark.parametrize("piece", ["1 + ", " ", "answer to ", "the answer is ", "so ", "the answer is 5. "])
 def test_long_texts_cost_linear_time(piece: str) -> None:
-    strip_closing(f"{piece * (40_000 // len(piece))} the answer is 5.")
+    strip_closing(f"{piece * (400_000 // len(piece))} the answer is 5.")

@@ -137,7 +137,7 @@ def test_two_machines_of_accelerate_equal_one_process(inputs: dict[str, Path], t
     with observe.observing(told):
         both = run(inputs, CONFIG.model_copy(update={"accelerate": file}), tmp_path / "two")
     assert told.process is not None
-    assert told.process.wait(timeout=600) == 0
+    assert told.process.wait(timeout=300) == 0
     assert both == pytest.approx(run(inputs, CONFIG, inputs["out"]), rel=1e-4)
     assert len(told.losses) == 4
 

@@ -17,7 +17,8 @@ from kpod.evaluate.quantities import CURRENCY, NUMBER, conflict, decimal_text, p
 
 STATEMENT = re.compile(
     r"(?:\b(?:the|our|my|your|this|final)\s+(?:[\w-]+\s+){0,2}?answers?(?: to [^.?!\n]{1,80})?\s*"
-    r"(?:\b(?:is|are|(?P<modal>(?:would|should|must) be)|equals)\b|[:=])|\banswers?\s*[:=]|####)\s*:?",
+    r"(?:\b(?:is|are|(?P<modal>(?:would|should|must) be)|equals)\b|[:=])|\banswers?\s*[:=]|"
+    r"####(?=\W{0,4}(?:\d|[A-J]\b)))\s*:?",
     re.IGNORECASE,
 )
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
