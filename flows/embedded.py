@@ -1,5 +1,6 @@
 """Prefect's embedded server takes seconds to start, in a process of its own: whoever runs a flow can work meanwhile."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -29,6 +30,10 @@ def starting() -> Iterator[None]:
 
 def _start() -> None:
     server = SubprocessASGIServer()
+    if server.port is None:  # Prefect draws one of a thousand, and two runs that start together may draw the same
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            server.port = probe.getsockname()[1]
     with suppress(Exception):
         # The first server of a state folder makes its tables, which two must not do at once.
         once(Path(PREFECT_HOME.value()) / f".made.{version('prefect')}", server.start)

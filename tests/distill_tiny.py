@@ -1,5 +1,7 @@
 """Tiny random students and rows, shared by the tests of the distiller and by the processes they start."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from transformers import (
 )
 
 from kpod.config import Distill
+from kpod.distill import checkpoint
 from kpod.distill.examples import ANSWER, Example
 from kpod.distill.trainer import train
 
@@ -90,7 +93,15 @@ def trained(
     return model, train(model, tokenizer(), rows(20), config, halving, work)
 
 
-def train_saving_each_step(student: str, adapter: str, work: Path) -> None:
-    """What the test that kills it runs in a process of its own."""
+def train_until_killed(student: str, adapter: str, work: Path, after: int) -> None:
+    """Train and save after every step, in a process of its own, which dies behind checkpoint `after`."""
+    publish = checkpoint.publish
+
+    def deadly(source: Path, destination: Path) -> None:
+        publish(source, destination)
+        if destination.name == f"checkpoint-{after}":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoint.publish = deadly
     torch.set_num_threads(1)
     trained(student, work, checkpoint_seconds=1e-9, adapter={"kind": adapter}, dropout=0.1)

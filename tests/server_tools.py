@@ -36,14 +36,14 @@ def ask(url: str, body: object = None) -> Any:
 
     def answered() -> bool:
         try:
-            with urllib.request.urlopen(asked, timeout=30) as answer:
+            with urllib.request.urlopen(asked, timeout=120) as answer:
                 found.append(json.loads(answer.read() or b"null"))
         except urllib.error.HTTPError as error:
             if error.code != 503:
                 raise
         return bool(found)
 
-    until(answered, f"an answer of {url}", seconds=60)
+    until(answered, f"an answer of {url}", seconds=300)
     return found[0]
 
 

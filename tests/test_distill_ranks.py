@@ -171,7 +171,7 @@ def test_a_cancelled_run_leaves_no_process(inputs: dict[str, Path]) -> None:  # 
 
 
 def wait_for_none(marker: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while processes_with(marker):
         assert time.monotonic() < deadline, "processes were left behind"
         time.sleep(0.05)
@@ -181,7 +181,8 @@ def test_a_killed_launcher_leaves_no_process_and_its_work_is_taken_up(
     inputs: dict[str, Path],  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    config = TWO.model_copy(update={"checkpoint_seconds": 1e-9})
+    long = CONFIG.model_copy(update={"epochs": 40, "progressive": False})  # to be met in the middle
+    config = long.model_copy(update={"processes": 2, "checkpoint_seconds": 1e-9})
     told = {name: str(folder) for name, folder in inputs.items()}
     code = f"""
 from pathlib import Path
@@ -201,10 +202,12 @@ run(inputs, Distill.model_validate_json({config.model_dump_json()!r}), inputs["o
     process.wait()
     wait_for_none(job)
     # One process goes on where two stopped.
-    done = schemas.read(next(work.glob("checkpoint-*")) / "history.parquet", schemas.HISTORY).to_pylist()
+    # A kill between two checkpoints may leave both.
+    last = max(work.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    done = schemas.read(last / "history.parquet", schemas.HISTORY).to_pylist()
     told_later = Told()
     with observe.observing(told_later):
-        run(inputs, CONFIG, inputs["out"])
+        run(inputs, long, inputs["out"])
     history = schemas.read(inputs["out"] / "history.parquet", schemas.HISTORY).to_pylist()
     assert [row["loss"] for row in history[: len(done)]] == [row["loss"] for row in done]
     assert len(told_later.losses) == len(history) - len(done)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from distill_tiny import train_saving_each_step, trained
+from distill_tiny import train_until_killed, trained
 
 from kpod import observe
 from kpod.distill.checkpoint import Position, restore, save
@@ -25,13 +25,9 @@ def processes() -> multiprocessing.context.ForkServerContext:
 def killed(
     processes: multiprocessing.context.ForkServerContext, student: str, adapter: str, work: Path, after: int
 ) -> None:
-    """Train in a process of its own, saving after every step, and kill it once checkpoint `after` is there."""
-    process = processes.Process(target=train_saving_each_step, args=(student, adapter, work))
+    """Train in a process of its own, saving after every step, which is killed once checkpoint `after` is there."""
+    process = processes.Process(target=train_until_killed, args=(student, adapter, work, after))
     process.start()
-    while not [path for path in work.glob("checkpoint-*") if int(path.name[11:]) >= after]:
-        process.join(timeout=0.01)
-        assert process.exitcode is None, "the run ended before it could be killed"
-    process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL
 

@@ -29,7 +29,8 @@ class Server:
         self.failures: list[HttpResponse] = []
         self._loop = asyncio.new_event_loop()
         self._http = HttpServer(self._answer)
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
         port = asyncio.run_coroutine_threadsafe(self._http.start("127.0.0.1", 0), self._loop).result()
         self.url = f"http://127.0.0.1:{port}/v1"
 
@@ -48,6 +49,8 @@ class Server:
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._http.close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 @pytest.fixture

@@ -133,10 +133,10 @@ def test_every_fault_ends_in_a_row_and_nothing_is_billed_twice(tmp_path: Path) -
         dropped=0.03,
         length=0.05,
         retry_after_s=0.02,
-        stall_s=9,
+        stall_s=40,
     )
     with running(Sums(), faults) as url:
-        metrics, found = execute(tmp_path, teacher(url, timeout_s=4, resamples=0, max_retries=20), rows(300))
+        metrics, found = execute(tmp_path, teacher(url, timeout_s=15, resamples=0, max_retries=20), rows(300))
         counted = stats(url)
     assert len(found) == 300
     assert metrics["retries"] > 30
