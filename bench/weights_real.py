@@ -25,6 +25,7 @@ import yaml
 os.environ["TQDM_DISABLE"] = "1"
 RESULT = Path(__file__).parent / "results" / "weights_real.json"
 SHOWN = ("digit", "operator", "name", "function", "other", "mark", "filler")
+COLUMNS = 3
 Figures = dict[str, Any]
 
 
@@ -130,14 +131,21 @@ def table(results: Figures) -> str:
 def picture(results: Figures, path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(results), figsize=(4.2 * len(results), 3.2), squeeze=False, layout="constrained")
-    for axis, (name, run) in zip(axes[0], results.items(), strict=True):
+    rows = -(-len(results) // COLUMNS)
+    figure, axes = plt.subplots(
+        rows, COLUMNS, figsize=(4.2 * COLUMNS, 3.2 * rows), squeeze=False, sharex=True, layout="constrained"
+    )
+    for axis in axes.flat[len(results) :]:
+        axis.remove()
+    for axis, (name, run) in zip(axes.flat, results.items(), strict=False):
         names = [k for k in SHOWN if k in run["mean"]][::-1]
         for place, kind in enumerate(names):
             low, _, high = run["quartiles"][kind]
             axis.plot([low, high], [place, place], color="#9ab", linewidth=5, solid_capstyle="butt")
             axis.plot(run["mean"][kind], place, "o", color="#135")
         axis.set_yticks(range(len(names)), names)
+        axis.set_xlim(-0.02, 1.02)
+        axis.tick_params(labelbottom=True)
         axis.set_xlabel("weight (dot: mean, bar: middle half)")
         axis.set_title(name)
     figure.savefig(path, dpi=130)
