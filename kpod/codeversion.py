@@ -1,15 +1,18 @@
 """The version of the code that a stage runs: a hash over its module and every `kpod` module that it imports.
 
-The imports are read from the syntax trees, lazy ones inside functions included, so no list has to be kept by
+The imports are read from the compiled sources, lazy ones inside functions included, so no list has to be kept by
 hand and nothing heavy is imported to find out. Templates and styles that lie in a package's folder count as its code,
 and so does every module of a package whose `__init__.py` looks through its own `__path__`. A module that is imported
 by a string does not count.
 """
 
-import ast
+import dis
 import hashlib
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 ROOT = Path(__file__).parent  # the package's folder
 TEMPLATES = (".html", ".css")
@@ -58,16 +61,32 @@ def _file(name: str, root: Path) -> Path | None:
 @cache  # the stages share most of their modules
 def _imports(name: str, path: Path) -> list[str]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    # Bytecode, no syntax tree: CPython before 3.11.8 fails when two threads build trees at once (gh-106905).
+    code = compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True)
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*above, base] if base else above)
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]  # a name may be a submodule
-        elif isinstance(node, ast.Name) and node.id == "__path__":
-            names += [f"{name}.{found.stem}" for found in path.parent.glob("*.py") if found != path]
+    for level, base, chosen in _import_statements(code):
+        if level:
+            above = package.split(".")[: len(package.split(".")) - level + 1]
+            base = ".".join([*above, base] if base else above)
+        names += [base, *(f"{base}.{one}" for one in chosen)]  # a name may be a submodule
+    if _mentions_path(code):
+        names += [f"{name}.{found.stem}" for found in path.parent.glob("*.py") if found != path]
     return names
+
+
+def _import_statements(code: CodeType) -> Iterator[tuple[int, str, Sequence[str]]]:
+    """(level, module, names) of each import in `code` and in the functions and classes that it holds."""
+    values: list[Any] = []
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
+            values.append(instruction.argval)
+        elif instruction.opname == "IMPORT_NAME":
+            yield values[-2], instruction.argval, values[-1] or ()
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _import_statements(inner)
+
+
+def _mentions_path(code: CodeType) -> bool:
+    inner = (_mentions_path(one) for one in code.co_consts if isinstance(one, CodeType))
+    return "__path__" in code.co_names or any(inner)

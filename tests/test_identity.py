@@ -1,5 +1,6 @@
 """A stage's key changes with everything that decides its result, and with nothing else."""
 
+import ast
 from pathlib import Path
 
 from kpod import codeversion, stages
@@ -66,6 +67,17 @@ def test_the_code_version_covers_a_package_that_looks_through_its_folder(tmp_pat
 def test_the_code_version_covers_lazy_and_relative_imports_at_any_depth(tmp_path: Path) -> None:
     found = codeversion.modules("kpod.stage", _package(tmp_path))
     assert set(found) == {"kpod", "kpod.stage", "kpod.deep", "kpod.deep.helper", "kpod.leaf"}
+
+
+def test_imports_are_those_of_the_syntax_trees() -> None:
+    for path in codeversion.ROOT.rglob("*.py"):
+        name = ".".join(path.relative_to(codeversion.ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        told = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        told |= {
+            f"{node.module}.{one.name}" for node in nodes if isinstance(node, ast.ImportFrom) for one in node.names
+        }
+        assert told <= set(codeversion._imports(name, path)), name
 
 
 def test_templates_beside_the_code_count_as_code(tmp_path: Path) -> None:
