@@ -69,24 +69,25 @@ def _imports(name: str, path: Path) -> list[str]:
             above = package.split(".")[: len(package.split(".")) - level + 1]
             base = ".".join([*above, base] if base else above)
         names += [base, *(f"{base}.{one}" for one in chosen)]  # a name may be a submodule
-    if _mentions_path(code):
+    if any("__path__" in one.co_names for one in _codes(code)):
         names += [f"{name}.{found.stem}" for found in path.parent.glob("*.py") if found != path]
     return names
 
 
-def _import_statements(code: CodeType) -> Iterator[tuple[int, str, Sequence[str]]]:
-    """(level, module, names) of each import in `code` and in the functions and classes that it holds."""
-    values: list[Any] = []
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
-            values.append(instruction.argval)
-        elif instruction.opname == "IMPORT_NAME":
-            yield values[-2], instruction.argval, values[-1] or ()
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """`code`, and that of the functions and classes that it holds."""
+    yield code
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
-            yield from _import_statements(inner)
+            yield from _codes(inner)
 
 
-def _mentions_path(code: CodeType) -> bool:
-    inner = (_mentions_path(one) for one in code.co_consts if isinstance(one, CodeType))
-    return "__path__" in code.co_names or any(inner)
+def _import_statements(code: CodeType) -> Iterator[tuple[int, str, Sequence[str]]]:
+    """(level, module, names) of each import."""
+    for one in _codes(code):
+        values: list[Any] = []
+        for instruction in dis.get_instructions(one):
+            if instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
+                values.append(instruction.argval)
+            elif instruction.opname == "IMPORT_NAME":
+                yield values[-2], instruction.argval, values[-1] or ()

@@ -221,7 +221,7 @@ configs = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(items, min_size=1, max_size=10), configs, st.randoms(use_true_random=False))
 def test_any_schedule(chosen: list[tuple[tuple[float, ...], int]], config: Curriculum, random: Any) -> None:
     """Everything that is promised, for awkward difficulties and any settings; sums are exact."""

@@ -14,7 +14,7 @@ import torch
 import yaml
 from distill_tiny import llama, rows
 from safetensors.torch import load_file
-from server_tools import free_port
+from server_tools import free_port, until
 from test_distill_stage import CONFIG, TEXTS, inputs  # noqa: F401
 
 from kpod import models, observe, schemas
@@ -171,10 +171,7 @@ def test_a_cancelled_run_leaves_no_process(inputs: dict[str, Path]) -> None:  # 
 
 
 def wait_for_none(marker: str) -> None:
-    deadline = time.monotonic() + 300
-    while processes_with(marker):
-        assert time.monotonic() < deadline, "processes were left behind"
-        time.sleep(0.05)
+    until(lambda: not processes_with(marker), "the end of the last process", seconds=300)
 
 
 def test_a_killed_launcher_leaves_no_process_and_its_work_is_taken_up(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kpod import schemas
@@ -47,7 +47,6 @@ def test_mcnemar_known_values() -> None:
     assert 0 < mcnemar_exact(4000, 5000) < 1e-20
 
 
-@settings(deadline=None)  # time is the machine's business
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_mcnemar_is_the_sum_of_outcomes_no_likelier(b: int, c: int) -> None:
     n = b + c

@@ -19,7 +19,7 @@ ASKED = "So how many apples does Tom have at the end?"
 EQUATION = re.compile(r"(\d+) ([-+x/]) (\d+) = (\d+)")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**9), st.integers(1, 4), st.integers(0, 3), st.integers(1, 3))
 def test_every_problem_is_worked_out_to_its_gold(seed: int, fewest: int, more: int, longer: int) -> None:
     config = WordProblems(
@@ -36,7 +36,7 @@ def test_every_problem_is_worked_out_to_its_gold(seed: int, fewest: int, more: i
             assert fewest + more < len(worked.steps) <= fewest + more + longer
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**9))
 def test_steps_are_right_arithmetic_on_small_numbers_and_end_in_the_answer(seed: int) -> None:
     for row in generate(WordProblems(train=30, validation=0, test=0, longer=10, seed=seed)):

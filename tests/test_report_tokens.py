@@ -52,7 +52,7 @@ def tiles(found, ids):
 
 
 @given(st.text(max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_byte_tokens_join_until_their_character_is_whole(text):
     ids = BYTES.encode(text, add_special_tokens=False)
     found = pieces(BYTES, ids)
@@ -62,7 +62,7 @@ def test_byte_tokens_join_until_their_character_is_whole(text):
 
 
 @given(st.text("Marahsboxe3 .é你👩\u200d", max_size=30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_pieces_of_a_unigram_tokenizer_make_up_its_own_decoding(text):
     ids = UNIGRAM.encode(text, add_special_tokens=False)
     found = pieces(UNIGRAM, ids)

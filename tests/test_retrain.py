@@ -60,7 +60,7 @@ def ids(folder: Path) -> list[str]:
 vocabulary = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "f", "1", "2"]), min_size=1, max_size=14).map(" ".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(vocabulary, max_size=12), vocabulary, st.sampled_from([0.3, 0.5, 0.8, 1.0]))
 def test_near_copies_are_found_exactly_as_by_comparing_with_every_text(
     known: list[str], asked: str, threshold: float

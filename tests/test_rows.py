@@ -17,7 +17,7 @@ from kpod.rows import read
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.dictionaries(TEXTS, TEXTS, max_size=3), max_size=6), st.booleans())
 def test_every_row_comes_back_whatever_its_texts(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]], ascii_only: bool

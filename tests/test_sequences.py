@@ -47,7 +47,7 @@ def places(text: str) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(text=TEXTS)
 def test_every_token_has_one_step_and_steps_follow_one_another(family: str, text: str) -> None:
     found = places(text)
@@ -60,7 +60,7 @@ def test_every_token_has_one_step_and_steps_follow_one_another(family: str, text
         assert step[-1] < len(found)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(text=TEXTS)
 def test_bytes_cover_every_step(text: str) -> None:
     """A byte-level tokenizer drops nothing, so a step without a token would be a fault of the alignment."""
@@ -90,7 +90,7 @@ class WithoutOffsets(PreTrainedTokenizerFast):
         return super().__call__(*args, **kwargs)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text(alphabet=st.characters(max_codepoint=0x7E, min_codepoint=0x20), max_size=60))
 def test_without_offsets_the_decoded_prefixes_say_where_a_token_starts(text: str) -> None:
     fast = TOKENIZERS["byte_bpe"]
@@ -100,7 +100,7 @@ def test_without_offsets_the_decoded_prefixes_say_where_a_token_starts(text: str
     assert mine.tolist() == theirs.tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=TEXTS.filter(bool))
 def test_without_offsets_any_text_still_has_ordered_steps(text: str) -> None:
     fast = TOKENIZERS["byte_bpe"]
@@ -138,7 +138,7 @@ def test_stages_are_joined_by_key(tmp_path: Path) -> None:
     assert found[[r.key for r in found].index(("a", 1))].choices == ("x", "y")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts=st.lists(TEXTS, max_size=8))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_many_texts_equal_one_by_one(family: str, texts: list[str]) -> None:
@@ -184,7 +184,7 @@ def with_added_tokens(**options: bool) -> PreTrainedTokenizerFast:
 
 
 @pytest.mark.parametrize("options", [{}, {"lstrip": True}, {"rstrip": True}, {"single_word": True}])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(texts=st.lists(st.one_of(TEXTS, st.lists(WORDS, max_size=12).map("".join)), min_size=1, max_size=4))
 def test_lengths_in_bytes_are_the_offsets(options: dict[str, bool], texts: list[str]) -> None:
     tokenizer = with_added_tokens(**options)

@@ -204,7 +204,7 @@ def test_the_reference_may_have_another_number_of_seeds() -> None:
     assert paired_p(a, b) < 0.001
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 3), st.integers(1, 12), st.integers(0, 99))
 def test_intervals_hold_means_of_any_size(seeds: int, questions: int, seed: int) -> None:
     a, b = answers(seeds, questions, 0.5, seed), answers(seeds, questions, 0.5, seed + 100)

@@ -68,7 +68,7 @@ def test_what_is_added_is_there_after_reopening(tmp_path: Path) -> None:
         assert len(journal) == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cut=st.integers(min_value=0, max_value=900), junk=st.binary(max_size=30))
 def test_a_log_cut_off_anywhere_loses_only_what_was_cut(cut: int, junk: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -52,9 +52,10 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
         schemas.write(out_dir / "quarantine.parquet", schemas.table(rejected, schemas.QUARANTINE))
     if not examples:
         raise DataError(f"no rationale can be trained on ({len(rejected)} rejected): see quarantine.parquet")
-    settings = config.validation
-    asked = questions_of(list(told.questions.values()), settings.questions) if settings else []
-    examiner = Examiner(asked, tokenizer, settings) if settings else None
+    examiner = None
+    if config.validation:
+        asked = questions_of(list(told.questions.values()), config.validation.questions)
+        examiner = Examiner(asked, tokenizer, config.validation)
     given = plan.input_steps if plan else nothing_given
     history = train(model, tokenizer, examples, config, given, out_dir / "work", examiner)
     if plan and plan.difficulty:

@@ -20,10 +20,9 @@ from kpod.distill import points
 from kpod.distill.passes import Passes
 from kpod.distill.points import Point
 from kpod.errors import DataError
-from kpod.evaluate.generate import generate, longest_prompt
+from kpod.evaluate.generate import fitting, generate, longest_prompt
 from kpod.evaluate.judge import judged
 from kpod.files import atomic, write_text
-from kpod.sequences import prompt_ids
 
 Row = Mapping[str, Any]  # of schemas.QUESTIONS
 
@@ -59,11 +58,7 @@ class Examiner:
             observe.warning("distill: the weights that validation had chosen are gone, so all epochs are asked again")
             self.points = []
         longest = longest_prompt(passes.model.config, self.settings.max_new_tokens)
-        self.asked = [
-            row
-            for row in self.rows
-            if longest is None or len(prompt_ids(self.tokenizer, row["question"], row["choices"])) <= longest
-        ]
+        self.asked = fitting(self.rows, self.tokenizer, longest)
         if not self.asked:
             raise DataError(f"distill.validation: no question leaves the student {self.settings.max_new_tokens} tokens")
         if (too_long := len(self.rows) - len(self.asked)) and passes.ranks.writes:
@@ -111,13 +106,14 @@ class Examiner:
 
     def _keep(self, found: Point, parameters: Mapping[str, torch.nn.Parameter]) -> None:
         """Weights, then points, then away with what is not the best: a kill in between loses nothing."""
-        best = self._weights(points.best(self.points).epoch)
-        if best == self._weights(found.epoch):
-            with atomic(best) as path:
+        best = points.best(self.points)
+        weights = self._weights(best.epoch)
+        if best == found:
+            with atomic(weights) as path:
                 save_file({name: value.detach().cpu().contiguous() for name, value in parameters.items()}, path)
         write_text(self.folder / points.FILE, points.written(self.points))
         for file in self.folder.iterdir():
-            if file.is_file() and file.name not in (best.name, points.FILE):
+            if file.is_file() and file.name not in (weights.name, points.FILE):
                 file.unlink()
 
     def _weights(self, epoch: int) -> Path:

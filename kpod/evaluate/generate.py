@@ -87,6 +87,15 @@ def longest_prompt(config: PretrainedConfig, max_new_tokens: int) -> int | None:
     return positions if config.is_encoder_decoder else positions - max_new_tokens
 
 
+def fitting(
+    rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, longest: int | None
+) -> list[Mapping[str, Any]]:
+    """The rows of schemas.QUESTIONS whose prompts have at most `longest` tokens; all of them if that is None."""
+    return [
+        row for row in rows if longest is None or len(prompt_ids(tokenizer, row["question"], row["choices"])) <= longest
+    ]
+
+
 def _greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
     """Nothing but greedy: a model folder may ask for sampling, penalties or bans of its own."""
     own = model.generation_config

@@ -11,14 +11,13 @@ from kpod import models, schemas
 from kpod.config import Evaluate
 from kpod.errors import DataError
 from kpod.evaluate.accuracy import accuracies, accuracy, as_dict, by_steps, share
-from kpod.evaluate.generate import Completion, generate, longest_prompt
+from kpod.evaluate.generate import Completion, fitting, generate, longest_prompt
 from kpod.evaluate.judge import judged
 from kpod.evaluate.page import page
 from kpod.evaluate.served import ask
 from kpod.files import write_text
 from kpod.observe import warning
 from kpod.prompt import prompt
-from kpod.sequences import prompt_ids
 
 Row = dict[str, Any]
 UNASKED = Completion("", truncated=True)
@@ -79,24 +78,24 @@ def _ask(folder: Path, asked: list[Row], config: Evaluate, work: Path) -> tuple[
     if config.server:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         shape = AutoConfig.from_pretrained(folder, local_files_only=True)
-        fitting = _fitting(asked, tokenizer, shape, config)
-        prompts = {row["id"]: prompt(row["question"], row["choices"]) for row in fitting}
+        short = _short(asked, tokenizer, shape, config)
+        prompts = {row["id"]: prompt(row["question"], row["choices"]) for row in short}
         told = ask(config.server, prompts, config.max_new_tokens, work)
     else:
         model, tokenizer = models.load(folder, config.precision)
-        fitting = _fitting(asked, tokenizer, model.config, config)
-        questions = [(row["id"], row["question"], row["choices"]) for row in fitting]
+        short = _short(asked, tokenizer, model.config, config)
+        questions = [(row["id"], row["question"], row["choices"]) for row in short]
         told = generate(model, tokenizer, questions, config.batch_size, config.max_new_tokens, work)
-    return {row["id"]: told.get(row["id"], UNASKED) for row in asked}, len(asked) - len(fitting)
+    return {row["id"]: told.get(row["id"], UNASKED) for row in asked}, len(asked) - len(short)
 
 
-def _fitting(
+def _short(
     asked: list[Row], tokenizer: PreTrainedTokenizerBase, shape: PretrainedConfig, config: Evaluate
-) -> list[Row]:
+) -> list[Mapping[str, Any]]:
     """The questions whose prompts are short enough for the settings and for the student."""
     positions = longest_prompt(shape, config.max_new_tokens)
     limit = config.max_tokens if positions is None else min(config.max_tokens, positions)
-    fitting = [row for row in asked if len(prompt_ids(tokenizer, row["question"], row["choices"])) <= limit]
-    if too_long := len(asked) - len(fitting):
+    short = fitting(asked, tokenizer, limit)
+    if too_long := len(asked) - len(short):
         warning(f"evaluate: {too_long} prompts are longer than {limit} tokens and count as wrong")
-    return fitting
+    return short
