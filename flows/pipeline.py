@@ -8,6 +8,7 @@ from flows.orphans import leave_no_orphan
 from flows.session import Session
 from kpod.config import Pipeline
 from kpod.distill.variants import apply
+from kpod.settings import load
 
 StageName = Literal[
     "questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate"
@@ -16,7 +17,7 @@ StageName = Literal[
 
 @flow(name="kpod", flow_run_name="{config.name}")
 def kpod(
-    config: Pipeline = Pipeline(),  # noqa: B008  # immutable
+    config: Pipeline = load("demo"),  # noqa: B008  # immutable
     refresh: list[StageName] = [],  # noqa: B006  # Prefect copies parameters
     until: StageName | None = None,
 ) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from kpod.home import home
 from kpod.observe import observing, warning
 from kpod.retrain import gate, grow, incoming, rounds
 from kpod.retrain.config import Retrain
+from kpod.settings import load
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -27,7 +28,7 @@ NOTHING = "nothing new"
 
 @flow(name="kpod-retrain", flow_run_name="{config.name}")
 def kpod_retrain(
-    config: Pipeline = Pipeline(),  # noqa: B008  # immutable
+    config: Pipeline = load("demo"),  # noqa: B008  # immutable
     retrain: Retrain = Retrain(),  # noqa: B008
     address: str = "data/incoming",
 ) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class ModelStage(Strict):
     """What stages that run a model share."""
 
     precision: Precision = Field("auto", description="auto: bf16 where the machine computes in it natively, else fp32.")
-    max_tokens: int = Field(512, ge=8, description="Rows longer than this are dropped and counted, never truncated.")
+    max_tokens: int = Field(1024, ge=8, description="Rows longer than this are dropped and counted, never truncated.")
 
 
 class MethodSettings(Strict):

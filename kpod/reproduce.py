@@ -11,13 +11,14 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from kpod import artifacts, stages, tracking
 from kpod.codeversion import code_version
-from kpod.config import Pipeline, Student
+from kpod.config import Student
 from kpod.errors import ConfigError
 from kpod.files import sha256_tree
 from kpod.home import home
 from kpod.retrain.grow import Growth
 from kpod.retrain.rounds import DATASET
 from kpod.runs import REF
+from kpod.settings import load
 from kpod.stages import SETTINGS
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _settings(stage: str, tree: dict[str, Any] | None) -> BaseModel:
     if tree is None:
         raise ConfigError(f"the settings of the stage {stage} were not recorded: its run is of an older version")
     try:
-        kind = kinds[stage] if stage in kinds else type(stages.STAGES[stage].config(Pipeline()))
+        kind = kinds[stage] if stage in kinds else type(stages.STAGES[stage].config(load("demo")))
         return TypeAdapter(kind).validate_python(tree)
     except (KeyError, ValidationError) as error:
         raise ConfigError(f"the recorded settings of the stage {stage} do not fit this version of kpod") from error

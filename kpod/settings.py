@@ -167,6 +167,8 @@ def _lines(error: ValidationError, tree: dict[str, Any], model: type[BaseModel])
         key = ".".join(place) or "config"
         if item["type"] == "extra_forbidden":
             yield f"{key}: unknown key{_suggestion(place, model)}"
+        elif item["type"] == "missing":
+            yield f"{key}: is missing{_example(place, model)}"
         else:
             yield f"{key}: {item['msg'].removeprefix('Value error, ')}"
 
@@ -192,7 +194,20 @@ def _suggestion(place: list[str], model: type[BaseModel]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
+def _example(place: list[str], model: type[BaseModel]) -> str:
+    """What may be written for a required key, as YAML in one line."""
+    for schema in _schemas(model):
+        if place[-1] in schema.get("required", ()) and (found := schema["properties"][place[-1]].get("examples")):
+            text = yaml.safe_dump(found[0], default_flow_style=True, sort_keys=False, width=10_000).strip()
+            return f"; write for example {place[-1]}: {text}"
+    return ""
+
+
 def _all_keys(model: type[BaseModel]) -> set[str]:
+    return {name for schema in _schemas(model) for name in schema.get("properties", {})}
+
+
+def _schemas(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The JSON schemas of a model and of all models inside it."""
     schema = model.model_json_schema()
-    models = [schema, *schema["$defs"].values()]
-    return {name for model in models for name in model.get("properties", {})}
+    return [schema, *schema.get("$defs", {}).values()]

@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from kpod import schemas
 from kpod.cli import app
-from kpod.config import WordProblems
 from kpod.settings import load
 
 runner = CliRunner()
@@ -108,7 +107,7 @@ def test_recipes_can_be_listed_and_copied(tmp_path: Path) -> None:
 
 def test_a_teacher_is_estimated_without_being_asked(tmp_path: Path) -> None:
     priced = ["--set", "teacher.price={input: 1, output: 2}", "--set", "teacher.samples=3"]
-    nobody = ["--set", "teacher.endpoint={kind: openai, base_url: 'http://127.0.0.1:9/v1'}"]
+    nobody = ["--set", "teacher.endpoint={kind: openai, base_url: 'http://127.0.0.1:9/v1'}", "--set", "teacher.model=m"]
     shown = runner.invoke(app, ["teacher", "estimate", "demo", *priced, *nobody]).stdout
-    assert shown.startswith(f"{3 * WordProblems().train} requests (0 are in the journal), about ")
+    assert shown.startswith(f"{3 * load('demo').questions.sources[0].train} requests (0 are in the journal), about ")
     assert "US dollars" in shown

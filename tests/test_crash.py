@@ -11,20 +11,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from configs import pipeline
 
 from kpod import artifacts, stages, tracking
 from kpod.artifacts import ArtifactRef
-from kpod.config import Pipeline, Questions, WordProblems
 
 ROOT = Path(__file__).parent.parent
-CONFIG = Pipeline(questions=Questions(sources=[WordProblems(train=3, validation=0, test=1, longer=0)]))
+SOURCE = {"kind": "wordproblems", "train": 3, "validation": 0, "test": 1, "longer": 0}
+CONFIG = pipeline({"questions": {"sources": [SOURCE]}})
 # The stage is run with an upload that dies as the out-of-memory killer or a pulled plug would have it.
 DIE = """
-import os, signal
+import os, signal, sys
 from kpod import stages, tracking
-from kpod.config import Pipeline, Questions, WordProblems
+from kpod.config import Pipeline
 tracking.TrackedRun.upload = lambda self, folder: os.kill(os.getpid(), signal.SIGKILL)
-config = Pipeline(questions=Questions(sources=[WordProblems(train=3, validation=0, test=1, longer=0)]))
+config = Pipeline.model_validate_json(sys.argv[1])
 stages.execute(stages.STAGES["questions"], config, {}, None, {})
 """
 
@@ -38,7 +39,9 @@ def killed(kpod_home: Path) -> Path:
     """A state folder after such a kill; returns the published folder."""
     kpod_home.mkdir()
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", DIE], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", DIE, CONFIG.model_dump_json()], env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     (folder,) = (kpod_home / "artifacts" / "questions").iterdir()
     return folder

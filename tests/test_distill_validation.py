@@ -5,17 +5,18 @@ from typing import Any
 
 import pytest
 import torch
+from configs import pipeline
 from distill_tiny import STUDENTS, halving, llama, rows, tokenizer
 from safetensors.torch import load_file
 from test_distill_stage import CONFIG, inputs  # noqa: F401
 
 from kpod import models, schemas
-from kpod.config import Distill, Evaluate, Lora, Pipeline, Validation
+from kpod.config import Distill, Evaluate, Lora, Validation
 from kpod.distill.points import FILE, Point, best, read
 from kpod.distill.stage import run
 from kpod.distill.trainer import train
 from kpod.distill.validation import Examiner, questions_of
-from kpod.errors import DataError
+from kpod.errors import ConfigError, DataError
 from kpod.evaluate.stage import run as evaluate
 from kpod.files import write_text
 
@@ -200,16 +201,16 @@ def test_points_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_settings_that_would_choose_by_what_is_judged_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"evaluate\.splits must not hold validation"):
-        Pipeline(distill={"validation": {}}, evaluate={"splits": ["validation"]})
-    with pytest.raises(ValueError, match=r"no set of questions\.sources has the splits train and validation"):
-        Pipeline(distill={"validation": {}}, questions={"sources": [{"kind": "wordproblems", "validation": 0}]})
+    with pytest.raises(ConfigError, match=r"evaluate\.splits must not hold validation"):
+        pipeline({"distill": {"validation": {}}, "evaluate": {"splits": ["validation"]}})
+    with pytest.raises(ConfigError, match=r"no set of questions\.sources has the splits train and validation"):
+        pipeline({"distill": {"validation": {}}, "questions": {"sources": [{"kind": "wordproblems", "validation": 0}]}})
     hub = [
         {"kind": "hub", "dataset": name, "splits": [split]}
         for name, split in (("svamp", "train"), ("asdiv", "validation"))
     ]
-    with pytest.raises(ValueError, match=r"no set of questions\.sources has"):  # another set's do not count
-        Pipeline(distill={"validation": {}}, questions={"sources": hub})
+    with pytest.raises(ConfigError, match=r"no set of questions\.sources has"):  # another set's do not count
+        pipeline({"distill": {"validation": {}}, "questions": {"sources": hub}})
     with pytest.raises(ValueError, match=r"distill\.sharding has split"):
         Distill(validation=Validation(), sharding=True)
-    assert Pipeline(distill={"validation": {}}).distill.validation == Validation()
+    assert pipeline({"distill": {"validation": {}}}).distill.validation == Validation()

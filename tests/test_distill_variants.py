@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from configs import pipeline
 
-from kpod.config import VARIANTS, Method, Pipeline
+from kpod.config import VARIANTS, Method
 from kpod.distill.objectives.base import Eq15
 from kpod.distill.objectives.icl import Icl
 from kpod.distill.variants import apply
 from kpod.errors import ConfigError
-from kpod.settings import validate
 
 PLAIN = {"token_weights": False, "progressive": False}
 
@@ -19,13 +19,13 @@ PLAIN = {"token_weights": False, "progressive": False}
 def test_every_method_is_one_that_the_configuration_knows() -> None:
     assert get_args(Method) == tuple(VARIANTS)
     with pytest.raises(ConfigError, match=r"methods\.0: Input should be 'base', 'scotd'"):
-        validate({"methods": ["sctod"]})
+        pipeline({"methods": ["sctod"]})
 
 
 @pytest.mark.parametrize("method", ["icl", "acl", "spl", "mcc-kd", "scott", "specialized"])
 def test_a_method_with_an_objective_takes_its_settings_from_variants(method: str) -> None:
     field = method.replace("-", "_")
-    config = Pipeline.model_validate({"methods": ["scotd"], "distill": {"objective": {"kind": "icl"}, **PLAIN}})
+    config = pipeline({"methods": ["scotd"], "distill": {"objective": {"kind": "icl"}, **PLAIN}})
     made = apply(config, method)
     assert made.distill.objective == getattr(config.variants, field)
     assert made.distill.objective.kind == method
@@ -35,19 +35,19 @@ def test_a_method_with_an_objective_takes_its_settings_from_variants(method: str
 
 
 def test_settings_of_one_method_do_not_touch_another() -> None:
-    changed = Pipeline.model_validate({"variants": {"icl": {"rho": 0.9}}})
+    changed = pipeline({"variants": {"icl": {"rho": 0.9}}})
     assert apply(changed, "icl").distill.objective == Icl(rho=0.9)
-    assert apply(changed, "kpod").distill == apply(Pipeline(), "kpod").distill
+    assert apply(changed, "kpod").distill == apply(pipeline(), "kpod").distill
 
 
 def test_methods_without_their_data_are_refused_at_once() -> None:
     with pytest.raises(ConfigError, match=r"mcc-kd compares two rationales .* teacher\.samples"):
-        validate({"methods": ["mcc-kd"]})
-    validate({"methods": ["mcc-kd"], "teacher": {"samples": 2}})
+        pipeline({"methods": ["mcc-kd"]})
+    pipeline({"methods": ["mcc-kd"], "teacher": {"samples": 2}})
     with pytest.raises(ConfigError, match=r"scott trains on wrong rationales .* teacher\.endpoint\.wrong"):
-        validate({"methods": ["scott"], "teacher": {"endpoint": {"kind": "scripted", "wrong": 0}}})
+        pipeline({"methods": ["scott"], "teacher": {"endpoint": {"kind": "scripted", "wrong": 0}}})
     with pytest.raises(ConfigError, match="objective icl needs token_weights and progressive to be false"):
-        validate({"distill": {"objective": {"kind": "icl"}}})
+        pipeline({"distill": {"objective": {"kind": "icl"}}})
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_methods_without_their_data_are_refused_at_once() -> None:
     ],
 )
 def test_a_method_changes_its_own_settings_only(method: str, expected: tuple[object, ...]) -> None:
-    config = Pipeline.model_validate({"name": "x", "distill": {"lr": 0.5, "adapter": {"kind": "lora", "rank": 3}}})
+    config = pipeline({"name": "x", "distill": {"lr": 0.5, "adapter": {"kind": "lora", "rank": 3}}})
     made = apply(config, method)
     assert (
         made.distill.token_weights,
@@ -79,9 +79,9 @@ def test_a_method_changes_its_own_settings_only(method: str, expected: tuple[obj
 
 
 def test_base_changes_nothing_and_an_unknown_method_is_named() -> None:
-    assert apply(Pipeline(), "base") == Pipeline()
+    assert apply(pipeline(), "base") == pipeline()
     with pytest.raises(ConfigError, match="'sctod' is unknown"):
-        apply(Pipeline(), "sctod")
+        apply(pipeline(), "sctod")
 
 
 def test_settings_do_not_wait_for_what_training_needs() -> None:
@@ -116,10 +116,12 @@ from kpod.codeversion import code_version
 from kpod.distill.objectives import objective_of
 from kpod.distill.variants import apply
 from kpod.errors import ConfigError
-from kpod.settings import validate
+from kpod.settings import load, overlay, validate
 from kpod.stages import STAGES
 if len(sys.argv) > 1:
-    made = apply(validate({"methods": ["only-tail"], "variants": {"only_tail": {"tokens": 2}}}), "only-tail").distill
+    demo = load("demo").model_dump(mode="json", exclude_unset=True)
+    tree = overlay(demo, {"methods": ["only-tail"], "variants": {"only_tail": {"tokens": 2}}})
+    made = apply(validate(tree), "only-tail").distill
     rows = [SimpleNamespace(target=range(5))]
     assert objective_of(made)(rows, None, made).given(0) == [3]
     for wrong, told in (
@@ -127,7 +129,7 @@ if len(sys.argv) > 1:
         ({"methods": ["only-tail"], "distill": {"epochs": 2}}, "only-tail wants three epochs"),
     ):
         try:
-            validate(wrong)
+            validate(overlay(demo, wrong))
             sys.exit("not refused")
         except ConfigError as error:
             assert told in str(error), error

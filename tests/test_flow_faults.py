@@ -12,12 +12,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from configs import pipeline, scripted
 from server_tools import until
 from test_flow import TINY, computed, kpod_run
 
 from flows.session import Session
 from kpod import tracking
-from kpod.config import Curriculum, FolderStudent, GgufStudent, Pipeline, SentenceEmbedder, Teacher, TeacherPrompt
+from kpod.config import Curriculum, FolderStudent, GgufStudent, SentenceEmbedder, TeacherPrompt
 from kpod.errors import ConfigError
 
 
@@ -33,7 +34,7 @@ from kpod.errors import ConfigError
 )
 def test_what_cannot_be_reached_is_one_line_before_any_training(tmp_path: Path, setting: str, message: str) -> None:
     home = tmp_path / "home"
-    done = kpod_run(home, "--set", setting)
+    done = kpod_run(home, "--set", "teacher.model=m", "--set", setting)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(message)
     assert "Traceback" not in done.stderr
@@ -45,7 +46,7 @@ def test_what_cannot_be_reached_is_one_line_before_any_training(tmp_path: Path, 
     [
         ({"student": FolderStudent(path=Path("model"))}, "student.path: model is not a complete model folder: no tok"),
         ({"student": GgufStudent(package="no_such_package")}, "student.package: no_such_package is not installed"),
-        ({"teacher": Teacher(prompt=TeacherPrompt(examples=Path("no.jsonl")))}, "teacher.prompt.examples: no.jsonl"),
+        ({"teacher": scripted(prompt=TeacherPrompt(examples=Path("no.jsonl")))}, "teacher.prompt.examples: no.jsonl"),
         (
             {"curriculum": Curriculum(embedder=SentenceEmbedder(name="a/b"), epochs=10)},
             "curriculum.embedder: sentence-transformers is missing",
@@ -59,7 +60,7 @@ def test_what_is_missing_stops_the_run_before_its_first_stage(
     Path("model").mkdir()
     Path("model", "config.json").write_text("{}")
     Path("model", "model.safetensors").write_bytes(b"")
-    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"), Session(Pipeline(**changes)):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"), Session(pipeline().model_copy(update=changes)):
         pass
     assert not (kpod_home / "mlflow").exists()
 

@@ -3,16 +3,18 @@
 import ast
 from pathlib import Path
 
+from configs import pipeline, scripted
+
 from kpod import codeversion, stages
 from kpod.artifacts import ArtifactRef
-from kpod.config import Pipeline, ReplayEndpoint, Teacher
+from kpod.config import ReplayEndpoint
 from kpod.identity import identity, stage_key
 
 
 def test_operational_settings_do_not_count() -> None:
-    slow, fast = Teacher(concurrency=1, timeout_s=9), Teacher(concurrency=64, timeout_s=1)
+    slow, fast = scripted(concurrency=1, timeout_s=9), scripted(concurrency=64, timeout_s=1)
     assert identity(slow) == identity(fast)
-    assert identity(Teacher(temperature=0.1)) != identity(Teacher(temperature=0.2))
+    assert identity(scripted(temperature=0.1)) != identity(scripted(temperature=0.2))
 
 
 def test_an_input_file_counts_by_content_not_by_path(tmp_path: Path) -> None:
@@ -25,7 +27,7 @@ def test_an_input_file_counts_by_content_not_by_path(tmp_path: Path) -> None:
 
 
 def test_every_part_of_the_key_counts() -> None:
-    config = Pipeline().distill
+    config = pipeline().distill
     key = stage_key("distill", config, {"steps": "aa"}, "code")
     assert key == stage_key("distill", config, {"steps": "aa"}, "code")
     assert key != stage_key("evaluate", config, {"steps": "aa"}, "code")
@@ -39,9 +41,9 @@ def test_the_key_follows_the_bytes_of_inputs_not_the_run_that_made_them() -> Non
         return ArtifactRef(stage="rationales", key="k", run_id=run, uri=f"runs:/{run}/output", sha256=sha)
 
     steps = stages.STAGES["steps"]
-    first = stages.key_of(steps, Pipeline(), {"rationales": ref("1", "x")})
-    assert stages.key_of(steps, Pipeline(), {"rationales": ref("2", "x")}) == first
-    assert stages.key_of(steps, Pipeline(), {"rationales": ref("1", "y")}) != first
+    first = stages.key_of(steps, pipeline(), {"rationales": ref("1", "x")})
+    assert stages.key_of(steps, pipeline(), {"rationales": ref("2", "x")}) == first
+    assert stages.key_of(steps, pipeline(), {"rationales": ref("1", "y")}) != first
 
 
 def _package(root: Path) -> Path:

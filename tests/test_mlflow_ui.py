@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from configs import REQUIRED
 from PIL import Image
 from server_tools import answers, free_port
 from test_report_browser import chromium
@@ -22,7 +23,12 @@ from kpod.sweep.plan import arms
 
 STEPS, TOKENS = 40, 1500  # optimizer steps of a curve, and target tokens a step
 SWEEP = Sweep.model_validate(
-    {"datasets": {"sums": [{"kind": "wordproblems"}]}, "methods": ["scotd", "kpod"], "seeds": [0, 1]}
+    {
+        "datasets": {"sums": REQUIRED["questions"]["sources"]},
+        "pipeline": {"teacher": REQUIRED["teacher"], "student": REQUIRED["student"]},
+        "methods": ["scotd", "kpod"],
+        "seeds": [0, 1],
+    }
 )
 
 

@@ -47,7 +47,7 @@ def test_sources_are_put_one_after_the_other(tmp_path: Path) -> None:
 def test_the_output_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        run({}, Questions(), tmp_path / name)
+        run({}, Questions(sources=[WordProblems(train=20)]), tmp_path / name)
     assert (tmp_path / "a/questions.parquet").read_bytes() == (tmp_path / "b/questions.parquet").read_bytes()
 
 

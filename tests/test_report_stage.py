@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from configs import pipeline
 from report_sample import METHODS, full_report
 
 from kpod import schemas
-from kpod.config import Pipeline
 from kpod.report.settings import Lineage, ReportSettings
 from kpod.report.stage import run
 
@@ -38,10 +38,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     inputs |= {f"{m}.evaluate": root / f"{m}.evaluate" for m in METHODS}
     inputs |= {f"{m}.distill": root / f"{m}.distill" for m in METHODS[1:]}
     source = {"kind": "file", "dataset": "mine", "files": {"train": root / "my-questions.jsonl"}}
-    pipeline = Pipeline.model_validate({"methods": METHODS, "questions": {"sources": [source]}})
+    config = pipeline({"methods": METHODS, "questions": {"sources": [source]}})
     lineage = tuple(Lineage(name=name, stage=name.split(".")[1], key="ab" * 32, run_id="cd" * 16) for name in inputs)
     out = tmp_path_factory.mktemp("out")
-    run(inputs, ReportSettings(pipeline=pipeline, lineage=lineage), out)
+    run(inputs, ReportSettings(pipeline=config, lineage=lineage), out)
     return out
 
 

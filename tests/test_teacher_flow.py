@@ -38,8 +38,7 @@ for settings in (
 ):
     endpoint = ", ".join(f"{name}: '{value}'" for name, value in {"kind": "openai", **settings}.items())
     more = ["questions.sources.0.train=60", "teacher.concurrency=4", "teacher.resamples=0", "teacher.max_retries=30"]
-    if "api_key_env" in settings:
-        more.append("teacher.model=another")
+    more.append("teacher.model=another" if "api_key_env" in settings else "teacher.model=served")
     try:
         launch(load(file, [f"teacher.endpoint={{{endpoint}}}", *more]), [], "rationales")
     except KpodError as error:

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from configs import scripted
 from pydantic import ValidationError
 from teacher_tools import RUN, Sums, execute, interfere, rows, stats, table, teacher, write
 
@@ -292,7 +293,7 @@ def test_answers_that_were_lost_count_against_the_cap(tmp_path: Path) -> None:
 
 def test_cap_without_price_is_refused() -> None:
     with pytest.raises(ValueError, match=r"max_cost_usd needs teacher\.price"):
-        Teacher(max_cost_usd=1)
+        scripted(max_cost_usd=1)
 
 
 def test_dry_run_asks_nobody(tmp_path: Path, url: str) -> None:
@@ -381,7 +382,7 @@ def test_the_key_is_nowhere(
 def test_wrong_settings_are_one_line_before_anything_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(endpoint: OpenAIEndpoint, expected: str) -> None:
         with pytest.raises(KpodError, match=expected) as caught:
-            check(Teacher(endpoint=endpoint))
+            check(Teacher(endpoint=endpoint, model="m"))
         assert "\n" not in str(caught.value)
 
     refused(OpenAIEndpoint(base_url="http://127.0.0.1:9/v1"), r"teacher\.endpoint\.base_url: .*9/v1 cannot be reached")
@@ -394,9 +395,9 @@ def test_wrong_settings_are_one_line_before_anything_is_sent(tmp_path: Path, mon
         monkeypatch.setenv("OPENAI_API_KEY", "wrong")
         refused(OpenAIEndpoint(base_url=url), "refuses the key")
         with pytest.raises(TeacherError, match="refuses the key"):
-            execute(tmp_path, Teacher(endpoint=OpenAIEndpoint(base_url=url)), rows(3))
+            execute(tmp_path, Teacher(endpoint=OpenAIEndpoint(base_url=url), model="m"), rows(3))
         assert stats(url).get("received", 0) == 0
-    check(Teacher())
+    check(scripted())
 
 
 def test_none_kept_is_an_error(tmp_path: Path) -> None:
@@ -519,7 +520,7 @@ def test_tokens_are_paid_back_and_debts_waited_for() -> None:
 
 def test_unusable_address_is_a_config_error() -> None:
     with pytest.raises(ConfigError):
-        check(Teacher(endpoint=OpenAIEndpoint(base_url="ftp://host/v1")))
+        check(Teacher(endpoint=OpenAIEndpoint(base_url="ftp://host/v1"), model="m"))
 
 
 @pytest.mark.parametrize("settings", [{"base_url": "https://me:s3cretword@host/v1"}, {"api_key_env": "sk-s3cretword"}])

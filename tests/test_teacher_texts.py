@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configs import scripted
 
 from kpod.config import OpenAIEndpoint, Teacher, TeacherPrompt
 from kpod.errors import ConfigError
@@ -48,13 +49,13 @@ def reply(text: str, **changes: Any) -> Reply:
     ],
 )
 def test_each_reason_to_drop(given_reply: Reply, question: Question, reason: str | None) -> None:
-    verdict = judge(given_reply, question, Teacher())
+    verdict = judge(given_reply, question, scripted())
     assert verdict.drop_reason == reason
     assert verdict.kept == (reason is None)
 
 
 def test_wrong_answers_are_kept_on_demand_and_stay_marked() -> None:
-    verdict = judge(reply("She has 3 + 4 = 8 pens. The answer is 8."), PENS, Teacher(keep_wrong=True))
+    verdict = judge(reply("She has 3 + 4 = 8 pens. The answer is 8."), PENS, scripted(keep_wrong=True))
     assert (verdict.kept, verdict.correct, verdict.answer) == (True, False, "8")
 
 
@@ -87,9 +88,9 @@ def test_thinking_is_found_in_fields_and_tags() -> None:
     ):
         found = parse(completion(**message), 40, "m")
         assert (found.text, found.thinking) == (said, "Three and four.")
-        verdict = judge(found, PENS, Teacher(thinking="use"))
-        assert source(found, Teacher(thinking="use"))[: verdict.length] == "Three and four."
-        assert source(found, Teacher())[: judge(found, PENS, Teacher()).length] == "So 7 it is."
+        verdict = judge(found, PENS, scripted(thinking="use"))
+        assert source(found, scripted(thinking="use"))[: verdict.length] == "Three and four."
+        assert source(found, scripted())[: judge(found, PENS, scripted()).length] == "So 7 it is."
     unfinished = parse(completion(content="<think>Three and"), 40, "m")
     assert (unfinished.text, unfinished.thinking) == ("", "Three and")
 
@@ -117,25 +118,25 @@ def key(config: Teacher, question: Question = PENS, sample: int = 0) -> str:
 
 
 def test_the_key_covers_what_changes_the_answer_and_nothing_else() -> None:
-    base = key(Teacher())
+    base = key(scripted())
     same = [
-        Teacher(endpoint=OpenAIEndpoint(base_url="http://127.0.0.1:1/v1")),
-        Teacher(concurrency=3, timeout_s=1, max_retries=0, samples=5, keep_wrong=True),
-        Teacher(max_tokens_field="max_completion_tokens"),
+        scripted(endpoint=OpenAIEndpoint(base_url="http://127.0.0.1:1/v1"), model="scripted"),
+        scripted(concurrency=3, timeout_s=1, max_retries=0, samples=5, keep_wrong=True),
+        scripted(max_tokens_field="max_completion_tokens"),
     ]
     assert {key(config) for config in same} == {base}
     other = [
-        key(Teacher(model="another")),
-        key(Teacher(temperature=0.2)),
-        key(Teacher(temperature=None)),
-        key(Teacher(top_p=0.5)),
-        key(Teacher(max_tokens=100)),
-        key(Teacher(extra_body={"repeat_penalty": 1.1})),
-        key(Teacher(prompt=TeacherPrompt(system=None))),
-        key(Teacher(prompt=TeacherPrompt(api="completion"))),
-        key(Teacher(), sample=1),
-        key(Teacher(), SKY),
-        Asking(Teacher(), "another teacher").ask(PENS, 0).key,
+        key(scripted(model="another")),
+        key(scripted(temperature=0.2)),
+        key(scripted(temperature=None)),
+        key(scripted(top_p=0.5)),
+        key(scripted(max_tokens=100)),
+        key(scripted(extra_body={"repeat_penalty": 1.1})),
+        key(scripted(prompt=TeacherPrompt(system=None))),
+        key(scripted(prompt=TeacherPrompt(api="completion"))),
+        key(scripted(), sample=1),
+        key(scripted(), SKY),
+        Asking(scripted(), "another teacher").ask(PENS, 0).key,
     ]
     assert len({base, *other}) == len(other) + 1
 
@@ -143,19 +144,19 @@ def test_the_key_covers_what_changes_the_answer_and_nothing_else() -> None:
 def test_prompts_of_both_apis_with_examples(tmp_path: Path) -> None:
     examples = tmp_path / "examples.jsonl"
     examples.write_text(json.dumps({"question": "1 + 1?", "rationale": "One and one.", "answer": "2"}) + "\n")
-    chat = Asking(Teacher(prompt=TeacherPrompt(system="Be brief.", examples=examples))).ask(PENS, 2)
+    chat = Asking(scripted(prompt=TeacherPrompt(system="Be brief.", examples=examples))).ask(PENS, 2)
     assert [m["role"] for m in chat.body["messages"]] == ["system", "user", "assistant", "user"]
     assert chat.body["messages"][2]["content"] == "One and one. The answer is 2."
     assert chat.body["seed"] == 2
     assert PENS.question in chat.body["messages"][3]["content"]
-    plain = Asking(Teacher(prompt=TeacherPrompt(api="completion", examples=examples, stop=["\nQ:"]))).ask(SKY, 0)
+    plain = Asking(scripted(prompt=TeacherPrompt(api="completion", examples=examples, stop=["\nQ:"]))).ask(SKY, 0)
     assert plain.body["prompt"].endswith("(A) the floor (B) the sky\nA: Let's think step by step.")
     assert "One and one. The answer is 2." in plain.body["prompt"]
     assert plain.body["stop"] == ["\nQ:"]
 
 
 def test_reasoning_models_get_neither_temperature_nor_the_old_limit() -> None:
-    config = Teacher(temperature=None, top_p=None, max_tokens_field="max_completion_tokens")
+    config = scripted(temperature=None, top_p=None, max_tokens_field="max_completion_tokens")
     assert set(Asking(config).ask(PENS, 0).body) == {"model", "messages", "max_completion_tokens", "seed"}
 
 
@@ -163,4 +164,4 @@ def test_examples_that_lack_a_part_are_refused(tmp_path: Path) -> None:
     examples = tmp_path / "examples.jsonl"
     examples.write_text('{"question": "1 + 1?"}\n')
     with pytest.raises(ConfigError, match=r"teacher\.prompt\.examples: row 1"):
-        Asking(Teacher(prompt=TeacherPrompt(examples=examples)))
+        Asking(scripted(prompt=TeacherPrompt(examples=examples)))

@@ -93,7 +93,7 @@ def test_bad_rows_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
         question(n, "How many?", a) for n, a in (("long", "7"), ("one", "7"), ("dropped", "7"), ("blank", "  "))
     ]
     texts += [
-        rationale("long", "Tom has 3 apples. " * 200),
+        rationale("long", "Tom has 3 apples. " * 400),
         rationale("one", "7"),
         rationale("dropped", "7", kept=False),
         rationale("blank", "It is 7."),
@@ -105,7 +105,7 @@ def test_bad_rows_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     figures = run(inputs, CONFIG, folder)
     reasons = quarantined(folder)
     assert set(reasons) == {"long/0", "blank/0", "nowhere/0", "q000/1"}
-    assert "more than max_tokens 512" in reasons["long/0"]
+    assert f"more than max_tokens {CONFIG.max_tokens}" in reasons["long/0"]
     assert reasons["blank/0"] == "the answer cannot be encoded"
     assert reasons["q000/1"] == "no step"
     assert figures["quarantined"] == 4

@@ -49,7 +49,7 @@ class Validation(Strict):
     """The student answers validation questions after each epoch, and the epoch with most right answers is kept."""
 
     questions: int = Field(200, ge=1, description="Questions of the split validation, at most.")
-    max_new_tokens: int = Field(160, ge=1)
+    max_new_tokens: int = Field(512, ge=1)
     batch_size: int = Field(64, ge=1, description="Questions a batch; greedy output can depend on it in low precision.")
 
 
@@ -62,10 +62,15 @@ class Distill(ModelStage):
     token_weights: bool = Field(True, description="Weight tokens by w_j; off: all ones.")
     progressive: bool = Field(True, description="Follow the curriculum; off: the whole rationale in every epoch.")
     weight_scale: Literal["raw", "mean1"] = Field("raw", description="mean1: scale each rationale's weights to mean 1.")
-    epochs: int = Field(10, ge=1, description="Passes over the rationales; one is one stage of the curriculum.")
+    epochs: int = Field(4, ge=1, description="Passes over the rationales; one is one stage of the curriculum.")
     batch_size: int = Field(16, ge=1, description="Rationales an optimizer step.")
-    micro_batch: int = operational(16, "Rationales a forward pass.", ge=1)
-    lr: float = Field(1e-3, gt=0)
+    micro_batch: int = operational(8, "Rationales a forward pass.", ge=1)
+    lr: float = Field(
+        2e-5,
+        gt=0,
+        description="Peak learning rate. The default becomes 2e-4 where `adapter` is LoRA, whose few weights start at "
+        "zero; full training of a student below a billion parameters bears 5e-5 to 1e-4.",
+    )
     warmup: Fraction = Field(0.05, description="Share of the steps in which the rate rises.")
     decay: Literal["constant", "linear", "cosine"] = "linear"
     weight_decay: float = Field(0.0, ge=0)
@@ -85,6 +90,12 @@ class Distill(ModelStage):
     )
     checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _adapters_take_a_higher_rate(self) -> "Distill":
+        if "lr" not in self.model_fields_set and isinstance(self.adapter, Lora):
+            object.__setattr__(self, "lr", 2e-4)
+        return self
 
     @model_validator(mode="after")
     def _objective_stands_alone(self) -> "Distill":

@@ -7,9 +7,11 @@ from pydantic import Field, model_validator
 from kpod.config.curriculum import Curriculum, Difficulty, Steps
 from kpod.config.distill import METHODS, Distill, Variants
 from kpod.config.evaluate import Evaluate
+from kpod.config.questions import EXAMPLE as QUESTIONS
 from kpod.config.questions import Questions
-from kpod.config.student import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
-from kpod.config.teacher import Teacher
+from kpod.config.student import EXAMPLE as STUDENT
+from kpod.config.student import FolderStudent, GgufStudent, HubStudent, Student
+from kpod.config.teacher import ENDPOINT, MODEL, Teacher
 from kpod.config.weights import Weights
 from kpod.fields import NAME, MethodSettings, Strict
 
@@ -34,14 +36,18 @@ else:
 
 
 class Pipeline(Strict):
-    """The whole tree. Its defaults are the demo."""
+    """The whole tree. The defaults suit a pretrained causal student of 0.1 to 8 billion parameters.
 
-    name: str = Field("demo", pattern=NAME, description="Name of the runs in MLflow.")
+    What is distilled on what has no default: `questions`, `teacher` and `student`. recipes/demo.yaml names every
+    setting that matters.
+    """
+
+    name: str = Field("kpod", pattern=NAME, description="Name of the runs in MLflow.")
     methods: list[Method] = Field(["base", "scotd", "kpod"], min_length=1, description="Students to make and compare.")
-    questions: Questions = Questions()
-    teacher: Teacher = Teacher()
+    questions: Questions = Field(examples=[{"sources": [QUESTIONS]}])
+    teacher: Teacher = Field(examples=[{"endpoint": ENDPOINT, "model": MODEL}])
     steps: Steps = Steps()
-    student: Student = ScratchStudent()
+    student: Student = Field(examples=[STUDENT])
     weights: Weights = Weights()
     difficulty: Difficulty = Difficulty()
     curriculum: Curriculum = Curriculum()

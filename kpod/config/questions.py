@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 
 from kpod.fields import NAME, Seed, Split, Strict
 
+EXAMPLE = {"kind": "file", "dataset": "mine", "files": {"train": "train.jsonl", "test": "test.jsonl"}}
+
 
 class WordProblems(Strict):
     """Generated multi-step arithmetic word problems, and a second set with longer chains."""
@@ -83,4 +85,4 @@ Source = Annotated[WordProblems | QuestionFile | QuestionHub, Field(discriminato
 class Questions(Strict):
     """Where questions come from; the first source names the registered student."""
 
-    sources: list[Source] = Field([WordProblems()], min_length=1)
+    sources: list[Source] = Field(min_length=1, examples=[[EXAMPLE]])

@@ -7,6 +7,8 @@ from pydantic import Field
 
 from kpod.fields import Seed, Strict
 
+EXAMPLE = {"kind": "hub", "name": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+
 
 class ScratchStudent(Strict):
     """A small Llama-like model with its own tokenizer, pretrained on easy generated problems."""

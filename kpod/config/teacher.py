@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from kpod.fields import Address, Fraction, Seed, Strict, VariableName, operational
 
+ENDPOINT = {"kind": "openai", "base_url": "http://127.0.0.1:8000/v1"}
+MODEL = "Qwen/Qwen2.5-7B-Instruct"
+
 
 class OpenAIEndpoint(Strict):
     """Any server that speaks chat completions: a hosted provider, vLLM, llama.cpp."""
@@ -84,8 +87,10 @@ class TeacherPrompt(Strict):
 class Teacher(Strict):
     """Stage `rationales`: who is asked, how, and what is kept."""
 
-    endpoint: Endpoint = ScriptedEndpoint()
-    model: str = Field("scripted", min_length=1, description="Model name sent with each request.")
+    endpoint: Endpoint = Field(examples=[ENDPOINT])
+    model: str = Field(
+        "", description="Model name sent with each request, as the server knows it; only a local teacher needs none."
+    )
     prompt: TeacherPrompt = TeacherPrompt()
     samples: int = Field(1, ge=1, description="Rationales asked for each question.")
     resamples: int = Field(2, ge=0, description="Further samples of a question, at most, in place of dropped ones.")
@@ -116,6 +121,14 @@ class Teacher(Strict):
     timeout_s: float = operational(120.0, "Seconds after which a request is given up and retried.", gt=0)
     max_retries: int = operational(6, "Tries after the first for a retryable failure.", ge=0)
     max_failed: Fraction = operational(0.1, "The stage fails if a larger share of the requests fails for good.")
+
+    @model_validator(mode="after")
+    def _a_server_is_told_its_model(self) -> "Teacher":
+        if not self.model:
+            if self.endpoint.kind == "openai":
+                raise ValueError(f"name the model to ask in teacher.model, e.g. {MODEL}")
+            object.__setattr__(self, "model", self.endpoint.kind)
+        return self
 
     @model_validator(mode="after")
     def _settings_agree(self) -> "Teacher":

@@ -20,12 +20,12 @@ class Weights(ModelStage):
     weighter: Path | None = Field(
         None, description="Folder `weighter/` of an earlier run of this stage to apply; nothing is trained."
     )
-    epochs: int = Field(2, ge=0, description="Epochs in which the weighter is trained.")
+    epochs: int = Field(1, ge=0, description="Epochs in which the weighter is trained.")
     warmup: int = Field(
-        3,
+        1,
         ge=0,
-        description="Epochs before these in which only the answer predictor is trained; 1 suffices for one that "
-        "reads well.",
+        description="Epochs before these in which only the answer predictor is trained; a student from scratch, which "
+        "reads badly, needs 3.",
     )
     prefixes: Annotated[int, Field(ge=1)] | Literal["steps", "tokens"] = Field(
         4,
@@ -54,7 +54,7 @@ class Weights(ModelStage):
     hidden: int = Field(64, ge=1, description="Width of the two-layer MLP in Eq. 3.")
     heads: int = Field(4, ge=1, description="Heads of the self-attention in Eq. 2.")
     lr: float = Field(5e-4, gt=0, description="Learning rate of the weighter.")
-    predictor_lr: float = Field(5e-4, ge=0, description="Learning rate of the answer predictor; 0 freezes it.")
+    predictor_lr: float = Field(5e-5, ge=0, description="Learning rate of the answer predictor; 0 freezes it.")
     predictor_layers: int | None = Field(
         None, ge=0, description="Train only so many of the predictor's top layers; null: all of them."
     )
