@@ -3,7 +3,9 @@
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from kpod.text import well_formed_tree
 
 if TYPE_CHECKING:
     from kpod.config import Pipeline
@@ -46,6 +48,11 @@ class Strict(BaseModel):
         validate_default=True,
         hide_input_in_errors=True,  # it may be a secret that went astray
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_can_be_written(cls, given: Any) -> Any:
+        return well_formed_tree(given) if isinstance(given, dict) else given
 
 
 class ModelStage(Strict):

@@ -5,6 +5,7 @@ or mislead its reader: NUL, other controls, and the marks that reorder the text 
 """
 
 from functools import cache
+from typing import Any
 
 _ISOLATES = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _SHOWN: dict[int, str] = {
@@ -18,6 +19,27 @@ _SHOWN: dict[int, str] = {
 def clean(text: str) -> str:
     """`text` with controls, bidirectional overrides and lone surrogates replaced by signs that can be seen."""
     return text.replace("\r\n", "\n").translate(_SHOWN)
+
+
+def well_formed(text: str) -> str:
+    """`text` as it can be written: halves of a surrogate pair are joined, and one without its other half is replaced.
+
+    JSON may hold half an emoji ("\\ud83d"), which Python reads and then cannot encode.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def well_formed_tree(value: Any) -> Any:
+    """A JSON value with every text in it `well_formed`."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, dict):
+        return {well_formed_tree(key): well_formed_tree(item) for key, item in value.items()}
+    return [well_formed_tree(item) for item in value] if isinstance(value, list) else value
 
 
 def shorten(text: str, limit: int) -> str:

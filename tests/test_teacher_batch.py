@@ -155,18 +155,28 @@ def test_the_cap_cuts_batches(tmp_path: Path, kpod_home: Path, url: str) -> None
     assert stats(url)["received"] == 200
 
 
-def test_a_refused_line_stops_the_run_and_keeps_the_others(
-    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_line_is_a_row_with_a_reason(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def say(_: object, body: dict[str, Any]) -> HttpResponse | None:
         return refusal(400, "No such setting.") if "is 3 plus" in body["messages"][-1]["content"] else None
 
     with monkeypatch.context() as patch:
         interfere(patch, say)
-        with pytest.raises(TeacherError, match=r"400: No such setting\."):
-            execute(tmp_path, batched(url), rows(10))
+        metrics, found = execute(tmp_path, batched(url), rows(10))
+    assert [row["question_id"] for row in found if row["drop_reason"] == "failed"] == ["q0003"]
+    assert (metrics["kept"], metrics["quarantined"]) == (9, 1)
     metrics, _ = execute(tmp_path, batched(url), rows(10))
     assert (metrics["from_journal"], metrics["requests_sent"]) == (9, 1)
+
+
+def test_a_key_that_is_refused_in_a_batch_stops_the_run(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def say(_: object, body: dict[str, Any]) -> HttpResponse | None:
+        return refusal(401, "No such key.") if "is 3 plus" in body["messages"][-1]["content"] else None
+
+    interfere(monkeypatch, say)
+    with pytest.raises(TeacherError, match=r"401: No such key\."):
+        execute(tmp_path, batched(url), rows(10))
 
 
 def test_a_batch_that_fails_as_a_whole_is_one_line(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,7 +176,6 @@ def _quarantine(out: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("status", "code"),
     [
-        (400, None),
         (401, "invalid_api_key"),
         (402, None),
         (403, None),

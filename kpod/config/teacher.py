@@ -105,7 +105,11 @@ class Teacher(Strict):
         default_factory=dict, description="Further fields of each request, e.g. {repeat_penalty: 1.0}."
     )
     thinking: Literal["drop", "use"] = Field(
-        "drop", description="Thinking in a field of its own or in <think> tags: leave it out, or take it as rationale."
+        "drop", description="Thinking in a field of its own or between marks: leave it out, or take it as rationale."
+    )
+    finish_reasons: dict[str, Literal["stop", "length", "content_filter"]] = Field(
+        default_factory=dict,
+        description="What a server's own words for the reason to end mean, in lower case, e.g. {my_stop: stop}.",
     )
     keep_wrong: bool = Field(False, description="Keep rationales whose answer disagrees with gold.")
     max_chars: int = Field(4000, ge=1, description="Longer rationales are dropped.")
@@ -120,7 +124,7 @@ class Teacher(Strict):
     tokens_per_minute: int | None = operational(None, "Rate limit, if the provider has one.", ge=1)
     timeout_s: float = operational(120.0, "Seconds after which a request is given up and retried.", gt=0)
     max_retries: int = operational(6, "Tries after the first for a retryable failure.", ge=0)
-    max_failed: Fraction = operational(0.1, "The stage fails if a larger share of the requests fails for good.")
+    max_failed: Fraction = operational(0.1, "The stage stops if a larger share of the requests fails for good.")
 
     @model_validator(mode="after")
     def _a_server_is_told_its_model(self) -> "Teacher":

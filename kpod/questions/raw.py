@@ -5,9 +5,13 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from kpod.prompt import letter
+from kpod.text import well_formed
+
+MOST_DIGITS = 100  # of a gold: what is longer is a fault in the file
 
 
 class BadRow(ValueError):
@@ -29,7 +33,10 @@ class Raw:
     @property
     def shown(self) -> str:
         """The row as text, for the quarantine file."""
-        return json.dumps(self.fields, ensure_ascii=False, default=str)
+        try:
+            return well_formed(json.dumps(self.fields, ensure_ascii=False, default=str))
+        except TypeError:  # keys that are no texts
+            return well_formed(str(self.fields))
 
 
 def question_row(raw: Raw) -> dict[str, Any]:
@@ -51,11 +58,25 @@ def question_row(raw: Raw) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    if value is None or isinstance(value, bool | Mapping | list) or (isinstance(value, float) and math.isnan(value)):
+    """A value as text; "" for what is none or no number (null, NaN, infinity, a list)."""
+    if isinstance(value, bytes):
+        raise BadRow("a text is not UTF-8")
+    if isinstance(value, float | Decimal):
+        return _number(value)
+    if value is None or isinstance(value, bool | Mapping | list | tuple | set):
         return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # 42.0 in a column of floats is 42
-    return str(value).encode("utf-8", "replace").decode().strip()
+    return well_formed(str(value)).strip()
+
+
+def _number(value: float | Decimal) -> str:
+    """In digits alone: 42.0 in a column of floats is 42, 1e-07 is 0.0000001."""
+    if not math.isfinite(value):
+        return ""
+    exact = value if isinstance(value, Decimal) else Decimal(repr(value))
+    if abs(exact.adjusted()) > MOST_DIGITS:
+        raise BadRow("a number is too long")
+    plain = f"{exact:f}"
+    return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 
 def _options(choices: Any, answer: str) -> tuple[list[str] | None, str]:
@@ -67,7 +88,7 @@ def _options(choices: Any, answer: str) -> tuple[list[str] | None, str]:
     elif isinstance(choices, Mapping):  # letter -> text; a Parquet struct column adds the other rows' letters as null
         given = {label: text for label, text in choices.items() if text is not None}
         labels, texts = list(given), list(given.values())
-    elif isinstance(choices, Sequence) and not isinstance(choices, str):
+    elif isinstance(choices, Sequence) and not isinstance(choices, str | bytes):
         labels, texts = [letter(i) for i in range(len(choices))], list(choices)
     else:
         raise BadRow("choices is neither a list nor letters with texts")

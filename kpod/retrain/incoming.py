@@ -58,6 +58,8 @@ def add(source: Path, folder: Path) -> Path:
 
     It appears there whole or not at all. Raises DataError if it is no file of questions, ConfigError for the folder.
     """
+    if not source.exists():
+        raise DataError(f"{source} does not exist: correct the name of the file of questions")
     if not source.is_file() or not source.name.endswith(SUFFIXES):
         raise DataError(f"{source}: new questions come as a file {', '.join(SUFFIXES)}")
     digest = sha256_file(source)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import httpx2
-from openai import APIConnectionError, APIStatusError, NotFoundError, OpenAI
+from openai import APIConnectionError, APIStatusError, DefaultHttpxClient, NotFoundError, OpenAI
 from openai.types import Batch
 
 from kpod import observe
@@ -17,13 +17,14 @@ from kpod.config import Teacher
 from kpod.errors import TeacherError
 from kpod.teacher.ask import Ask
 from kpod.teacher.budget import Budget
-from kpod.teacher.client import Failed, Refused, failure
+from kpod.teacher.client import received
+from kpod.teacher.failure import Failed, Refused, failure, refusal, status_of
 from kpod.teacher.journal import Journal
-from kpod.teacher.key import strike
+from kpod.teacher.key import Address, strike
 from kpod.teacher.ledger import Entry, Ledger
 from kpod.teacher.live import Live
 from kpod.teacher.plan import Job, Plan
-from kpod.teacher.reply import BadReply, Reply, parse
+from kpod.teacher.reply import Reply
 
 MOST_LINES = 50_000
 MOST_BYTES = 100_000_000
@@ -51,7 +52,14 @@ class BatchRun:
         """Raises TeacherError if the run has to stop; what is out stays out, to be collected by the next run."""
         self._live = Live(self._plan, self._budget, bar)
         self._want(jobs)
-        with OpenAI(base_url=self._url, api_key=self._key, max_retries=self._config.max_retries) as self._openai:
+        address, http = Address.of(self._url), DefaultHttpxClient(follow_redirects=False)
+        with OpenAI(
+            base_url=address.root,
+            default_query=address.parameters,
+            api_key=self._key,
+            max_retries=self._config.max_retries,
+            http_client=http,
+        ) as self._openai:
             try:
                 while self._wanted:
                     looks = [(entry, self._look(entry)) for entry in self._submit()]
@@ -62,7 +70,7 @@ class BatchRun:
                         time.sleep(self._config.batch_poll_s)
                 self._tell()
             except APIStatusError as error:
-                found = failure(error.status_code, error.body, error.response.headers, self._key)
+                found = refusal(error, self._key)
                 raise (found if isinstance(found, TeacherError) else TeacherError(f"teacher.batch: {found}")) from None
             except APIConnectionError as error:
                 why = strike(str(error.__cause__ or error), self._key)
@@ -169,25 +177,28 @@ class BatchRun:
     def _lines(self, name: str | None) -> Iterator[dict[str, Any]]:
         if name is None:
             return
-        content = self._openai.get(f"/files/{name}/content", cast_to=httpx2.Response).content
+        # What a batch wrote may lie in a store of its own, to which the server sends us on.
+        options: Any = {"follow_redirects": True}
+        content = self._openai.get(f"/files/{name}/content", cast_to=httpx2.Response, options=options).content
         for line in content.splitlines():
             with suppress(ValueError):
                 if isinstance(row := json.loads(line), dict):
                     yield row
 
     def _outcome(self, line: dict[str, Any], size: int) -> Outcome:
-        response, error = line.get("response") or {}, line.get("error") or {}
+        response, error = (line[name] if isinstance(line.get(name), dict) else {} for name in ("response", "error"))
         status = response.get("status_code")
-        if status == 200:
-            try:
-                return parse(response.get("body"), size, self._config.model)
-            except BadReply:
-                return Failed("invalid body")
-        if status is None:
-            return Failed(
-                "expired" if error.get("code") == "batch_expired" else str(error.get("code") or "no response")
-            )
-        return failure(status, response.get("body"), {}, self._key)
+        try:
+            if status == 200:
+                return received(response.get("body"), size, self._config.model, self._key)
+        except (Failed, Refused, TeacherError) as inside:
+            return inside
+        if isinstance(status, int):
+            return failure(status, response.get("body"), self._key)
+        if error.get("code") == "batch_expired":
+            return Failed("expired")
+        found = failure(status_of(error), error, self._key)
+        return found if isinstance(found, Refused) else Failed(str(error.get("code") or "no response"))
 
     def _settle(self, entry: Entry, outcomes: dict[str, Outcome], otherwise: str) -> None:
         """Finish what has an outcome; leave wanted what deserves another try."""
@@ -204,6 +215,8 @@ class BatchRun:
             if not isinstance(outcome, TeacherError):
                 self._finish(key, outcome if isinstance(outcome, Reply) else str(outcome))
         self._ledger.back(entry.token)
+        if (hopeless := self._plan.hopeless()) is not None:
+            raise hopeless
 
     def _finish(self, key: str, outcome: Reply | str) -> None:
         (index, sample), _ = self._wanted.pop(key)

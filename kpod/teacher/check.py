@@ -1,12 +1,13 @@
 """Can the teacher be asked at all? Answered before anything is spent."""
 
 import httpx2
-from openai import APIConnectionError, APIStatusError, OpenAI
+from openai import APIConnectionError, APIStatusError, DefaultHttpxClient, OpenAI
 
 from kpod import observe
 from kpod.config import OpenAIEndpoint, Teacher
 from kpod.errors import TeacherError
-from kpod.teacher.key import api_key, base_url, strike
+from kpod.teacher.failure import refusal
+from kpod.teacher.key import Address, api_key, base_url, strike
 
 SECONDS = 10.0
 
@@ -20,8 +21,10 @@ def check(config: Teacher) -> None:
     if not isinstance(config.endpoint, OpenAIEndpoint):
         return
     url, key = base_url(config.endpoint), api_key(config.endpoint)
-    timeout = httpx2.Timeout(SECONDS)
-    with OpenAI(base_url=url, api_key=key, max_retries=1, timeout=timeout) as client:
+    address, http = Address.of(url), DefaultHttpxClient(timeout=httpx2.Timeout(SECONDS), follow_redirects=False)
+    with OpenAI(
+        base_url=address.root, default_query=address.parameters, api_key=key, max_retries=1, http_client=http
+    ) as client:
         try:
             answer = client.get("/models", cast_to=httpx2.Response)
         except APIConnectionError as error:
@@ -33,6 +36,8 @@ def check(config: Teacher) -> None:
             if error.status_code == 401:
                 said = strike(error.message, key)
                 raise TeacherError(f"teacher.endpoint: {url} refuses the key ({said})") from None
+            if error.status_code < 400:
+                raise refusal(error, key) from None
             return  # no such route, a key without a right to it (403), a busy server: requests will tell
     try:
         names = [model["id"] for model in answer.json()["data"]]

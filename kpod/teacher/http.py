@@ -22,6 +22,7 @@ class HttpRequest:
     path: str
     headers: dict[str, str]
     body: bytes
+    query: str = ""
 
 
 @dataclass(slots=True)
@@ -98,7 +99,8 @@ class _Connection(asyncio.Protocol):
             return None
         body = bytes(self._buffer[end + 4 : end + 4 + length])
         del self._buffer[: end + 4 + length]
-        return HttpRequest(method, path.partition("?")[0], headers, body)
+        path, _, query = path.partition("?")
+        return HttpRequest(method, path, headers, body, query)
 
     async def _answer(self, request: HttpRequest) -> None:
         try:

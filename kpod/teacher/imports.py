@@ -7,8 +7,9 @@ from typing import Any
 
 from kpod import rows
 from kpod.config import Teacher
+from kpod.finish import finish_reason
 from kpod.teacher.ask import Question
-from kpod.teacher.reply import Reply, estimate
+from kpod.teacher.reply import Reply, count, estimate
 
 Quarantined = dict[str, str]
 
@@ -57,8 +58,8 @@ def _reply(row: dict[str, Any] | str, model: str) -> tuple[str, int | None, Repl
     text = row["rationale"].strip()
     if row.get("answer") not in (None, ""):
         text += f" The answer is {row['answer']}."
-    counts = [row.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    counted = all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts)
+    counts = [count(row.get(name)) for name in ("prompt_tokens", "completion_tokens")]
+    counted = None not in counts
     return (
         str(question),
         sample,
@@ -66,7 +67,7 @@ def _reply(row: dict[str, Any] | str, model: str) -> tuple[str, int | None, Repl
             text=text,
             thinking=None,
             refused=False,
-            finish_reason=str(row.get("finish_reason") or "stop"),
+            finish_reason=finish_reason(row.get("finish_reason")),
             prompt_tokens=int(counts[0] or 0) if counted else 0,
             completion_tokens=int(counts[1] or 0) if counted else estimate(len(text.encode())),
             estimated=not counted,

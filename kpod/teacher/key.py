@@ -4,20 +4,56 @@ It comes from the environment, or from whoever runs the stage and can read a sto
 """
 
 import os
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
 
 from kpod.config import OpenAIEndpoint
 from kpod.errors import ConfigError
+from kpod.text import well_formed
 
 DEFAULT_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
 _given: dict[str, str] = {}  # by the name of the block
+ROUTES = ("/chat/completions", "/completions", "/models", "/batches")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
+@dataclass(frozen=True)
+class Address:
+    """A base URL taken apart: some servers want a query on every request (`?api-version=2024-06-01`)."""
+
+    root: str
+    query: str
+
+    @classmethod
+    def of(cls, url: str) -> "Address":
+        root, _, query = url.partition("?")
+        return cls(root, query)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The query as the `openai` client takes it."""
+        return dict(parse_qsl(self.query, keep_blank_values=True))
+
+    def whole(self, route: str) -> str:
+        """The address of a route."""
+        return f"{self.root}{route}{'?' if self.query else ''}{self.query}"
+
+
+def route_cut(url: str) -> str:
+    """`url` without a route at its end, which many copy from a provider's page, but with its query."""
+    root, mark, query = url.partition("#")[0].partition("?")
+    root = root.rstrip("/")
+    for route in ROUTES:
+        root = root.removesuffix(route).rstrip("/")
+    return f"{root}{mark if query else ''}{query}"
+
+
 def base_url(endpoint: OpenAIEndpoint) -> str:
-    """The root of the API. Raises ConfigError if it is no http(s) address, or carries a password."""
-    url = endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL
+    """The root of the API, with its query if it has one. Raises ConfigError if it is no http(s) address, or carries
+    a password.
+    """
+    url = (endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL).strip()
     try:
         split = urlsplit(url)
         fits = split.scheme in ("http", "https") and bool(split.hostname) and split.port != 0
@@ -27,7 +63,7 @@ def base_url(endpoint: OpenAIEndpoint) -> str:
         raise ConfigError(f"teacher.endpoint.base_url: {url!r} is no address; write it like http://127.0.0.1:8000/v1")
     if split.username or split.password:
         raise ConfigError("teacher.endpoint.base_url must not hold a password: name a variable in api_key_env")
-    return url.rstrip("/")
+    return route_cut(url)
 
 
 def give(block: str, key: str) -> None:
@@ -62,4 +98,4 @@ def strike(text: str, key: str) -> str:
     """`text` on one line, without the key: providers echo it in their error messages."""
     if key and key != NO_KEY:
         text = text.replace(key, "[key]")
-    return " ".join(text.split())
+    return well_formed(" ".join(text.split()))

@@ -11,7 +11,8 @@ from kpod.config import Teacher
 from kpod.errors import TeacherError
 from kpod.teacher.ask import Ask
 from kpod.teacher.budget import Budget
-from kpod.teacher.client import Client, Failed, Refused, backoff
+from kpod.teacher.client import Client, backoff
+from kpod.teacher.failure import Failed, Refused
 from kpod.teacher.journal import Journal
 from kpod.teacher.limits import Limits
 from kpod.teacher.live import Live
@@ -163,4 +164,6 @@ class Online:
     def _finish(self, job: Job, outcome: Reply | str) -> None:
         following, finished = self._plan.finish(*job, outcome)
         self._fresh.extendleft(reversed(following))
+        if (hopeless := self._plan.hopeless()) is not None:
+            self._stop(hopeless)
         self._live.tell(finished)

@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from kpod.config import Teacher
 from kpod.errors import TeacherError
@@ -10,9 +11,10 @@ from kpod.teacher.budget import Budget
 from kpod.teacher.journal import Journal
 from kpod.teacher.reply import Reply
 from kpod.teacher.tables import Outcome
-from kpod.teacher.verdict import Verdict, judge
+from kpod.teacher.verdict import Verdict, judge, tell_unknown
 
 Job = tuple[int, int]  # index of the question, sample
+ALIKE = 10  # requests, the first ones, that must all fail alike for the run to stop
 
 
 class Plan:
@@ -32,6 +34,7 @@ class Plan:
         self._keys: dict[Job, str] = {}
         self._twins: dict[str, list[Job]] = {}  # by the key of a request that is out: who else waits for it
         self._paid: set[str] = set()
+        self._unknown: set[str] = set()  # reasons to end of which was warned
         self._verdicts: dict[Job, Verdict] = {}
         self.failed: dict[Job, str] = {}
         self.counts: Counter[str] = Counter()
@@ -73,6 +76,26 @@ class Plan:
             following += [(job[0], more) for more in self._settle(job[0], self._more(job[0]))]
             finished += not self._waiting[job[0]]
         return following, finished
+
+    def hopeless(self) -> TeacherError | None:
+        """Why the run should stop, if it should: nothing ever succeeded and the first requests all failed alike, or
+        more of them have failed than `max_failed` allows of all.
+        """
+        failed, planned = self.counts["failed"], self._config.samples * len(self._questions)
+        if failed < ALIKE:
+            return None
+        first = list(islice(self.failed.values(), ALIKE))
+        reason = first[0]
+        if not self.counts["done"] and len({told.partition(":")[0] for told in first}) == 1:
+            return TeacherError(
+                f"the first {ALIKE} requests all failed alike ({reason}): correct the teacher settings, then run again"
+            )
+        if failed > self._config.max_failed * planned:
+            return TeacherError(
+                f"{failed} of {planned} requests failed for good ({reason}, ...), more than teacher.max_failed allows;"
+                " what is finished is kept"
+            )
+        return None
 
     @property
     def open(self) -> int:
@@ -139,5 +162,6 @@ class Plan:
         self.counts["done"] += 1
         self.counts["tokens"] += reply.prompt_tokens + reply.completion_tokens
         self.counts["completion_tokens"] += reply.completion_tokens
+        tell_unknown(reply, self._config, self._unknown)
         verdict = self._verdicts[job] = judge(reply, self._questions[job[0]], self._config)
         self._kept[job[0]] += verdict.kept

@@ -1,21 +1,29 @@
 """What a teacher answered, read from a completion object of any provider."""
 
 import math
-import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-THOUGHT = re.compile(r"^\s*<(think|thinking|thought|reasoning)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
-HEADLESS = re.compile(r"^(.*?)</(?:think|thinking)>", re.DOTALL | re.IGNORECASE)  # the template gave the opening tag
+from kpod.finish import finish_reason
+from kpod.teacher.thinking import divide
+from kpod.text import well_formed
+
+MOST_TOKENS = 2**31  # what claims more is no count
+THINKING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")  # fields of a message
+DEPTH = 8  # of parts in parts
 
 
 class BadReply(Exception):
-    """The server said 200, but the body is no completion. Worth another try."""
+    """The server said 200, but the body is no completion, or one that broke off with an error. Worth another try."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One finished request. `estimated`: the server did not count tokens, so they were estimated."""
+    """One finished request.
+
+    `finish_reason`: see `kpod.finish`. `estimated`: the server did not count tokens, so they were estimated.
+    """
 
     text: str
     thinking: str | None
@@ -35,29 +43,30 @@ def parse(payload: Any, size: int, model: str) -> Reply:
     """Read a chat or text completion; `size` is the prompt's length in bytes. Raises BadReply."""
     try:
         choice = payload["choices"][0]
-        message = choice["message"] if "message" in choice else {"content": choice["text"]}
-        content, refusal = message.get("content"), message.get("refusal")
-        if isinstance(content, list):  # content parts
-            content = "".join(part.get("text", "") for part in content)
-        if not isinstance(content, str | None):
-            raise TypeError("content is no text")
+        message = choice.get("message", {"content": choice["text"]} if "text" in choice else None)
+        reason = finish_reason(choice.get("finish_reason"))
+        failed = choice.get("error")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise BadReply("the body is no completion") from error
-    thinking = message.get("reasoning_content") or message.get("reasoning")
-    text, tagged = _untag(content or "")
-    reason = str(choice.get("finish_reason") or "stop")
-    prompt, completion = _tokens(payload.get("usage"))
-    estimated = prompt is None or completion is None
-    said = len((content or "").encode()) + len(str(thinking or "").encode())
+        raise BadReply("invalid body") from error
+    if failed or reason == "error":
+        raise BadReply(f"an error inside the answer: {str(failed)[:200]}" if failed else "an error inside the answer")
+    if message is None and choice.get("finish_reason"):  # blocked before a word was said
+        message = {}
+    if not isinstance(message, Mapping):
+        raise BadReply("invalid body")
+    said, thought, refusal = _said(message)
+    text, tagged = divide(well_formed(said))
+    thinking = well_formed(thought).strip() or tagged
+    prompt, completion = tokens(payload, "prompt_tokens"), tokens(payload, "completion_tokens")
     return Reply(
-        text=text if text or not refusal else str(refusal),
-        thinking=str(thinking).strip() if thinking else tagged,
+        text=text if text or not refusal else well_formed(refusal),
+        thinking=thinking,
         refused=bool(refusal) or reason == "content_filter",
         finish_reason=reason,
         prompt_tokens=estimate(size) if prompt is None else prompt,
-        completion_tokens=estimate(said) if completion is None else completion,
-        estimated=estimated,
-        model=str(payload.get("model") or model),
+        completion_tokens=estimate(_bytes(said) + _bytes(thought)) if completion is None else completion,
+        estimated=prompt is None or completion is None,
+        model=well_formed(str(payload.get("model") or model)),
     )
 
 
@@ -66,16 +75,55 @@ def estimate(size: int) -> int:
     return math.ceil(size / 4)
 
 
-def _untag(content: str) -> tuple[str, str | None]:
-    """The text without the thinking in tags before it, and that thinking."""
-    if found := THOUGHT.match(content) or HEADLESS.match(content):
-        return content[found.end() :].strip(), found.group(found.lastindex or 1).strip()
-    return content.strip(), None
+def count(value: Any) -> int | None:
+    """A number of tokens, or None for what cannot be one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS else None
 
 
-def _tokens(usage: Any) -> tuple[int | None, int | None]:
-    def count(name: str) -> int | None:
-        value = usage.get(name) if isinstance(usage, dict) else None
-        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+def tokens(payload: Mapping[str, Any], name: str) -> int | None:
+    """One of the counts in `usage`."""
+    usage = payload.get("usage")
+    return count(usage.get(name)) if isinstance(usage, Mapping) else None
 
-    return count("prompt_tokens"), count("completion_tokens")
+
+def _said(message: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Text, thinking and refusal of a message, whose content is a text or a list of parts. Raises BadReply."""
+    content, refusal = message.get("content"), message.get("refusal")
+    said, thought, refused = list[str](), list[str](), [str(refusal)] if refusal else []
+    if isinstance(content, str | None):
+        said.append(content or "")
+    elif isinstance(content, list | Mapping):
+        for kind, text in _parts(content):
+            (thought if kind == "thinking" else refused if kind == "refusal" else said).append(text)
+    else:
+        raise BadReply("invalid body")
+    field = next((found for name in THINKING if (found := message.get(name))), None)
+    thought += [field] if isinstance(field, str) else [text for _, text in _parts(field)]
+    return "".join(said), "".join(thought), "".join(refused)
+
+
+def _parts(value: Any, kind: str = "text", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """(kind, text) of every part that holds text: kinds are text, thinking and refusal."""
+    if isinstance(value, str):
+        yield kind, value
+    elif isinstance(value, list) and depth < DEPTH:
+        for part in value:
+            yield from _parts(part, kind, depth + 1)
+    elif isinstance(value, Mapping) and depth < DEPTH:
+        told = str(value.get("type") or "").lower()
+        if kind == "text" and (
+            "think" in told or "reason" in told or "thought" in told or value.get("thought") is True
+        ):
+            kind = "thinking"
+        elif kind == "text" and "refus" in told:
+            kind = "refusal"
+        for name in ("text", "thinking", "reasoning", "refusal", "summary", "content"):
+            if value.get(name):
+                yield from _parts(value[name], kind, depth + 1)
+                return
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))

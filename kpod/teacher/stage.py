@@ -17,7 +17,7 @@ from kpod.teacher.client import Client
 from kpod.teacher.journal import Journal
 from kpod.teacher.online import Online
 from kpod.teacher.plan import Plan
-from kpod.teacher.verdict import judge
+from kpod.teacher.verdict import judge, tell_unknown
 
 
 def run(inputs: Mapping[str, Path], config: Teacher, out_dir: Path) -> dict[str, float]:
@@ -95,6 +95,10 @@ def _import(
     endpoint: ImportEndpoint, questions: Sequence[Question], config: Teacher, out_dir: Path
 ) -> tuple[dict[str, float], list[tables.Row]]:
     found, bad = imports.load(endpoint.rationales, questions, config)
+    told: set[str] = set()
+    for replies in found.values():
+        for _, reply in replies:
+            tell_unknown(reply, config, told)
     outcomes = (
         (question, sample, (reply, judge(reply, question, config)))
         for question in questions

@@ -3,14 +3,17 @@
 import re
 from dataclasses import dataclass
 
+from kpod import observe
 from kpod.closing import strip_closing
 from kpod.config import Teacher
 from kpod.evaluate.answers import answers_equal, extract_answer
+from kpod.finish import finish_reason, known
 from kpod.teacher.ask import Question
 from kpod.teacher.gibberish import gibberish
 from kpod.teacher.reply import Reply
 
 FAILED = "failed"
+UNFINISHED = "unfinished"  # ended for a reason that is not known to leave the text whole
 REFUSAL = re.compile(
     r"^\W*(?:(?:i'?m|i am|we are) (?:very |so |truly )?(?:sorry|afraid|unable|not able)|sorry\b|as an ai\b|"
     r"(?:i|we) (?:can ?not|can'?t|won'?t|am unable|do not feel comfortable)\b|unfortunately, i\b|i apologi[sz]e)",
@@ -41,17 +44,35 @@ def source(reply: Reply, config: Teacher) -> str:
     return reply.thinking if config.thinking == "use" and reply.thinking else reply.text
 
 
+def meaning(reply: Reply, config: Teacher) -> str:
+    """Why the reply ended: one of `kpod.finish.Finish`, or a word that neither it nor the settings know."""
+    return config.finish_reasons.get(reply.finish_reason) or finish_reason(reply.finish_reason)
+
+
+def tell_unknown(reply: Reply, config: Teacher, told: set[str]) -> None:
+    """Warn of an unknown reason to end, unless it is among those `told`, and add it there."""
+    if not known(word := meaning(reply, config)) and word not in told:
+        told.add(word)
+        observe.warning(
+            f"the teacher ends with finish_reason {word!r}, which is not known: such texts are not kept;"
+            f" teacher.finish_reasons: {{{word}: stop}} keeps them"
+        )
+
+
 def judge(reply: Reply, question: Question, config: Teacher) -> Verdict:
     """Split a reply into rationale and answer, compare with gold, and apply the filters in the order below."""
     rationale = strip_closing(source(reply, config))
-    cut = reply.finish_reason == "length"
-    answer = None if cut or reply.refused else extract_answer(reply.text, question.choices)
+    ended = meaning(reply, config)
+    refused, cut = reply.refused or ended == "content_filter", ended in ("length", "abort", "error")
+    answer = None if cut or refused else extract_answer(reply.text, question.choices)
     correct = answer is not None and (answer == question.answer or answers_equal(answer, question.answer))
     reason = None
-    if reply.refused or (not correct and REFUSAL.match(reply.text)):
+    if refused or (not correct and REFUSAL.match(reply.text)):
         reason = "refusal"
     elif cut:
         reason = "cut-off"
+    elif ended != "stop":
+        reason = UNFINISHED
     elif answer is None:
         reason = "no-answer"
     elif not rationale:

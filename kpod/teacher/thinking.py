@@ -1,0 +1,98 @@
+"""Thinking and answer told apart in a text in which the server left the marks of both.
+
+Three families: a pair of tags around the thinking (of many names, the opening one often given by the chat template),
+the channels of gpt-oss (harmony), and a text in which the channels' special tokens were dropped while their names
+stayed ("analysis...assistantfinal...").
+"""
+
+import re
+
+_NAME = r"(?:[a-z]{1,12}:|longcat_)?(?:think(?:ing)?|thoughts?|reasoning)"
+_OPEN = (
+    rf"<\|?{_NAME}(?:\s[^<>\n]{{0,80}})?\|?>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>|"
+    r"<unused94>(?:thought\b)?"
+)
+_CLOSE = rf"<\|?/\s?{_NAME}\s?\|?>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>|<unused95>"
+_MARK = re.compile(rf"(?P<open>{_OPEN})|(?P<close>{_CLOSE})", re.IGNORECASE)
+# What some put around the answer; taken off where it holds all that is said.
+_WRAPPED = [
+    re.compile(rf"\s*{begin}(.*?)(?:{end})?\s*", re.DOTALL | re.IGNORECASE)
+    for begin, end in (
+        (r"<answer>", r"</answer>"),
+        (r"<response>", r"</response>"),
+        (r"<\|begin_of_solution\|>", r"<\|end_of_solution\|>"),
+        (r"<\|START_RESPONSE\|>", r"<\|END_RESPONSE\|>"),
+        (r"\[BEGIN FINAL RESPONSE\]", r"\[END FINAL RESPONSE\](?:<\|end\|>)?"),
+    )
+]
+_CHANNEL = re.compile(r"<\|channel\|>\s*+(\w{1,20}+)[^<]{0,60}+(?:<\|constrain\|>\s*+\w{0,20}+\s*+)?<\|message\|>")
+_ENDED = re.compile(r"(?:<\|(?:end|return|call)\|>|<\|start\|>(?:assistant)?)\s*")
+_BARE = re.compile(r"^\s*analysis(?=[^a-z\s]|\s*\n)")
+_BARE_NEXT = re.compile(r"assistant\s?(final|analysis|commentary)(?: to=\S{1,60})?")
+
+
+def divide(content: str) -> tuple[str, str | None]:
+    """(what is said, the thinking or None), both without marks and outer white space.
+
+    A text that ends inside its thinking says nothing. Time is linear in the length of `content`.
+    """
+    if "<|channel|>" in content:
+        said, thought = _channels(content)
+    elif _BARE.match(content):
+        said, thought = _bare_channels(content)
+    else:
+        said, thought = _tags(content)
+    thinking = "\n\n".join(part for part in map(str.strip, thought) if part)
+    return unwrap("".join(said)).strip(), thinking or None
+
+
+def unwrap(text: str) -> str:
+    """`text` without the tags around the whole answer."""
+    for pattern in _WRAPPED:
+        if found := pattern.fullmatch(text):
+            return found[1]
+    return text
+
+
+def _tags(content: str) -> tuple[list[str], list[str]]:
+    said, thought = list[str](), list[str]()
+    at, inside, end = 0, False, len(content.rstrip())
+    for mark in _MARK.finditer(content):
+        part = content[at : mark.start()]
+        at = mark.end()
+        if mark["open"]:
+            (thought if inside else said).append(part)
+            inside = True
+        elif inside:
+            thought.append(part)
+            inside = False
+        else:  # nothing opened it: all that stands before is thinking, unless nothing follows
+            said.append(part)
+            if at < end:
+                thought += said
+                said = []
+    (thought if inside else said).append(content[at:])
+    return said, thought
+
+
+def _channels(content: str) -> tuple[list[str], list[str]]:
+    """Messages of the channel `final` are said; all others, and what comes before the first channel, are thinking."""
+    said, thought = list[str](), list[str]()
+    at, final = 0, False
+    for mark in _CHANNEL.finditer(content):
+        (said if final else thought).append(_ENDED.sub("", content[at : mark.start()]))
+        at, final = mark.end(), mark[1].lower() == "final"
+    (said if final else thought).append(_ENDED.sub("", content[at:]))
+    return said, thought
+
+
+def _bare_channels(content: str) -> tuple[list[str], list[str]]:
+    said, thought = list[str](), list[str]()
+    at, final = content.index("analysis") + len("analysis"), False
+    for mark in _BARE_NEXT.finditer(content, at):
+        if final:  # the answer may speak of an assistant
+            break
+        thought.append(content[at : mark.start()])
+        at, final = mark.end(), mark[1] == "final"
+    (said if final else thought).append(content[at:])
+    return said, thought
