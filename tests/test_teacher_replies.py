@@ -236,12 +236,10 @@ def test_half_an_emoji_is_replaced_wherever_it_comes_from(tmp_path: Path, monkey
     assert (metrics["quarantined"], found[0]["rationale"]) == (1, "None and three \ufffd make 3.")
 
 
-MARKS = [
-    *"<think> </think> <thinking> [THINK] [/THINK] <|channel|>analysis<|message|> <|channel|>final<|message|>".split(),
-    *"<|channel|> <|message|> <|end|> <|start|>assistant <|return|> analysis assistantfinal assistant final".split(),
-    *"<answer> </answer> <|begin_of_thought|> <|end_of_thought|> ◁think▷ <unused94> < > | 7 So".split(),
-    *" \n",
-]
+TAGS = "<think> </think> <thinking> [THINK] [/THINK] <answer> </answer> <|begin_of_thought|> <|end_of_thought|>"
+CHANNELS = "<|channel|>analysis<|message|> <|channel|>final<|message|> <|channel|> <|message|> <|end|> <|return|>"
+WORDS = "<|start|>assistant analysis assistantfinal assistant final ◁think▷ <unused94> < > | 7 So"
+MARKS = [*f"{TAGS} {CHANNELS} {WORDS}".split(), " ", "\n"]
 marked = st.lists(st.sampled_from(MARKS) | st.text(max_size=3), max_size=15).map("".join)
 
 
