@@ -10,14 +10,23 @@ from kpod.fields import NAME, Seed, Split, Strict
 EXAMPLE = {"kind": "file", "dataset": "mine", "files": {"train": "train.jsonl", "test": "test.jsonl"}}
 
 
+Family = Literal["stories", "mixed"]
+
+
 class WordProblems(Strict):
-    """Generated multi-step arithmetic word problems, and a second set with longer chains."""
+    """Generated multi-step arithmetic word problems, and two sets out of distribution: longer and harder ones."""
 
     kind: Literal["wordproblems"] = "wordproblems"
-    train: int = Field(360, ge=1, description="Training questions.")
-    validation: int = Field(60, ge=0, description="Validation questions.")
-    test: int = Field(120, ge=0, description="Test questions.")
-    longer: int = Field(80, ge=0, description="Test questions of the out-of-distribution set with longer chains.")
+    family: Family = Field(
+        "stories",
+        description="stories: one person, short sentences in order, +, - and x; mixed: also divisions, comparisons of "
+        "people, closing sentences, and sentences in any order.",
+    )
+    train: int = Field(1000, ge=1, description="Training questions.")
+    validation: int = Field(200, ge=0, description="Validation questions.")
+    test: int = Field(800, ge=0, description="Test questions.")
+    longer: int = Field(400, ge=0, description="Test questions of the out-of-distribution set with longer chains.")
+    harder: int = Field(0, ge=0, description="Test questions of the out-of-distribution set of the family `mixed`.")
     min_steps: int = Field(2, ge=1, description="Fewest operations a problem needs.")
     max_steps: int = Field(4, ge=1, description="Most operations a problem needs, in distribution.")
     longer_steps: int = Field(6, ge=1, description="Most operations in the out-of-distribution set.")
@@ -40,6 +49,8 @@ class WordProblems(Strict):
             raise ValueError("min_steps must not be above max_steps")
         if self.longer and self.longer_steps <= self.max_steps:
             raise ValueError("longer_steps must be above max_steps, or longer 0")
+        if self.harder and self.family == "mixed":
+            raise ValueError("harder must be 0 where family is mixed: those questions are of that family already")
         return self
 
 

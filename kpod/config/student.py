@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from kpod.config.questions import Family
 from kpod.fields import Seed, Strict
 
 EXAMPLE = {"kind": "hub", "name": "HuggingFaceTB/SmolLM2-135M-Instruct"}
@@ -14,13 +15,14 @@ class ScratchStudent(Strict):
     """A small Llama-like model with its own tokenizer, pretrained on easy generated problems."""
 
     kind: Literal["scratch"] = "scratch"
-    layers: int = Field(2, ge=1)
+    layers: int = Field(3, ge=1)
     hidden: int = Field(128, ge=8)
     heads: int = Field(4, ge=1)
-    problems: int = Field(8000, ge=1, description="Easy problems to pretrain on.")
-    drills: int = Field(6000, ge=0, description="Rows of sums to pretrain on.")
+    family: Family = Field("stories", description="Family of the easy problems, as in questions.sources.")
+    problems: int = Field(6000, ge=1, description="Problems of one or two steps to pretrain on.")
+    drills: int = Field(500, ge=0, description="Rows of six sums to pretrain on; many crowd out reading.")
     epochs: int = Field(1, ge=1)
-    lr: float = Field(3e-3, gt=0)
+    lr: float = Field(2e-3, gt=0)
     batch_size: int = Field(16, ge=1)
     seed: Seed = 0
 

@@ -32,7 +32,9 @@ class ScriptedEndpoint(Strict):
 
     kind: Literal["scripted"] = "scripted"
     wrong: Fraction = Field(0.1, description="Share of answers that are worked out wrongly on purpose.")
-    filler: Fraction = Field(0.7, description="Share of steps that come with a sentence irrelevant to the reasoning.")
+    filler: Fraction = Field(0.3, description="Share of steps that come with a sentence irrelevant to the reasoning.")
+    phrases: Fraction = Field(1.0, description="Share of steps that open with words irrelevant to the reasoning.")
+    wordings: int = Field(4, ge=1, le=4, description="Ways in which a step is worded.")
     seed: Seed = 0
 
 

@@ -17,7 +17,6 @@ THINGS = (
     "buttons", "stones", "balloons", "books", "plums", "ribbons", "badges", "candles", "flowers", "keys",
 )  # fmt: skip
 CONNECTIVES = ("Then ", "Later ", "After that ", "Next ")
-EASY = "So "  # only an easy problem's question begins like this: none can be the same text as a generated one
 
 _FIELDS = {
     "who": r"(?P<who>[A-Za-z]+)",
@@ -49,6 +48,28 @@ class Wording:
         return match.groupdict() if match else None
 
 
+# Of the family `stories`.
+SHORT_START = (
+    Wording("{name} has {n} {things}."),
+    Wording("{name} starts with {n} {things}."),
+    Wording("At first {name} owns {n} {things}."),
+)
+SHORT_EVENTS = (
+    Wording("{who} buys {n} more.", "+"),
+    Wording("{who} finds {n}.", "+"),
+    Wording("A friend brings {n}.", "+"),
+    Wording("{who} loses {n}.", "-"),
+    Wording("{who} sells {n}.", "-"),
+    Wording("{who} gives away {n}.", "-"),
+    Wording("{who} makes it {n} times as many.", "x"),
+    Wording("The number grows {n} times.", "x"),
+)
+SHORT_QUESTION = (
+    Wording("How many {things} does {name} have now?"),
+    Wording("How many {things} are there in the end?"),
+)
+
+# Of the family `mixed`.
 START = (
     Wording("{name} has {n} {things}."),
     Wording("{name} starts with {n} {things}."),

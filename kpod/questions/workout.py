@@ -1,18 +1,13 @@
 """Working a word problem out from its text alone, as a scripted teacher has to."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kpod.questions import wordings as w
+from kpod.questions.arithmetic import COMPUTE
 from kpod.questions.wordings import Wording
 
-COMPUTE: dict[str, Callable[[int, int], int]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "x": lambda a, b: a * b,
-    "/": lambda a, b: a // b,
-}
 Found = tuple[Wording, dict[str, str]]
 
 
@@ -35,7 +30,7 @@ def work_out(question: str) -> WorkedProblem | None:
 def _plain(sentence: str) -> str:
     """The sentence without white space and connective, its first letter a capital."""
     sentence = sentence.strip()
-    for connective in (*w.CONNECTIVES, w.EASY):
+    for connective in w.CONNECTIVES:
         sentence = sentence.removeprefix(connective)
     return sentence[:1].upper() + sentence[1:]
 
@@ -61,11 +56,11 @@ def _apply(value: int, op: str, operand: int) -> int | None:
 
 
 def _story(sentences: list[str]) -> WorkedProblem | None:
-    questions = w.STORY_QUESTION + w.WORTH_QUESTION + w.PACKS_QUESTION
+    questions = w.SHORT_QUESTION + w.STORY_QUESTION + w.WORTH_QUESTION + w.PACKS_QUESTION
     if _match(sentences[0], questions):
         sentences = sentences[1:] + sentences[:1]
     asked = _match(sentences[-1], questions)
-    start = _match(sentences[0], w.START + w.START_PRODUCT)
+    start = _match(sentences[0], w.SHORT_START + w.START + w.START_PRODUCT)
     if asked is None or start is None:
         return None
     name, things = start[1]["name"], start[1]["things"]
@@ -76,7 +71,7 @@ def _story(sentences: list[str]) -> WorkedProblem | None:
         steps.append(f"{name} has {value} x {each} = {value * each} {things}.")
         value *= each
     for sentence in sentences[1:-1]:
-        found = _match(sentence, w.EVENTS + w.CLOSING)
+        found = _match(sentence, w.SHORT_EVENTS + w.EVENTS + w.CLOSING)
         if found is None:
             return None
         operand = _operand(found)

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from kpod.config import Distill, ScratchStudent, ScriptedEndpoint
+from kpod.config import Distill, Family, ScratchStudent, ScriptedEndpoint
 from kpod.distill.examples import Example, example
 from kpod.distill.trainer import train
 from kpod.models import device
@@ -20,13 +20,13 @@ from kpod.teacher.scripted import Scripted
 
 END = "<|end|>"
 VOCABULARY = 1024
-SUMS = 12  # a row
+SUMS = 6  # a row
 Problem = tuple[str, str, str]  # question, rationale, answer
 
 
 def pretrain(config: ScratchStudent, work: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict[str, float]]:
     """Train a Llama-like model of `config`'s size on easy one- and two-step problems."""
-    problems = easy(config.problems, config.seed) + drills(config.drills, config.seed)
+    problems = easy(config.problems, config.seed, config.family) + drills(config.drills, config.seed, config.family)
     tokenizer = build_tokenizer(problems)
     torch.manual_seed(config.seed)
     model = LlamaForCausalLM(
@@ -86,9 +86,9 @@ def build_tokenizer(problems: list[Problem]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
 
 
-def drills(rows: int, seed: int) -> list[Problem]:
+def drills(rows: int, seed: int, family: Family = "stories") -> list[Problem]:
     """Rows of SUMS sums: a tiny model learns to calculate from many operations, not from many words."""
-    told = sums(rows * SUMS, seed)
+    told = sums(rows * SUMS, seed, family)
     return [
         ("Some sums.", " ".join(f"{one}." for one in row), row[-1].rpartition(" ")[2])
         for row in (told[first : first + SUMS] for first in range(0, len(told), SUMS))

@@ -2,9 +2,10 @@
 
 import random
 import re
+from collections.abc import Iterator
 
 from kpod.config import ScriptedEndpoint
-from kpod.questions.wordproblems import work_out
+from kpod.questions.workout import work_out
 
 FILLER = (
     "Let us take this one part at a time.",
@@ -28,6 +29,16 @@ FILLER = (
     "Remember that only the amounts are important.",
     "Let me think about this for a moment.",
 )
+PHRASES = (
+    "So", "Now", "Well,", "Okay,", "Clearly,", "Of course,", "As we can see,", "It is easy to see that", "Simply put,",
+    "Just as before,", "Without any trouble,", "Looking at the story,",
+)  # fmt: skip
+WORDINGS = (
+    "{before}{equation}{after}",
+    "that makes {equation}.",
+    "we get {equation}{after}",
+    "this gives us {equation}.",
+)
 UNKNOWN = "I cannot work this out."
 OFFSETS = (-10, -6, -4, -3, -2, -1, 1, 2, 3, 4, 6, 10)
 EQUATION = re.compile(r"(\d+) ([-+x/]) (\d+) = (\d+)")
@@ -49,12 +60,20 @@ class Scripted:
         steps, answer = worked.steps, worked.answer
         if rng.random() < self._endpoint.wrong:
             steps, answer = _mistaken(rng, steps, answer)
-        told = []
-        for step in steps:
-            if rng.random() < self._endpoint.filler:
-                told.append(rng.choice(FILLER))
-            told.append(step)
+        told = [sentence for step in steps for sentence in self._told(rng, step)]
         return f"{' '.join(told)} The answer is {answer}."
+
+    def _told(self, rng: random.Random, step: str) -> Iterator[str]:
+        """A step's sentences: perhaps a filler, then the equation in one of the wordings."""
+        if rng.random() < self._endpoint.filler:
+            yield rng.choice(FILLER)
+        phrase = f"{rng.choice(PHRASES)} " if rng.random() < self._endpoint.phrases else ""
+        wording = rng.choice(WORDINGS[: self._endpoint.wordings])
+        found = EQUATION.search(step)
+        if found is None:
+            raise RuntimeError(f"a step without an equation: {step}")
+        text = wording.format(before=step[: found.start()], equation=found[0], after=step[found.end() :])
+        yield f"{phrase}{text}" if phrase else f"{text[0].upper()}{text[1:]}"
 
 
 def last_question(prompt: str) -> str:
