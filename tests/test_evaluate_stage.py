@@ -121,11 +121,11 @@ def test_ids_that_come_twice_and_missing_golds_are_set_aside(tmp_path: Path, inp
 def test_a_question_that_is_too_long_counts_as_wrong(
     tmp_path: Path, inputs: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [{"id": "a", "question": QUESTIONS["right"]}, {"id": "b", "question": "So 3 + 4? " * 200}]
+    rows = [{"id": "a", "question": QUESTIONS["right"]}, {"id": "b", "question": "So 3 + 4? " * 400}]
     questions(inputs["questions"], rows)
     figures = run(inputs, CONFIG, out(tmp_path))
     assert (figures["too_long"], figures["accuracy"], figures["truncated"]) == (1, 0.5, 0.5)
-    assert "1 prompts are longer than 512 tokens" in capsys.readouterr().err
+    assert f"1 prompts are longer than {CONFIG.max_tokens} tokens" in capsys.readouterr().err
 
 
 def test_accuracy_by_number_of_steps(tmp_path: Path, inputs: dict[str, Path]) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from kpod.config import FolderStudent, HubStudent, ScratchStudent
+from kpod.config import Family, FolderStudent, HubStudent, ScratchStudent
 from kpod.errors import ModelError
-from kpod.questions.wordproblems import LARGEST, easy, sums
-from kpod.questions.workout import COMPUTE
+from kpod.questions.arithmetic import COMPUTE, LARGEST
+from kpod.questions.wordproblems import easy, sums
 from kpod.student import stage
 from kpod.student.check import missing_part
 from kpod.student.pretrain import SUMS, build_tokenizer, drills
@@ -28,14 +28,15 @@ def test_a_number_is_one_token_with_the_space_before_it() -> None:
         assert len(tokenizer.tokenize(f" {number}")) == 1
 
 
-def test_sums_are_right_stay_small_and_practise_every_operation() -> None:
+@pytest.mark.parametrize(("family", "operations"), [("stories", set("+-x")), ("mixed", set(COMPUTE))])
+def test_sums_are_right_stay_small_and_practise_every_operation(family: Family, operations: set[str]) -> None:
     seen = set()
-    for equation in sums(2000, seed=1):
+    for equation in sums(2000, 1, family):
         left, op, right, _, result = equation.split()
         assert COMPUTE[op](int(left), int(right)) == int(result)
         assert 1 <= int(result) <= LARGEST
         seen.add(op)
-    assert seen == set(COMPUTE)
+    assert seen == operations
     assert sums(10, seed=1) == sums(2000, seed=1)[:10] != sums(10, seed=2)
 
 

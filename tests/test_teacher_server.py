@@ -15,12 +15,17 @@ from teacher_tools import Sums, execute, stats, teacher
 from kpod.config import ReplayEndpoint, ScriptedEndpoint, WordProblems
 from kpod.errors import DataError, TeacherError
 from kpod.questions.wordproblems import generate
+from kpod.steps import split
 from kpod.teacher.faults import KINDS, Faults
 from kpod.teacher.replay import Replay
-from kpod.teacher.scripted import FILLER, Scripted
+from kpod.teacher.scripted import FILLER, PHRASES, WORDINGS, Scripted
 from kpod.teacher.server import running, serve
 
-PROBLEMS = generate(WordProblems(train=250, validation=0, test=0, longer=0))
+PROBLEMS = [
+    row
+    for family in ("stories", "mixed")
+    for row in generate(WordProblems(family=family, train=125, validation=0, test=0, longer=0))
+]
 EQUATION = re.compile(r"(\d+) ([-+x/]) (\d+) = (\d+)")
 
 
@@ -66,8 +71,26 @@ def test_scripted_rates_and_samples() -> None:
     assert 0.2 < wrong / len(PROBLEMS) < 0.4
     assert 0.4 < filler / steps < 0.6
     assert said(teacher, PROBLEMS[0]) == replies[0]
-    assert len({said(teacher, PROBLEMS[0], sample) for sample in range(8)}) > 1
+    assert len({said(teacher, PROBLEMS[0], sample) for sample in range(8)}) == 8
     assert teacher.answer("Q: Who are you?\nA:", 0) == "I cannot work this out."
+
+
+@pytest.mark.parametrize("wordings", [1, len(WORDINGS)])
+def test_scripted_wordings_and_phrases(wordings: int) -> None:
+    plain = Scripted(ScriptedEndpoint(wrong=0, filler=0, phrases=0, wordings=wordings))
+    chatty = Scripted(ScriptedEndpoint(wrong=0, filler=0, phrases=1, wordings=wordings))
+    seen = set()
+    for problem in PROBLEMS:
+        steps = split(said(plain, problem)[0])
+        seen |= {
+            re.sub(r"(?!That)\w+ (and \w+ )?(has|have|gets|makes) \d.*", "NAME", step.strip())[:6] for step in steps
+        }
+        worded = split(said(chatty, problem)[0])
+        assert len(worded) == len(steps)
+        assert all(step.strip().startswith(PHRASES) for step in worded)
+        for step in (*steps, *worded):
+            assert len(EQUATION.findall(step)) == 1
+    assert len(seen) == wordings, seen
 
 
 @pytest.fixture

@@ -1,0 +1,40 @@
+"""The sums of the word problems: small enough that a model of a million parameters can learn them.
+
+Every value is an integer in 2..LARGEST, so a tokenizer with a token for each number of two digits writes an equation
+in five tokens.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+
+from kpod.questions.wordings import Wording
+
+LARGEST = 40
+SMALL = 12  # the largest value that is multiplied
+COMPUTE: dict[str, Callable[[int, int], int]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "x": lambda a, b: a * b,
+    "/": lambda a, b: a // b,
+}
+
+
+def operations(value: int, wordings: Sequence[Wording]) -> dict[str, Sequence[int]]:
+    """The operations that `wordings` have and that keep `value` an integer in 2..LARGEST, each with its operands."""
+    operands: dict[str, Sequence[int]] = {
+        "+": range(2, min(9, LARGEST - value) + 1),
+        "-": range(2, min(9, value - 2) + 1),
+        "x": range(2, min(3, LARGEST // value) + 1) if value <= SMALL else (),
+        "/": [n for n in range(2, 6) if value % n == 0 and value // n >= 2],
+    }
+    told = {wording.op for wording in wordings}
+    return {op: found for op, found in operands.items() if found and op in told}
+
+
+def step(rng: random.Random, value: int, wordings: Sequence[Wording]) -> tuple[int, Wording, int]:
+    """Draw one operation on `value`: the new value, its wording and its operand."""
+    choices = operations(value, wordings)
+    op = rng.choice(list(choices))  # the operation first, so that all are equally likely
+    operand = rng.choice(choices[op])
+    wording = rng.choice([x for x in wordings if x.op == op and x.number in (None, operand)])
+    return COMPUTE[op](value, operand), wording, operand

@@ -1,0 +1,22 @@
+"""Word problems of the family `stories`: what happens to one person's things, in short sentences in order."""
+
+import random
+
+from kpod.questions import wordings as w
+from kpod.questions.arithmetic import step
+
+NAMES = list(w.NAMES)[:12]
+THINGS = w.THINGS[:10]
+HIGHEST_START = 15
+
+
+def story(rng: random.Random, fewest: int, most: int, highest_start: int = HIGHEST_START) -> tuple[str, str]:
+    """Draw (question, answer) of `fewest` to `most` operations that starts from 2 to `highest_start` things."""
+    name, things, value = rng.choice(NAMES), rng.choice(THINGS), rng.randint(2, highest_start)
+    sentences = [rng.choice(w.SHORT_START).text.format(name=name, n=value, things=things)]
+    for _ in range(rng.randint(fewest, most)):
+        value, wording, operand = step(rng, value, w.SHORT_EVENTS)
+        who = name if rng.random() < 0.5 else w.NAMES[name].capitalize()
+        sentences.append(wording.text.format(who=who, n=operand))
+    sentences.append(rng.choice(w.SHORT_QUESTION).text.format(name=name, things=things))
+    return " ".join(sentences), str(value)
