@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kpod import artifacts, runs, tracking
-from kpod.runs import REF
+from kpod import tracking
+from kpod.run import results
+from kpod.run.results import REF
+from kpod.store import artifacts
 
 RESULTS = Path(__file__).parent / "results"
 FOLDER = re.compile(r"(?<![\w:/.])/(?:[\w.-]+/)+")  # where a file lay is nobody's business
@@ -25,7 +27,7 @@ def collect(run_id: str, command: str, note: str) -> dict[str, Any]:
     """Everything that the result file says about a run of the flow `kpod`."""
     parent = tracking.get_run(run_id)
     assert parent is not None, f"no run {run_id}"
-    report = runs.result_of(f"{run_id}/all", "report")
+    report = results.result_of(f"{run_id}/all", "report")
     folder = artifacts.folder_of(report.stage, report.key)
     methods = parent.data.tags["kpod.methods"].split(",")
     return {
@@ -59,7 +61,7 @@ def _figures(run_id: str) -> dict[str, float]:
 
 
 def _predictions(run: str) -> list[dict[str, Any]]:
-    return runs.predictions_of(run).to_pylist()
+    return results.predictions_of(run).to_pylist()
 
 
 def markdown(name: str, found: dict[str, Any]) -> str:

@@ -17,8 +17,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kpod import runs, tracking
-from kpod.runs import REF
+from kpod import tracking
+from kpod.run import results
+from kpod.run.results import REF
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ["dataset", "split", "question_id", "predicted", "correct", "truncated"]
@@ -33,7 +34,7 @@ def main() -> None:
     labels = [tag[len(REF) + 1 : -len(evaluated)] for tag in sweep.data.tags if tag.endswith(evaluated)]
     told = []
     for label in sorted(labels):
-        answers = runs.predictions_of(f"{run_id}/{label}").select(COLUMNS)
+        answers = results.predictions_of(f"{run_id}/{label}").select(COLUMNS)
         told.append(answers.add_column(0, "label", pa.array([label] * answers.num_rows)))
     pq.write_table(pa.concat_tables(told), RESULTS / f"{name}_predictions.parquet", compression="zstd")
     for file, suffix in (("table.parquet", "parquet"), ("accuracy.png", "png")):

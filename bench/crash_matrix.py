@@ -163,7 +163,9 @@ def run_child(home: Path, config: Any, stop: tuple[str, str] | None, alone: bool
 
 def hook(home: Path, stop: tuple[str, str] | None) -> None:
     """Have this process count the stages' executions, and wait at `stop`."""
-    from kpod import artifacts, stages, tracking
+    from kpod import tracking
+    from kpod.run import stages
+    from kpod.store import artifacts
 
     real_import, real_seal, real_upload = stages.import_module, artifacts.seal, tracking.TrackedRun.upload
     current = [""]
@@ -224,7 +226,7 @@ def _processes(home: Path, session: int) -> list[tuple[int, str]]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             arguments = " ".join(process.cmdline())
-            rank = "kpod.worker" in arguments and process.environ().get("KPOD_HOME") == str(home)
+            rank = "kpod.training.worker" in arguments and process.environ().get("KPOD_HOME") == str(home)
             if process.status() != psutil.STATUS_ZOMBIE and (rank or os.getsid(process.pid) == session):
                 found.append((process.pid, arguments))
     return found
@@ -238,7 +240,7 @@ def _reached(home: Path, pid: int, cell: str) -> bool:
 def _rank(home: Path, session: int) -> int:
     """A process of torchrun's that computes, 0 if there is none yet."""
     found = _processes(home, session)
-    return next((pid for pid, told in found if "kpod.worker" in told and "--processes" not in told), 0)
+    return next((pid for pid, told in found if "kpod.training.worker" in told and "--processes" not in told), 0)
 
 
 def strike(kind: str, home: Path, pid: int, servers: dict[str, Server]) -> str:
@@ -268,7 +270,7 @@ def strike(kind: str, home: Path, pid: int, servers: dict[str, Server]) -> str:
 
 def results(home: Path) -> dict[str, str]:
     """The digest of every stage's result under its key."""
-    from kpod.files import sha256_tree
+    from kpod.store.files import sha256_tree
 
     return {
         f"{f.parent.name}/{f.name}": sha256_tree(f) for f in home.glob("artifacts/*/*") if f.parent.name != "report"
@@ -294,7 +296,7 @@ def settled(seconds: float = 300) -> tuple[int, int]:
 def inspect(home: Path, clean: dict[str, str]) -> dict[str, Any]:
     """What must hold after the last run."""
     from kpod import tracking
-    from kpod.files import locked
+    from kpod.store.files import locked
 
     client = tracking.client()
     runs = client.search_runs([tracking.experiment_id(client)], max_results=1000)
@@ -478,7 +480,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="kpod-crash-"))
     os.environ["KPOD_HOME"] = str(folder / "clean")
-    from kpod.home import prepare, set_environment
+    from kpod.store.home import prepare, set_environment
 
     set_environment()
     servers = {name: Server(name, folder / f"{name}-server") for name in ("prefect", "mlflow", "worker")}
@@ -495,7 +497,7 @@ def main() -> None:
     import kpod.report.stage
     import kpod.teacher.stage
     import kpod.weighting.stage  # noqa: F401
-    from kpod.settings import load
+    from kpod.config.settings import load
 
     config = load(str(ROOT / "tests" / "tiny.yaml"), ["methods=[kpod]"])
     try:

@@ -70,8 +70,8 @@ def measure_steps(n: int, solver: str) -> Figures:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    from kpod.sequences import rationale_ids
-    from kpod.steps import spans, split
+    from kpod.steps.cutting import spans, split
+    from kpod.text.tokens import rationale_ids
 
     texts = rationales(n)
     tokenizer = Tokenizer(models.BPE())
@@ -207,8 +207,8 @@ def report(result: Figures) -> str:
             "",
             "| part | CPU s |",
             "|---|---|",
-            f"| cut into steps (`kpod.steps.split`) | {row['split_cpu_s']:.1f} |",
-            f"| tokenise and give every token its step (`kpod.sequences.rationale_ids`) "
+            f"| cut into steps (`kpod.steps.cutting.split`) | {row['split_cpu_s']:.1f} |",
+            f"| tokenise and give every token its step (`kpod.text.tokens.rationale_ids`) "
             f"| {row['cpu_s'] - row['split_cpu_s']:.1f} |",
             f"| of that the tokenizer library alone, from a tenth of the texts | {row['library_cpu_s']:.1f} |",
             f"| **both** (goal: below 20) | **{row['cpu_s']:.1f}** |",

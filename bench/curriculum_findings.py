@@ -206,10 +206,10 @@ def learned(folder: Path) -> Figures:
 
 def scored(weights: Path, losses: Path, count: int) -> Figures:
     """The same with the losses that the student has on the first `count` rationales."""
-    from kpod import models
-    from kpod.difficulty import token_losses
-    from kpod.distill.examples import ANSWER, build, read_weights
-    from kpod.sequences import read_rationales
+    from kpod.difficulty.stage import token_losses
+    from kpod.text.tokens import read_rationales
+    from kpod.training import models
+    from kpod.training.examples import ANSWER, build, read_weights
 
     model, tokenizer = models.load(losses / "base" / "student", "fp32")
     rows = read_rationales(losses / "questions", losses / "rationales", losses / "steps")

@@ -21,17 +21,17 @@ import torch
 import yaml
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from kpod import models
 from kpod.config import Distill, ScratchStudent, ScriptedEndpoint, WordProblems
-from kpod.distill.examples import Example, example
-from kpod.distill.trainer import nothing_given, train
 from kpod.evaluate import answers_equal, extract_answer
 from kpod.evaluate.generate import generate
-from kpod.prompt import prompt
 from kpod.questions import wordproblems
-from kpod.sequences import answer_ids, prompt_ids
 from kpod.student.pretrain import pretrain
 from kpod.teacher.scripted import Scripted
+from kpod.text.prompts import prompt
+from kpod.text.tokens import answer_ids, prompt_ids
+from kpod.training import models
+from kpod.training.examples import Example, example
+from kpod.training.trainer import nothing_given, train
 
 RESULTS = Path(__file__).parent / "results" / "demo_limits.json"
 EQUATION = re.compile(r"(\d+) ([-+x/]) (\d+) = (\d+)")

@@ -28,13 +28,13 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from kpod import models
 from kpod.config import Difficulty
-from kpod.difficulty import difficulties, token_losses
-from kpod.distill.batches import Batch, collate, decoder_start
-from kpod.distill.examples import Example, build
-from kpod.sequences import Rationale, split_by_tokens
-from kpod.steps import spans, split
+from kpod.difficulty.stage import difficulties, token_losses
+from kpod.steps.cutting import spans, split
+from kpod.text.tokens import Rationale, split_by_tokens
+from kpod.training import models
+from kpod.training.batches import Batch, collate, decoder_start
+from kpod.training.examples import Example, build
 
 RESULT = Path(__file__).parent / "results" / "difficulty.json"
 CONFIG = Difficulty(weighting="uniform", precision="fp32")

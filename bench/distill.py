@@ -23,8 +23,8 @@ import torch
 
 from kpod.config import Curriculum
 from kpod.curriculum import plan
-from kpod.distill.batches import epoch_batches
-from kpod.distill.loss import weighted_nll
+from kpod.training.batches import epoch_batches
+from kpod.training.loss import weighted_nll
 
 HERE = Path(__file__).parent
 PEER = HERE / "distill_peer" / ".venv" / "bin" / "python"

@@ -22,15 +22,15 @@ import numpy as np
 
 from kpod import schemas
 from kpod.config import Pipeline
-from kpod.distill.objectives import Objective
-from kpod.distill.variants import apply
+from kpod.config.settings import load
+from kpod.config.variants import apply
 from kpod.evaluate import answers_equal, extract_answer
 from kpod.evaluate.generate import generate
 from kpod.evaluate.statistics import mcnemar_exact
-from kpod.identity import stage_key
-from kpod.models import load as load_model
-from kpod.settings import load
-from kpod.stages import STAGES
+from kpod.methods import Objective
+from kpod.run.stages import STAGES
+from kpod.store.keys import stage_key
+from kpod.training.models import load as load_model
 
 HERE = Path(__file__).parent
 METHODS = ("scotd", "kpod")

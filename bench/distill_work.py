@@ -58,10 +58,9 @@ def flop(model: Any, rows: list[Any], targets: int) -> float:
 
 
 def kpod(options: argparse.Namespace) -> dict[str, Any]:
-    from kpod import models
     from kpod.config import Distill
-    from kpod.distill import passes, trainer
-    from kpod.distill.examples import ANSWER, Example
+    from kpod.training import models, passes, trainer
+    from kpod.training.examples import ANSWER, Example
 
     clock, feeding = Clock(), Clock()
     run_on, collate = trainer._Run.to_the_end, passes.collate

@@ -15,8 +15,8 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kpod import runs
 from kpod.evaluate.lm_eval import process_results
+from kpod.run import results
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
@@ -47,11 +47,11 @@ def main() -> None:
     parser.add_argument("--lm-eval", type=Path, required=True)
     parser.add_argument("--batch-size", type=int, default=8)
     arguments = parser.parse_args()
-    ours = {row["question_id"]: row for row in runs.predictions_of(arguments.run).to_pylist()}
+    ours = {row["question_id"]: row for row in results.predictions_of(arguments.run).to_pylist()}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        runs.export_student(arguments.run, folder / "student")
-        runs.export_task(arguments.run, folder / "tasks")
+        results.export_student(arguments.run, folder / "student")
+        results.export_task(arguments.run, folder / "tasks")
         theirs = harness(arguments.lm_eval, folder / "student", folder / "tasks", folder / "out", arguments.batch_size)
     assert ours.keys() == theirs.keys(), "the harness asked other questions"
     same_text = [name for name in ours if ours[name]["completion"] == completion(theirs[name])]

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from kpod import artifacts, runs
+from kpod.run import results
+from kpod.store import artifacts
 
 RESULTS = Path(__file__).parent / "results" / "methods_budget.json"
 
@@ -42,7 +43,7 @@ def main(run: str, name: str) -> None:
 
 
 def folder(run: str, stage: str) -> Path:
-    found = runs.result_of(run, stage)
+    found = results.result_of(run, stage)
     return artifacts.folder_of(found.stage, found.key)
 
 

@@ -20,7 +20,7 @@ ROUNDS = 5
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results"
 EMPTY = """
-from kpod.home import set_environment
+from kpod.store.home import set_environment
 set_environment()
 from prefect import flow
 flow(lambda: None, name="empty")()

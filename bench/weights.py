@@ -31,7 +31,7 @@ def score(inputs: dict[str, Path], out: Path) -> Figures:
     from transformers import AutoTokenizer
 
     from kpod import schemas
-    from kpod.sequences import token_spans
+    from kpod.text.tokens import token_spans
 
     tokenizer = AutoTokenizer.from_pretrained(inputs["base"] / "student", local_files_only=True)
     texts = schemas.read(inputs["rationales"] / "rationales.parquet", schemas.RATIONALES).to_pylist()

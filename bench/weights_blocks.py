@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from kpod.sequences import Rationale
-from kpod.steps import spans, split
+from kpod.steps.cutting import spans, split
+from kpod.text.tokens import Rationale
 from kpod.weighting import predictor
 from kpod.weighting.batch import collate
 from kpod.weighting.examples import template_length, tokenise

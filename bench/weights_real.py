@@ -36,8 +36,9 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def world(folder: Path, options: argparse.Namespace) -> dict[str, Path]:
     """The folders of the stages before `weights`, for the first right rationale of `limit` random questions."""
-    from kpod import schemas, steps
+    from kpod import schemas
     from kpod.config import Steps
+    from kpod.steps import stage as steps
 
     inputs = {name: folder / name for name in ("questions", "rationales", "steps", "base")}
     for path in inputs.values():
@@ -76,7 +77,7 @@ def by_class(inputs: dict[str, Path], out: Path) -> Figures:
     from transformers import AutoTokenizer
 
     from kpod import schemas
-    from kpod.sequences import read_rationales, token_spans
+    from kpod.text.tokens import read_rationales, token_spans
     from kpod.weighting.classes import classify
 
     tokenizer = AutoTokenizer.from_pretrained(inputs["base"] / "student", local_files_only=True)

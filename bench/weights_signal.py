@@ -27,9 +27,9 @@ Figures = dict[str, Any]
 def measure(inputs: dict[str, Path], changed: dict[str, Any], rationales: int) -> Figures:
     import torch
 
-    from kpod import models
     from kpod.config import Weights
-    from kpod.sequences import token_spans
+    from kpod.text.tokens import token_spans
+    from kpod.training import models
     from kpod.weighting.batch import collate
     from kpod.weighting.build import build_predictor, build_weighter
     from kpod.weighting.examples import read, tokenise

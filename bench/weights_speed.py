@@ -32,8 +32,8 @@ def load(options: argparse.Namespace) -> tuple[Any, ...]:
     import torch
     from weights_world import world
 
-    from kpod import models
     from kpod.config import Weights
+    from kpod.training import models
     from kpod.weighting.build import build_predictor, build_weighter
     from kpod.weighting.examples import read, tokenise
 

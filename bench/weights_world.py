@@ -9,13 +9,14 @@ KINDS = ("operand", "result", "sign", "equals", "words", "filler")
 
 def world(folder: Path, seed: int, rationales: int) -> dict[str, Path]:
     """Folders as the stages before `weights` write them; the student is pretrained once."""
-    from kpod import schemas, steps
-    from kpod.closing import strip_closing
+    from kpod import schemas
+    from kpod.answers.closings import strip_closing
     from kpod.config import ScratchStudent, ScriptedEndpoint, Steps, WordProblems
-    from kpod.prompt import prompt
     from kpod.questions.wordproblems import generate
+    from kpod.steps import stage as steps
     from kpod.student import stage as base
     from kpod.teacher.scripted import Scripted
+    from kpod.text.prompts import prompt
 
     inputs = {name: folder / name for name in ("questions", "rationales", "steps", "base")}
     for path in inputs.values():

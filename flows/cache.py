@@ -10,11 +10,12 @@ from prefect.transactions import IsolationLevel
 
 from flows.locks import FlockManager
 from flows.progress import ProgressArtifact
-from kpod import artifacts, stages
-from kpod.artifacts import ArtifactRef
+from kpod import tracking
 from kpod.config import Pipeline
-from kpod.home import home
 from kpod.observe import warning
+from kpod.run import stages
+from kpod.store.artifacts import ArtifactRef
+from kpod.store.home import home
 
 TEACHER_LIMIT = "kpod-teacher"  # a global concurrency limit of the server; without one nothing is held back
 LEASE = 60.0  # seconds that a slot outlives the run that held it and was killed; the server's least
@@ -59,7 +60,7 @@ def run_cached(
     )(compute)
     # None leaves the decision to PREFECT_TASKS_REFRESH_CACHE, False would override it.
     ref = cached.with_options(refresh_cache=refresh or None)()  # type: ignore[arg-type]
-    if not computed and artifacts.fetch(ref) is None:
+    if not computed and tracking.fetch(ref) is None:
         warning(f"the cached result of {stage.name} is gone or altered: it is computed again")
         ref = cached.with_options(refresh_cache=True)()
     return ref, computed

@@ -7,7 +7,7 @@ from prefect import flow
 from flows.orphans import leave_no_orphan
 from flows.pipeline import StageName
 from flows.sweeping import Sweeping
-from kpod.sweep.config import Sweep
+from kpod.config.sweep import Sweep
 from kpod.sweep.plan import arms
 
 

@@ -10,7 +10,7 @@ from threading import Thread
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
-from kpod.files import once
+from kpod.store.files import once
 
 
 @contextmanager

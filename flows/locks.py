@@ -13,7 +13,7 @@ from typing import Any
 
 from prefect.locking.protocol import LockManager
 
-from kpod.files import locked
+from kpod.store.files import locked
 
 POLL_SECONDS = 0.1
 

@@ -13,9 +13,9 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Crashed
 
-from kpod import alive
-from kpod.alive import die_with_parent, kill_after_me
-from kpod.home import prepare
+from kpod.store import liveness
+from kpod.store.home import prepare
+from kpod.store.liveness import die_with_parent, kill_after_me
 
 BY_WORKER = "PREFECT__FLOW_RUN_ID"  # in the environment of a run that a worker has started
 
@@ -32,13 +32,13 @@ def leave_no_orphan() -> None:
             kill_after_me(embedded.pid)
     _end_the_dead()
     if runtime.flow_run.id:
-        alive.hold("prefect", runtime.flow_run.id)  # to the end of the process, which comes after that of the flow
+        liveness.hold("prefect", runtime.flow_run.id)  # to the end of the process, which comes after that of the flow
 
 
 def _end_the_dead() -> None:
     """End the runs of dead processes, which would wait for ever and hold their deployments' slots."""
     with get_client(sync_client=True) as client:
-        for run_id in alive.dead("prefect"):
+        for run_id in liveness.dead("prefect"):
             try:
                 state = client.read_flow_run(UUID(run_id)).state
             except ObjectNotFound:  # of another server than this one, or removed
@@ -46,4 +46,4 @@ def _end_the_dead() -> None:
             if state and (state.is_running() or state.is_cancelling()):
                 end = Cancelled if state.is_cancelling() else Crashed
                 client.set_flow_run_state(UUID(run_id), end(message="its process was killed"), force=True)
-            alive.forget("prefect", run_id)
+            liveness.forget("prefect", run_id)

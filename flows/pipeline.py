@@ -7,8 +7,8 @@ from prefect import flow
 from flows.orphans import leave_no_orphan
 from flows.session import Session
 from kpod.config import Pipeline
-from kpod.distill.variants import apply
-from kpod.settings import load
+from kpod.config.settings import load
+from kpod.config.variants import apply
 
 StageName = Literal[
     "questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate"

@@ -8,17 +8,20 @@ from flows.events import decided
 from flows.locks import FlockManager
 from flows.orphans import leave_no_orphan
 from flows.session import Session
-from kpod import artifacts, registry, runs, tracking
-from kpod.artifacts import ArtifactRef
+from kpod import tracking
 from kpod.config import Pipeline
-from kpod.distill.variants import apply
+from kpod.config.retrain import Retrain
+from kpod.config.settings import load
+from kpod.config.variants import apply
 from kpod.evaluate.compare import compare
-from kpod.files import sha256_file
-from kpod.home import home
+from kpod.models import registry
 from kpod.observe import observing, warning
 from kpod.retrain import gate, grow, incoming, rounds
-from kpod.retrain.config import Retrain
-from kpod.settings import load
+from kpod.run import results
+from kpod.store import artifacts
+from kpod.store.artifacts import ArtifactRef
+from kpod.store.files import sha256_file
+from kpod.store.home import home
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -119,7 +122,7 @@ class _Round:
         if registry.ROLLED_BACK in version.tags:
             return gate.Decision("keep", "this version was champion and was rolled back", {})
         old = self.session.evaluate(chain, "champion", registry.student_of(champion), questions=heldout)
-        return gate.decide(compare(runs.predictions_in(old), runs.predictions_in(new)), self.retrain.gate)
+        return gate.decide(compare(results.predictions_in(old), results.predictions_in(new)), self.retrain.gate)
 
     def _end(self, decision: gate.Decision, version: str | None = None) -> dict[str, Any]:
         for key, value in (("kpod.decision", decision.action), ("kpod.decision.reason", decision.reason)):

@@ -10,15 +10,17 @@ from tqdm import tqdm
 
 from flows.cache import run_cached
 from flows.secrets import read_secrets
-from kpod import __version__, artifacts, stages, tracking
-from kpod.artifacts import ArtifactRef
+from kpod import __version__, tracking
 from kpod.config import Pipeline
+from kpod.config.flat import flatten
+from kpod.config.settings import check_files
 from kpod.curriculum.embed import check as check_embedder
-from kpod.flat import flatten
-from kpod.home import prepare
 from kpod.report.settings import Lineage, ReportSettings
-from kpod.runs import CONFIG, REF
-from kpod.settings import check_files
+from kpod.run import stages
+from kpod.run.results import CONFIG, REF
+from kpod.store import artifacts
+from kpod.store.artifacts import ArtifactRef
+from kpod.store.home import prepare
 from kpod.student.check import check as check_student
 
 

@@ -9,12 +9,14 @@ from tqdm import tqdm
 
 from flows.cache import run_cached
 from flows.session import Session, check
-from kpod import artifacts, stages, tracking
-from kpod.artifacts import ArtifactRef
-from kpod.flat import flatten
-from kpod.home import prepare
-from kpod.runs import REF
-from kpod.sweep.config import Sweep
+from kpod import tracking
+from kpod.config.flat import flatten
+from kpod.config.sweep import Sweep
+from kpod.run import stages
+from kpod.run.results import REF
+from kpod.store import artifacts
+from kpod.store.artifacts import ArtifactRef
+from kpod.store.home import prepare
 from kpod.sweep.curve import curve
 from kpod.sweep.plan import Arm
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kpod.errors import DataError
-from kpod.files import atomic
+from kpod.store.files import atomic
 
 VERSION = "1"  # part of every stage key: raise it when a schema below changes
 

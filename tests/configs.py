@@ -3,7 +3,7 @@
 from typing import Any
 
 from kpod.config import Pipeline, ScriptedEndpoint, Teacher
-from kpod.settings import overlay, validate
+from kpod.config.settings import overlay, validate
 
 REQUIRED: dict[str, Any] = {
     "questions": {"sources": [{"kind": "wordproblems"}]},
@@ -13,7 +13,7 @@ REQUIRED: dict[str, Any] = {
 
 
 def pipeline(tree: dict[str, Any] | None = None) -> Pipeline:
-    """A pipeline of REQUIRED with `tree` on top. Raises ConfigError as `kpod.settings.validate` does."""
+    """A pipeline of REQUIRED with `tree` on top. Raises ConfigError as `kpod.config.settings.validate` does."""
     return validate(overlay(REQUIRED, tree or {}))
 
 

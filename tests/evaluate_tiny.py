@@ -9,8 +9,8 @@ from distill_tiny import STUDENTS, tokenizer
 from transformers import PreTrainedModel
 
 from kpod import schemas
-from kpod.models import save
-from kpod.sequences import prompt_ids
+from kpod.text.tokens import prompt_ids
+from kpod.training.models import save
 
 END = "<eos>"
 QUESTIONS = {

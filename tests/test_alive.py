@@ -10,12 +10,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from kpod import alive, tracking
+from kpod import tracking
+from kpod.store import liveness
 
 HOLD = """
 import sys
 from kpod import alive
-with alive.held("mlflow", sys.argv[1]):
+with liveness.held("mlflow", sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -27,26 +28,26 @@ def test_a_run_is_dead_once_its_process_was_killed_and_not_before() -> None:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
-    with alive.held("mlflow", "b"):
-        assert alive.dead("mlflow") == []
+    with liveness.held("mlflow", "b"):
+        assert liveness.dead("mlflow") == []
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        assert alive.dead("mlflow") == ["a"]
-    assert sorted(alive.dead("mlflow")) == ["a", "b"]  # b too, until its end is recorded
+        assert liveness.dead("mlflow") == ["a"]
+    assert sorted(liveness.dead("mlflow")) == ["a", "b"]  # b too, until its end is recorded
     for run_id in ("a", "b"):
-        alive.forget("mlflow", run_id)
-    assert alive.dead("mlflow") == []
+        liveness.forget("mlflow", run_id)
+    assert liveness.dead("mlflow") == []
 
 
 def test_the_next_run_ends_the_dead_one_in_mlflow() -> None:
     api = tracking.client()
     orphan = api.create_run(tracking.experiment_id(api)).info.run_id
     for run_id in (orphan, "0" * 32):  # MLflow does not know the second
-        with alive.held("mlflow", run_id):
+        with liveness.held("mlflow", run_id):
             pass
     with tracking.run("next", {}, {}):
         assert api.get_run(orphan).info.status == "KILLED"
-        assert alive.dead("mlflow") == []
+        assert liveness.dead("mlflow") == []
 
 
 def test_a_run_that_could_not_tell_its_end_is_ended_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +61,7 @@ def test_a_run_that_could_not_tell_its_end_is_ended_by_the_next(monkeypatch: pyt
     with tracking.run("next", {}, {}) as following:
         assert api.get_run(run.run_id).info.status == "KILLED"
     assert api.get_run(following.run_id).info.status == "FINISHED"
-    assert alive.dead("mlflow") == []
+    assert liveness.dead("mlflow") == []
 
 
 def test_a_client_leaves_no_address_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

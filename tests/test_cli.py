@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from kpod import schemas
-from kpod.cli import app
-from kpod.settings import load
+from kpod.cli.app import app
+from kpod.config.settings import load
 
 runner = CliRunner()
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpod.closing import strip_closing
+from kpod.answers.closings import strip_closing
 
 TOM = "Tom has 3 + 4 = 7 apples."
 CASES = [

@@ -13,8 +13,10 @@ from types import SimpleNamespace
 import pytest
 from configs import pipeline
 
-from kpod import artifacts, stages, tracking
-from kpod.artifacts import ArtifactRef
+from kpod import tracking
+from kpod.run import stages
+from kpod.store import artifacts
+from kpod.store.artifacts import ArtifactRef
 
 ROOT = Path(__file__).parent.parent
 SOURCE = {"kind": "wordproblems", "train": 3, "validation": 0, "test": 1, "longer": 0}
@@ -84,7 +86,7 @@ def test_two_that_miss_the_same_bytes_bring_them_once(kpod_home: Path, monkeypat
 
     def fetch(_: int) -> Path | None:
         both.wait()
-        return artifacts.fetch(ref)
+        return tracking.fetch(ref)
 
     monkeypatch.setattr(tracking, "download", download)
     with ThreadPoolExecutor(2) as pool:

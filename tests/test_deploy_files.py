@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kpod.settings import load_sweep
+from kpod.config.settings import load_sweep
 
 ROOT = Path(__file__).parent.parent
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]

@@ -17,7 +17,7 @@ from server_tools import answers, ask, free_port, until
 from flows.cache import TEACHER_LIMIT
 from flows.locks import FlockManager
 from kpod import tracking
-from kpod.stages import STAGES
+from kpod.run.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
 PREFECT = [str(Path(sys.executable).with_name("prefect"))]
@@ -191,7 +191,15 @@ def test_new_data_starts_a_run_on_the_gpu_which_others_wait_for(stand: Stand, tm
     lock = FlockManager(stand.home / "locks")  # keeps the runs of this test where they are as long as it wants
     lock.acquire_lock("retrain-wordproblems", "test")
     (tmp_path / "new.jsonl").write_text(json.dumps({"id": "1", "question": "What is 2 plus 2?", "answer": "4"}))
-    command = [sys.executable, "-m", "kpod.cli", "add", str(tmp_path / "new.jsonl"), "--folder", str(tmp_path / "in")]
+    command = [
+        sys.executable,
+        "-m",
+        "kpod.cli",
+        "add",
+        str(tmp_path / "new.jsonl"),
+        "--folder",
+        str(tmp_path / "in"),
+    ]
     said = subprocess.run(command, env=stand.env, capture_output=True, text=True, check=True).stdout
     assert "announced" in said
     asked = {"deployments": {"name": {"any_": ["on-data"]}}}

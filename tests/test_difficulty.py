@@ -13,11 +13,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from weighting_tiny import MODELS, byte_bpe, question, rationale, unigram, world
 
-from kpod import difficulty, schemas
+from kpod import schemas
 from kpod.config import Difficulty
-from kpod.difficulty import step_difficulty
+from kpod.difficulty import stage
+from kpod.difficulty.stage import step_difficulty
 from kpod.errors import DataError
-from kpod.steps import split
+from kpod.steps.cutting import split
 
 QUESTIONS = [
     question("b", "Tom has 3 apples and gets 4 more. How many apples?", "7"),
@@ -92,7 +93,7 @@ def folders(root: Path, name: str) -> dict[str, Path]:
 
 
 def scored(inputs: dict[str, Path], **settings: Any) -> list[dict[str, Any]]:
-    difficulty.run(inputs, Difficulty(**{"precision": "fp32", **settings}), inputs["out"])
+    stage.run(inputs, Difficulty(**{"precision": "fp32", **settings}), inputs["out"])
     return schemas.read(inputs["out"] / "difficulty.parquet", schemas.DIFFICULTY).to_pylist()
 
 
@@ -135,10 +136,10 @@ def test_bf16_is_near_and_is_bf16(tmp_path: Path, name: str) -> None:
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     """Real torchrun processes over gloo; of three batches the second rank has one."""
     inputs = folders(tmp_path, "llama")
-    one = difficulty.run(inputs, Difficulty(precision="fp32", batch_tokens=1), inputs["out"])
+    one = stage.run(inputs, Difficulty(precision="fp32", batch_tokens=1), inputs["out"])
     alone = pq.read_table(inputs["out"] / "difficulty.parquet")
     (inputs["out"] / "difficulty.parquet").unlink()
-    two = difficulty.run(inputs, Difficulty(precision="fp32", batch_tokens=1, processes=2), inputs["out"])
+    two = stage.run(inputs, Difficulty(precision="fp32", batch_tokens=1, processes=2), inputs["out"])
     together = pq.read_table(inputs["out"] / "difficulty.parquet")
     assert two == pytest.approx(one, rel=1e-6)
     assert apart(together.to_pylist(), alone.to_pylist()) < 1e-5
@@ -148,9 +149,9 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 def test_ranks_share_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world_size: int) -> None:
     """Each rationale is scored by one rank; a rank may have none."""
     inputs, found = folders(tmp_path, "t5"), []
-    monkeypatch.setattr(difficulty, "collect", lambda rows: found.extend(rows) or [])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(stage, "collect", lambda rows: found.extend(rows) or [])  # type: ignore[func-returns-value]
     for rank in range(world_size):
-        monkeypatch.setattr(difficulty, "rank_and_world", lambda rank=rank: (rank, world_size))
+        monkeypatch.setattr(stage, "rank_and_world", lambda rank=rank: (rank, world_size))
         with pytest.raises(KeyError):  # nobody hands the others' rows over here
             scored(inputs, batch_tokens=1)
     assert sorted(key for key, _ in found) == sorted(TEXTS)
@@ -164,12 +165,12 @@ def test_rows_that_cannot_be_scored_are_set_aside(tmp_path: Path) -> None:
     path = inputs["weights"] / "weights.parquet"
     kept = [row for row in schemas.read(path, schemas.WEIGHTS).to_pylist() if row["question_id"] == "b"]
     schemas.write(path, schemas.table(kept, schemas.WEIGHTS))
-    metrics = difficulty.run(inputs, Difficulty(precision="fp32"), inputs["out"])
+    metrics = stage.run(inputs, Difficulty(precision="fp32"), inputs["out"])
     assert (metrics["rationales"], metrics["quarantined"]) == (2, 1)
     [row] = pq.read_table(inputs["out"] / "quarantine.parquet").to_pylist()
     assert (row["row"], row["reason"]) == ("a/0", "not in weights.parquet")
     with pytest.raises(DataError, match="no rationale can be scored") as error:
-        difficulty.run(inputs, Difficulty(precision="fp32", max_tokens=8), inputs["out"])
+        stage.run(inputs, Difficulty(precision="fp32", max_tokens=8), inputs["out"])
     assert "\n" not in str(error.value)
 
 

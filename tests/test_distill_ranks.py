@@ -17,14 +17,15 @@ from safetensors.torch import load_file
 from server_tools import free_port, until
 from test_distill_stage import CONFIG, TEXTS, inputs  # noqa: F401
 
-from kpod import models, observe, schemas
+from kpod import observe, schemas
 from kpod.config import Distill, Lora
-from kpod.distill.objectives.acl import Acl
-from kpod.distill.parallel import Ranks
-from kpod.distill.passes import Passes
+from kpod.config.settings import recipes
 from kpod.distill.stage import run
 from kpod.errors import ModelError
-from kpod.settings import recipes
+from kpod.methods.acl import Acl
+from kpod.training import models
+from kpod.training.parallel import Ranks
+from kpod.training.passes import Passes
 
 TWO = CONFIG.model_copy(update={"processes": 2})
 

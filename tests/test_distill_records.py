@@ -10,15 +10,16 @@ import torch.nn.functional as F
 from test_distill_objectives import ALONE, labels, own_logits, settings
 from test_distill_stage import QUESTIONS, TEXTS, inputs  # noqa: F401
 
-from kpod import models, schemas
+from kpod import schemas
 from kpod.config import Distill
-from kpod.distill.examples import Example, build
-from kpod.distill.objectives import Objective, Told, objective_of
-from kpod.distill.objectives.scott import FORM, Scott
-from kpod.distill.objectives.specialized import Specialized
 from kpod.distill.stage import run
 from kpod.errors import DataError
-from kpod.sequences import answer_ids, read_rationales
+from kpod.methods import Objective, Told, objective_of
+from kpod.methods.scott import FORM, Scott
+from kpod.methods.specialized import Specialized
+from kpod.text.tokens import answer_ids, read_rationales
+from kpod.training import models
+from kpod.training.examples import Example, build
 
 WRONG = "Tom has 3 apples. 3 - 4 = 1."
 

@@ -9,7 +9,7 @@ import torch
 from distill_tiny import train_until_killed, trained
 
 from kpod import observe
-from kpod.distill.checkpoint import Position, restore, save
+from kpod.training.checkpoint import Position, restore, save
 
 STEPS = 9  # 20 rows in batches of 8, three epochs
 
@@ -79,9 +79,9 @@ def test_no_more_than_a_checkpoint_interval_and_a_step_lies_between_two(
         adam(self)
         now[0] += 10
 
-    monkeypatch.setattr("kpod.distill.trainer.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("kpod.training.trainer.time.monotonic", lambda: now[0])
     monkeypatch.setattr(torch.optim.AdamW, "step", slow)
-    monkeypatch.setattr("kpod.distill.checkpoint.save", save)
+    monkeypatch.setattr("kpod.training.checkpoint.save", save)
     trained("llama", tmp_path, checkpoint_seconds=25.0)
     assert saved[0] == 3  # 30 seconds: the first step's end behind the interval
     assert all(later - earlier <= 3 for earlier, later in pairwise([0, *saved, STEPS]))

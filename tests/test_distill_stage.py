@@ -7,13 +7,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from kpod import models, schemas
+from kpod import schemas
 from kpod.config import Distill
-from kpod.distill.examples import build, read_weights
 from kpod.distill.stage import run
 from kpod.errors import DataError
-from kpod.files import sha256_tree
-from kpod.sequences import Rationale, answer_ids, prompt_ids, rationale_ids, read_rationales
+from kpod.store.files import sha256_tree
+from kpod.text.tokens import Rationale, answer_ids, prompt_ids, rationale_ids, read_rationales
+from kpod.training import models
+from kpod.training.examples import build, read_weights
 
 TEXTS = {
     ("q1", 0): ("Tom has 3 apples. He buys 4 more. So 3 + 4 = 7.", [17, 33, 47]),

@@ -5,13 +5,13 @@ import pytest
 import torch
 from distill_tiny import STUDENTS, halving, rows, tokenizer, trained
 
-from kpod import models
 from kpod.config import Distill
 from kpod.distill import train
-from kpod.distill.batches import collate, target_logits
-from kpod.distill.loss import weighted_nll
-from kpod.distill.trainer import nothing_given
 from kpod.errors import DataError, ModelError
+from kpod.training import models
+from kpod.training.batches import collate, target_logits
+from kpod.training.loss import weighted_nll
+from kpod.training.trainer import nothing_given
 
 ADAPTERS = [{"kind": "full"}, {"kind": "lora", "rank": 4, "alpha": 8}]
 
@@ -111,7 +111,7 @@ def test_a_gpu_has_the_losses_of_the_cpu(student: str, adapter: dict, tmp_path: 
 def test_compiled_blocks_change_nothing_and_leave_no_trace(
     student: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kpod.distill.trainer.BACKEND", "eager")  # captured by dynamo, not turned into C++
+    monkeypatch.setattr("kpod.training.trainer.BACKEND", "eager")  # captured by dynamo, not turned into C++
     captured = []
     monkeypatch.setattr(torch.nn.Module, "compile", _counting(torch.nn.Module.compile, captured))
     plain, _ = trained(student, tmp_path / "a", epochs=1, lr=1e-3)

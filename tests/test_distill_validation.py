@@ -10,15 +10,16 @@ from distill_tiny import STUDENTS, halving, llama, rows, tokenizer
 from safetensors.torch import load_file
 from test_distill_stage import CONFIG, inputs  # noqa: F401
 
-from kpod import models, schemas
+from kpod import schemas
 from kpod.config import Distill, Evaluate, Lora, Validation
 from kpod.distill.points import FILE, Point, best, read
 from kpod.distill.stage import run
-from kpod.distill.trainer import train
 from kpod.distill.validation import Examiner, questions_of
 from kpod.errors import ConfigError, DataError
 from kpod.evaluate.stage import run as evaluate
-from kpod.files import write_text
+from kpod.store.files import write_text
+from kpod.training import models
+from kpod.training.trainer import train
 
 ASKED = [
     {"id": f"v{i}", "dataset": "d", "split": "validation", "question": f"What is {i}?", "answer": "7", "choices": None}

@@ -8,10 +8,10 @@ import pytest
 from configs import pipeline
 
 from kpod.config import VARIANTS, Method
-from kpod.distill.objectives.base import Eq15
-from kpod.distill.objectives.icl import Icl
-from kpod.distill.variants import apply
+from kpod.config.variants import apply
 from kpod.errors import ConfigError
+from kpod.methods.base import Eq15
+from kpod.methods.icl import Icl
 
 PLAIN = {"token_weights": False, "progressive": False}
 
@@ -85,15 +85,15 @@ def test_base_changes_nothing_and_an_unknown_method_is_named() -> None:
 
 
 def test_settings_do_not_wait_for_what_training_needs() -> None:
-    code = "import sys, kpod.settings; print({'torch', 'transformers', 'pyarrow'} & sys.modules.keys())"
+    code = "import sys, kpod.config.settings; print({'torch', 'transformers', 'pyarrow'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 NEW = """
 from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
-from kpod.distill.objectives.base import Objective, method
-from kpod.fields import MethodSettings
+from kpod.methods.base import Objective, method
+from kpod.config.fields import MethodSettings
 if TYPE_CHECKING:
     from kpod.config import Pipeline
 
@@ -112,12 +112,14 @@ class OnlyTail(Objective):
 USE = """
 import sys
 from types import SimpleNamespace
-from kpod.codeversion import code_version
-from kpod.distill.objectives import objective_of
-from kpod.distill.variants import apply
+from kpod.store.code_version import code_version
+from kpod.methods import objective_of
+from kpod.config.variants import apply
 from kpod.errors import ConfigError
-from kpod.settings import load, overlay, validate
-from kpod.stages import STAGES
+from kpod.config.settings import load, overlay, validate
+from kpod.run.stages import STAGES
+from kpod.config.settings import validate
+from kpod.run.stages import STAGES
 if len(sys.argv) > 1:
     demo = load("demo").model_dump(mode="json", exclude_unset=True)
     tree = overlay(demo, {"methods": ["only-tail"], "variants": {"only_tail": {"tokens": 2}}})
@@ -149,7 +151,7 @@ def test_a_method_is_one_file_and_makes_only_stages_that_train_stale(tmp_path: P
         return dict(line.split() for line in done.stdout.splitlines())
 
     before = versions()
-    (tmp_path / "kpod" / "distill" / "objectives" / "tail.py").write_text(NEW)
+    (tmp_path / "kpod" / "methods" / "tail.py").write_text(NEW)
     after = versions("used")
     # The student of the demo is pretrained by the same trainer, and its ranks score difficulties.
     assert {name for name in before if before[name] != after[name]} == {"base", "distill"}

@@ -9,9 +9,10 @@ from threading import Thread
 
 import pytest
 
-from kpod import doctor, tracking
-from kpod.doctor import Finding
-from kpod.launch import mlflow_command
+from kpod import tracking
+from kpod.cli.app import doctor
+from kpod.cli.doctor import Finding
+from kpod.cli.launch import mlflow_command
 
 
 class Service:

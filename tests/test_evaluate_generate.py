@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from kpod.evaluate import generate as module
 from kpod.evaluate.generate import Completion, generate, longest_prompt
-from kpod.sequences import prompt_ids
+from kpod.text.tokens import prompt_ids
 
 ASKED = [(name, text, None) for name, text in QUESTIONS.items()]
 EOS = 1

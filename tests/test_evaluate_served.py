@@ -15,8 +15,8 @@ from kpod.config import Evaluate, StudentServer
 from kpod.errors import ConfigError, ModelError
 from kpod.evaluate.served import ask
 from kpod.evaluate.stage import run
-from kpod.prompt import prompt
 from kpod.teacher.http import HttpRequest, HttpResponse, HttpServer, refusal, reply
+from kpod.text.prompts import prompt
 
 BY_PROMPT = {prompt(text): name for name, text in QUESTIONS.items()}
 

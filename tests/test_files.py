@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kpod.files import atomic, publish, sha256_tree, write_text
+from kpod.store.files import atomic, publish, sha256_tree, write_text
 
 
 def test_atomic_write_replaces_the_old_file_only_when_complete(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_sigkill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path: Path) ->
     target = tmp_path / "a.txt"
     write_text(target, "old")
     code = (
-        "import os, signal, sys; from pathlib import Path; from kpod.files import atomic\n"
+        "import os, signal, sys; from pathlib import Path; from kpod.store.files import atomic\n"
         "with atomic(Path(sys.argv[1])) as t:\n"
         "    t.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )

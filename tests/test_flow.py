@@ -10,8 +10,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from kpod import runs, schemas, stages, tracking
+from kpod import schemas, tracking
 from kpod.config import Weights
+from kpod.run import results, stages
 
 TINY = Path(__file__).parent / "tiny.yaml"
 STAGES = {"questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate"}
@@ -123,8 +124,8 @@ def test_a_second_run_executes_nothing_and_links_the_cached_stages(home: Path) -
     done = kpod_run(home)
     assert computed(done) == set()
     run_id = next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("Run "))
-    assert runs.result_of(f"{run_id}/kpod", "distill").stage == "distill"
-    assert runs.predictions_of(run_id).num_rows == 6
+    assert results.result_of(f"{run_id}/kpod", "distill").stage == "distill"
+    assert results.predictions_of(run_id).num_rows == 6
 
 
 def test_refresh_recomputes_that_stage_and_only_what_really_changed(home: Path) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from configs import pipeline, scripted
 
-from kpod import codeversion, stages
-from kpod.artifacts import ArtifactRef
 from kpod.config import ReplayEndpoint
-from kpod.identity import identity, stage_key
+from kpod.run import stages
+from kpod.store import code_version
+from kpod.store.artifacts import ArtifactRef
+from kpod.store.keys import identity, stage_key
 
 
 def test_operational_settings_do_not_count() -> None:
@@ -62,49 +63,49 @@ def test_the_code_version_covers_a_package_that_looks_through_its_folder(tmp_pat
     package = _package(tmp_path)
     (package / "deep" / "__init__.py").write_text("import pkgutil\nnames = list(pkgutil.iter_modules(__path__))\n")
     (package / "deep" / "more.py").write_text("import kpod.other\n")
-    found = codeversion.modules("kpod.stage", package)
+    found = code_version.modules("kpod.stage", package)
     assert {"kpod.deep.more", "kpod.other"} <= set(found)
 
 
 def test_the_code_version_covers_lazy_and_relative_imports_at_any_depth(tmp_path: Path) -> None:
-    found = codeversion.modules("kpod.stage", _package(tmp_path))
+    found = code_version.modules("kpod.stage", _package(tmp_path))
     assert set(found) == {"kpod", "kpod.stage", "kpod.deep", "kpod.deep.helper", "kpod.leaf"}
 
 
 def test_imports_are_those_of_the_syntax_trees() -> None:
-    for path in codeversion.ROOT.rglob("*.py"):
-        name = ".".join(path.relative_to(codeversion.ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in code_version.ROOT.rglob("*.py"):
+        name = ".".join(path.relative_to(code_version.ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
         told = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
         told |= {
             f"{node.module}.{one.name}" for node in nodes if isinstance(node, ast.ImportFrom) for one in node.names
         }
-        assert told <= set(codeversion._imports(name, path)), name
+        assert told <= set(code_version._imports(name, path)), name
 
 
 def test_templates_beside_the_code_count_as_code(tmp_path: Path) -> None:
     package = _package(tmp_path)
     for name in ("page.html", "style.css", "notes.txt"):
         (package / "deep" / name).write_text("")
-    found = codeversion.modules("kpod.stage", package)
+    found = code_version.modules("kpod.stage", package)
     assert set(found) >= {"kpod.deep/page.html", "kpod.deep/style.css"}
     assert "kpod.deep/notes.txt" not in found
-    assert "kpod.deep/page.html" not in codeversion.modules("kpod.leaf", package)
-    assert "kpod.report/report.html" in codeversion.modules("kpod.report.stage")
+    assert "kpod.deep/page.html" not in code_version.modules("kpod.leaf", package)
+    assert "kpod.report/report.html" in code_version.modules("kpod.report.stage")
 
 
 def test_the_looks_of_a_report_never_make_an_evaluation_stale() -> None:
-    assert not any(name.startswith("kpod.report") for name in codeversion.modules("kpod.evaluate.stage"))
+    assert not any(name.startswith("kpod.report") for name in code_version.modules("kpod.evaluate.stage"))
 
 
 def test_every_stage_module_exists_and_sees_its_own_room() -> None:
     for stage in stages.STAGES.values():
-        found = codeversion.modules(stage.module)
+        found = code_version.modules(stage.module)
         assert stage.module in found
         assert "kpod.schemas" in found or stage.name == "base"
         assert not any(name.startswith("kpod.tracking") for name in found), "a stage must not depend on tracking"
 
 
 def test_trainer_code_changes_the_student_but_not_the_teacher() -> None:
-    assert "kpod.distill.trainer" in codeversion.modules("kpod.distill.stage")
-    assert "kpod.distill.trainer" not in codeversion.modules("kpod.teacher.stage")
+    assert "kpod.training.trainer" in code_version.modules("kpod.distill.stage")
+    assert "kpod.training.trainer" not in code_version.modules("kpod.teacher.stage")

@@ -19,7 +19,7 @@ from kpod.evaluate import answers_equal, extract_answer
 from kpod.evaluate.generate import NEXT_QUESTION, Completion
 from kpod.evaluate.judge import judged
 from kpod.evaluate.lm_eval import write_task
-from kpod.prompt import prompt
+from kpod.text.prompts import prompt
 
 ROWS = [
     *({"id": name, "question": text} for name, text in QUESTIONS.items()),

@@ -17,8 +17,8 @@ from server_tools import answers, free_port
 from test_report_browser import chromium
 
 from kpod import tracking
-from kpod.flat import flatten
-from kpod.sweep.config import Sweep
+from kpod.config.flat import flatten
+from kpod.config.sweep import Sweep
 from kpod.sweep.plan import arms
 
 STEPS, TOKENS = 40, 1500  # optimizer steps of a curve, and target tokens a step

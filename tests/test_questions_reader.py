@@ -16,9 +16,9 @@ from kpod import schemas
 from kpod.config import QuestionFile, Questions
 from kpod.errors import DataError, KpodError
 from kpod.questions.raw import BadRow, Raw, question_row
+from kpod.questions.rows import read
 from kpod.questions.stage import run
 from kpod.retrain.incoming import add
-from kpod.rows import read
 
 
 def stage(folder: Path, file: Path) -> tuple[list[dict[str, Any]], list[str]]:

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from report_sample import full_report, hostile_report
 
+from kpod.config.flat import flatten
 from kpod.errors import DataError
-from kpod.flat import flatten
 from kpod.report.data import ReportData
 from kpod.report.page import write_report
 from kpod.report.samples import sample_groups

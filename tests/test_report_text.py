@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from report_sample import HOSTILE
 
 from kpod.report.render import render
-from kpod.text import clean, drawable, label, shorten
+from kpod.text.hygiene import clean, drawable, label, shorten
 
 
 def test_controls_are_shown_and_overrides_disarmed():

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod import schemas
+from kpod.config.retrain import Contract, Gate
 from kpod.errors import ConfigError, DataError
 from kpod.evaluate.compare import Comparison, Flip, SetComparison
 from kpod.evaluate.statistics import mcnemar_exact
+from kpod.questions.rows import read
 from kpod.retrain import grow, incoming
-from kpod.retrain.config import Contract, Gate
 from kpod.retrain.contract import broken
 from kpod.retrain.duplicates import Index, jaccard, shingles, words
 from kpod.retrain.gate import decide
-from kpod.rows import read
 
 BASE = [
     ("t1", "train", "Ada has 3 red apples and buys 4 more. How many apples does she have now?", "7"),

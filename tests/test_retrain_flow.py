@@ -9,22 +9,24 @@ from typing import Any
 
 import pytest
 
-from kpod import registry, schemas, stages, tracking
+from kpod import schemas, tracking
 from kpod.config import WordProblems
+from kpod.models import registry
 from kpod.questions import wordproblems
+from kpod.run import stages
 
 ROOT = Path(__file__).parent.parent
 # One process for all rounds: the imports are paid once. Lines on stdin are rounds, answers are lines on stdout.
 DRIVER = """
 import json, sys
 from pathlib import Path
-from kpod.home import prepare, set_environment
+from kpod.store.home import prepare, set_environment
 set_environment()
 prepare()
 from flows.retrain import kpod_retrain
-from kpod.retrain.config import Retrain
+from kpod.config.retrain import Retrain
 from kpod.retrain.incoming import add
-from kpod.settings import load
+from kpod.config.settings import load
 config = load(sys.argv[1], ["methods=[kpod]"])
 gate = {"min_questions": 1}
 for line in sys.stdin:
@@ -67,7 +69,11 @@ class Rounds:
 
     def kpod(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "kpod.cli", *arguments], env=self.env, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "kpod.cli", *arguments],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
 

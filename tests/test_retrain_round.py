@@ -16,17 +16,19 @@ import pytest
 
 import flows.retrain
 import flows.session
-from kpod import registry, reproduce, runs, schemas, stages, tracking
-from kpod.artifacts import ArtifactRef
-from kpod.clean import candidates, remove
+from kpod import schemas, tracking
 from kpod.config import WordProblems
+from kpod.config.retrain import Retrain
+from kpod.config.settings import load
 from kpod.errors import ConfigError
-from kpod.home import prepare
-from kpod.lineage import lineage, lines
+from kpod.models import registry, reproduce
+from kpod.models.clean import candidates, remove
+from kpod.models.lineage import lineage, lines
 from kpod.questions import wordproblems
-from kpod.retrain.config import Retrain
 from kpod.retrain.incoming import add
-from kpod.settings import load
+from kpod.run import results, stages
+from kpod.store.artifacts import ArtifactRef
+from kpod.store.home import prepare
 
 MODEL = "kpod-student-wordproblems"
 REAL = {"kpod.questions.stage", "kpod.retrain.grow"}
@@ -175,7 +177,7 @@ def test_champion_and_challenger_answered_the_same_questions_and_the_decision_is
     assert tags["kpod.decision.reason"] == rounds.second["reason"]
     assert json.loads(tags["kpod.decision.figures"])["questions"] == 6
     assert len(tags["kpod.dataset_version"]) == 64
-    assert runs.predictions_of(rounds.second["run_id"]).num_rows == 6
+    assert results.predictions_of(rounds.second["run_id"]).num_rows == 6
 
 
 def test_lineage_reaches_files_code_and_seeds(rounds: Rounds) -> None:

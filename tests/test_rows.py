@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod.errors import DataError
-from kpod.rows import read
+from kpod.questions.rows import read
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 

@@ -9,11 +9,11 @@ import pytest
 from configs import pipeline
 from pydantic import ValidationError
 
-from kpod import models
 from kpod.config import FolderStudent, Pipeline, QuestionFile
+from kpod.config.flat import scrubbed
 from kpod.errors import ConfigError, KpodError, ModelError
-from kpod.flat import scrubbed
 from kpod.student.check import check
+from kpod.training import models
 
 
 class Bomb:

@@ -12,9 +12,17 @@ from tokenizers import AddedToken, normalizers, pre_tokenizers, processors
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 from weighting_tiny import FAMILIES, llama, question, rationale, world
 
-from kpod.bytetokens import ByteTokens
-from kpod.sequences import _MANY, _token_spans, answer_ids, prompt_ids, rationale_ids, read_rationales, token_spans
-from kpod.steps import spans, split
+from kpod.steps.cutting import spans, split
+from kpod.text.byte_tokens import ByteTokens
+from kpod.text.tokens import (
+    _MANY,
+    _token_spans,
+    answer_ids,
+    prompt_ids,
+    rationale_ids,
+    read_rationales,
+    token_spans,
+)
 
 TOKENIZERS = {name: build() for name, build in FAMILIES.items()}
 PIECES = st.sampled_from(
@@ -146,7 +154,7 @@ def test_many_texts_equal_one_by_one(family: str, texts: list[str]) -> None:
     tokenizer, bounds = TOKENIZERS[family], [places(text) for text in texts]
     alone = [rationale_ids(tokenizer, [text], [found])[0] for text, found in zip(texts, bounds, strict=True)]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("kpod.sequences._CHUNK", 3)
+        patched.setattr("kpod.text.tokens._CHUNK", 3)
         together = rationale_ids(tokenizer, texts, bounds)
     assert [(ids.tolist(), step.tolist()) for ids, step in together] == [(i.tolist(), s.tolist()) for i, s in alone]
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from configs import REQUIRED, pipeline
 
+from kpod.config.settings import load, recipes, validate
 from kpod.errors import ConfigError
-from kpod.settings import load, recipes, validate
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpod import schemas, stages
+from kpod import schemas
 from kpod.config import Difficulty, Pipeline
-from kpod.difficulty import step_difficulty
-from kpod.distill.variants import apply
+from kpod.config.settings import load
+from kpod.config.variants import apply
+from kpod.difficulty.stage import step_difficulty
 from kpod.evaluate.compare import compare
 from kpod.evaluate.statistics import mcnemar_exact, paired_bootstrap, wilson
-from kpod.settings import load
+from kpod.run import stages
 
 ORDER = ("questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill")
 

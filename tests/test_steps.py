@@ -5,7 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kpod.steps import spans, split, token_steps
+from kpod.steps.cutting import spans, split
+from kpod.text.offsets import token_steps
 
 CASES = [
     # sentences

@@ -6,9 +6,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from kpod import schemas, steps
+from kpod import schemas
 from kpod.config import Steps
 from kpod.errors import DataError
+from kpod.steps import stage as steps
 
 
 def rationale(question: str, sample: int, text: str, kept: bool = True) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from kpod.config import Family, FolderStudent, HubStudent, ScratchStudent
 from kpod.errors import ModelError
 from kpod.questions.arithmetic import COMPUTE, LARGEST
 from kpod.questions.wordproblems import easy, sums
+from kpod.store.model_folder import missing_part
 from kpod.student import stage
-from kpod.student.check import missing_part
 from kpod.student.pretrain import SUMS, build_tokenizer, drills
 
 TINY = ScratchStudent(layers=1, hidden=16, heads=2, problems=40, drills=4, batch_size=8)

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod import schemas
+from kpod.config.settings import load_sweep, overlay, recipes
+from kpod.config.sweep import Sweep
 from kpod.errors import ConfigError, DataError
 from kpod.evaluate.statistics import mcnemar_exact, paired_bootstrap, wilson
-from kpod.identity import identity
 from kpod.report.style import png
-from kpod.settings import load_sweep, overlay, recipes
-from kpod.stages import STAGES
-from kpod.sweep.config import Sweep
+from kpod.run.stages import STAGES
+from kpod.store.keys import identity
 from kpod.sweep.figure import accuracy_by_variant
 from kpod.sweep.plan import Arm, arms
 from kpod.sweep.statistics import difference_interval, interval, paired_p

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from kpod import tracking
-from kpod.cli import app
+from kpod.cli.app import app
 
 SWEEP = Path(__file__).parent / "tiny_sweep.yaml"
 TRAINED = ("scotd", "kpod", "no-diversity")

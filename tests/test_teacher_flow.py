@@ -21,13 +21,13 @@ OTHER = "sk-9876543210-in-the-environment"
 # Keys come over the standard input or the environment, so that no argument and no file of the test holds one.
 RUNS = """
 import sys
-from kpod.home import prepare, set_environment
+from kpod.store.home import prepare, set_environment
 set_environment()
 prepare()  # Prefect's database lies in it
 from prefect.blocks.system import Secret
 from kpod.errors import KpodError
-from kpod.launch import launch
-from kpod.settings import load
+from kpod.cli.launch import launch
+from kpod.config.settings import load
 Secret(value=sys.stdin.readline().strip()).save("teacher-key")
 file, echoing, honest = sys.argv[1:]
 for settings in (

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from teacher_tools import Sums, execute, interfere, rows, teacher
 
 from kpod.config import ImportEndpoint, Teacher
-from kpod.finish import finish_reason, known
 from kpod.teacher.ask import Question
+from kpod.teacher.finish import finish_reason, known
 from kpod.teacher.http import HttpResponse, reply
 from kpod.teacher.reply import BadReply, Reply, parse
 from kpod.teacher.server import running
 from kpod.teacher.thinking import divide
 from kpod.teacher.verdict import judge
-from kpod.text import well_formed
+from kpod.text.hygiene import well_formed
 
 PENS = Question("q1", "Ann has 3 pens and buys 4 more. How many pens has she?", "7", None)
 SAID = "So 7 it is. The answer is 7."

@@ -8,7 +8,7 @@ from weighting_tiny import MODELS, byte_bpe
 
 from kpod.config import Weights
 from kpod.errors import ModelError
-from kpod.sequences import Rationale
+from kpod.text.tokens import Rationale
 from kpod.weighting import network
 from kpod.weighting.batch import Batch, collate
 from kpod.weighting.build import build_predictor, build_weighter

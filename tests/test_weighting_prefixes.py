@@ -8,7 +8,7 @@ from weighting_tiny import MODELS, byte_bpe
 
 from kpod.config import Weights
 from kpod.observe import observing
-from kpod.sequences import Rationale
+from kpod.text.tokens import Rationale
 from kpod.weighting.batch import Batch, collate
 from kpod.weighting.build import build_predictor, one_row_a_prefix
 from kpod.weighting.examples import Example, template_length, tokenise

@@ -9,11 +9,12 @@ import torch
 from test_weighting_train import Told
 from weighting_tiny import byte_bpe, llama, question, rationale, sums, t5, unigram, word_piece, world
 
-from kpod import models, observe, schemas
+from kpod import observe, schemas
 from kpod.config import Weights
 from kpod.errors import DataError
-from kpod.files import sha256_tree
-from kpod.sequences import rationale_ids, read_rationales
+from kpod.store.files import sha256_tree
+from kpod.text.tokens import rationale_ids, read_rationales
+from kpod.training import models
 from kpod.weighting import network
 from kpod.weighting.classes import classify
 from kpod.weighting.stage import run

@@ -13,7 +13,7 @@ from weighting_tiny import MODELS, byte_bpe, sums, train_saving_each_step, train
 from kpod import observe
 from kpod.config import Weights
 from kpod.errors import ModelError
-from kpod.sequences import Rationale
+from kpod.text.tokens import Rationale
 from kpod.weighting import train
 from kpod.weighting.build import build_predictor, build_weighter
 from kpod.weighting.examples import Example, tokenise

@@ -21,8 +21,9 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from kpod import schemas, steps
+from kpod import schemas
 from kpod.config import Steps
+from kpod.steps import stage as steps
 
 CORPUS = [
     "Q: Tom has 3 apples and gets 4 more. How many apples? A: Let's think step by step.",
@@ -175,7 +176,7 @@ def world(
 def trained(work: Path, kill_at: int | None = None) -> Any:
     """Three epochs on ten sums; with `kill_at` a checkpoint after every step and a SIGKILL behind step `kill_at`."""
     from kpod.config import Weights
-    from kpod.sequences import Rationale
+    from kpod.text.tokens import Rationale
     from kpod.weighting.build import build_predictor, build_weighter
     from kpod.weighting.examples import tokenise
     from kpod.weighting.train import Training

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpod import schemas
-from kpod.distill.examples import Key
 from kpod.errors import DataError
+from kpod.training.examples import Key
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,20 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from kpod import models, observe, schemas
+from kpod import observe, schemas
 from kpod.config import Distill, Lora
 from kpod.distill import points
-from kpod.distill.examples import build, read_weights, reject
-from kpod.distill.objectives import Told, objective_of
-from kpod.distill.parallel import ranks
 from kpod.distill.plan import read_plan
-from kpod.distill.trainer import nothing_given, train
 from kpod.distill.validation import Examiner, questions_of
 from kpod.errors import DataError
-from kpod.files import publish, write_text
-from kpod.processes import launch
-from kpod.sequences import read_rationales
+from kpod.methods import Told, objective_of
+from kpod.store.files import publish, write_text
+from kpod.text.tokens import read_rationales
+from kpod.training import models
+from kpod.training.examples import build, read_weights, reject
+from kpod.training.parallel import ranks
+from kpod.training.processes import launch
+from kpod.training.trainer import nothing_given, train
 
 
 def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:

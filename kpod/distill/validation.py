@@ -17,12 +17,12 @@ from transformers import PreTrainedTokenizerBase
 from kpod import observe
 from kpod.config import Validation
 from kpod.distill import points
-from kpod.distill.passes import Passes
 from kpod.distill.points import Point
 from kpod.errors import DataError
 from kpod.evaluate.generate import fitting, generate, longest_prompt
 from kpod.evaluate.judge import judged
-from kpod.files import atomic, write_text
+from kpod.store.files import atomic, write_text
+from kpod.training.passes import Passes
 
 Row = Mapping[str, Any]  # of schemas.QUESTIONS
 

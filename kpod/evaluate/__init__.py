@@ -1,5 +1,5 @@
 """Answers of a student: extraction, equality, greedy generation, statistics and paired comparison."""
 
-from kpod.evaluate.answers import answers_equal, extract_answer
+from kpod.answers.extract import answers_equal, extract_answer
 
 __all__ = ["answers_equal", "extract_answer"]

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from kpod.errors import DataError
 from kpod.evaluate.statistics import mcnemar_exact, paired_bootstrap
-from kpod.text import clean
+from kpod.text.hygiene import clean
 
 Question = tuple[str, str, str]  # dataset, split, question_id
 SHOWN = 3  # flips a set and direction that the Markdown shows with their completions

@@ -21,8 +21,8 @@ from transformers import (
 )
 
 from kpod import observe
-from kpod.files import write_text
-from kpod.sequences import prompt_ids
+from kpod.store.files import write_text
+from kpod.text.tokens import prompt_ids
 
 NEXT_QUESTION = "Q:"
 ROUND = 32  # tokens

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from kpod.evaluate.answers import answers_equal, extract_answer
+from kpod.answers.extract import answers_equal, extract_answer
 from kpod.evaluate.generate import Completion
 
 

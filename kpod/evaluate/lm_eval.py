@@ -15,9 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from kpod.evaluate.answers import answers_equal, extract_answer
-from kpod.files import write_text
-from kpod.prompt import prompt
+from kpod.answers.extract import answers_equal, extract_answer
+from kpod.store.files import write_text
+from kpod.text.prompts import prompt
 
 TASK = """# Written by `kpod export --lm-eval`. Questions as kpod asks them, judged as kpod judges.
 task: kpod

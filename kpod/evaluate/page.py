@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from kpod.evaluate.accuracy import Accuracy
-from kpod.text import clean, shorten
+from kpod.text.hygiene import clean, shorten
 
 SHOWN = 5  # answers of each kind
 LONGEST = 600  # characters of a text

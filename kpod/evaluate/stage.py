@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
-from kpod import models, schemas
+from kpod import schemas
 from kpod.config import Evaluate
 from kpod.errors import DataError
 from kpod.evaluate.accuracy import accuracies, accuracy, as_dict, by_steps, share
@@ -15,9 +15,10 @@ from kpod.evaluate.generate import Completion, fitting, generate, longest_prompt
 from kpod.evaluate.judge import judged
 from kpod.evaluate.page import page
 from kpod.evaluate.served import ask
-from kpod.files import write_text
 from kpod.observe import warning
-from kpod.prompt import prompt
+from kpod.store.files import write_text
+from kpod.text.prompts import prompt
+from kpod.training import models
 
 Row = dict[str, Any]
 UNASKED = Completion("", truncated=True)

@@ -1,1 +1,1 @@
-"""Where questions come from: the word-problem generator, users' files and public sets."""
+"""Stage `questions`: generated word problems, files and public sets. Imports answers, config and below."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from kpod import rows
 from kpod.config import QuestionFile
 from kpod.errors import DataError
+from kpod.questions import rows
 from kpod.questions.raw import Raw
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import datasets
 import httpx
 
+from kpod.answers.quantities import parse
 from kpod.config import QuestionHub, Split
 from kpod.errors import DataError
-from kpod.evaluate.quantities import parse
 from kpod.questions.raw import Raw
 
 SEED = 0

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from kpod.prompt import letter
-from kpod.text import well_formed
+from kpod.text.hygiene import well_formed
+from kpod.text.prompts import letter
 
 MOST_DIGITS = 100  # of a gold: what is longer is a fault in the file
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from kpod import schemas
+from kpod.answers.quantities import parse
 from kpod.config import QuestionFile, QuestionHub, Questions, WordProblems
 from kpod.errors import DataError
-from kpod.evaluate.quantities import parse
 from kpod.observe import warning
 from kpod.questions import file, wordproblems
 from kpod.questions.raw import BadRow, Raw, question_row

@@ -1,1 +1,1 @@
-"""Pictures and the HTML report of a run: what a person looks at when the numbers are in."""
+"""Stage `report`: tables, pictures and the page of a run. Imports evaluate, distill and below."""

@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 
 from kpod.evaluate.compare import Comparison
 from kpod.report.style import PALETTE, new_figure, styled
-from kpod.text import label
+from kpod.text.hygiene import label
 
 Steps = Mapping[str, Mapping[str, Any]]  # number of steps -> Accuracy as metrics.json holds it
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kpod.config.flat import flatten
 from kpod.evaluate.accuracy import Accuracy
-from kpod.files import write_text
-from kpod.flat import flatten
 from kpod.report.curriculum import curriculum_figures
 from kpod.report.data import Comparison, ReportData, StageRun
 from kpod.report.render import render
@@ -15,6 +14,7 @@ from kpod.report.samples import Group, sample_groups
 from kpod.report.style import data_uri
 from kpod.report.teacher import teacher_yield
 from kpod.report.token_views import token_views, weight_scale
+from kpod.store.files import write_text
 
 HEAT_MAPS = 8  # rationales shown; the token view of the stage `weights` has more
 

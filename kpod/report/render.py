@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kpod.text import clean, shorten
+from kpod.text.hygiene import clean, shorten
 
 
 def _finalize(value: Any) -> Any:

@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from kpod.distill.points import Point, best
 from kpod.evaluate.accuracy import Accuracy
 from kpod.report.style import colour, new_figure, styled
-from kpod.text import label
+from kpod.text.hygiene import label
 
 
 def accuracy_bars(rows: Sequence[Accuracy]) -> Figure:

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kpod.errors import DataError
-from kpod.prompt import question_text
 from kpod.report.token_views import spread
+from kpod.text.prompts import question_text
 
 
 @dataclass(frozen=True)

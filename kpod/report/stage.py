@@ -13,13 +13,13 @@ from kpod.distill import points
 from kpod.distill.points import Point
 from kpod.evaluate.accuracy import Accuracy, accuracies, as_dict, by_steps
 from kpod.evaluate.compare import compare
-from kpod.files import write_text
-from kpod.identity import identity
 from kpod.report.curriculum import write_curriculum_figures
 from kpod.report.data import Comparison, ReportData, StageRun
 from kpod.report.page import write_report
 from kpod.report.settings import ReportSettings
 from kpod.report.tokens import write_token_view
+from kpod.store.files import write_text
+from kpod.store.keys import identity
 
 # Files that the report shows as they are, from the stage that the last method used.
 _TABLES = {

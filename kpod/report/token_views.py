@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kpod.errors import DataError
-from kpod.prompt import question_text
 from kpod.report.pieces import pieces
+from kpod.text.prompts import question_text
 
 _LEAST_SPAN = 0.2
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from kpod.files import write_text
 from kpod.report.render import render
 from kpod.report.style import write_png
 from kpod.report.token_views import spread, token_views, weight_scale
 from kpod.report.tokens_figure import token_figure
+from kpod.store.files import write_text
 
 PICTURED = 4  # rationales in the PNG
 

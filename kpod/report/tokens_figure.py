@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from kpod.report.style import MONO, new_figure, styled
 from kpod.report.token_views import TokenView
-from kpod.text import clean, drawable
+from kpod.text.hygiene import clean, drawable
 
 # The page lays #D55E00 over its background at up to 75%; these are the same shades on white.
 SHADES = LinearSegmentedColormap.from_list("weight", ["#FFFFFF", "#E08640"])

@@ -1,1 +1,1 @@
-"""Retraining: new questions in, a grown dataset, and the gate between challenger and champion."""
+"""Retraining when questions arrive, and the gate in front of the champion. Imports run, evaluate and below."""

@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Collection
 from typing import Any
 
-from kpod.evaluate.quantities import parse
-from kpod.retrain.config import Contract
+from kpod.answers.quantities import parse
+from kpod.config.retrain import Contract
 
 # Marks that chat templates and tokenizers give a meaning; in a question they can only be an accident or an attack.
 _MARKS = re.compile(r"<\|[^|>]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</?think>", re.IGNORECASE)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from kpod.config.retrain import Gate
 from kpod.evaluate.compare import Comparison
 from kpod.evaluate.statistics import mcnemar_exact
-from kpod.retrain.config import Gate
 
 Action = Literal["promote", "keep", "hold"]
 

@@ -9,16 +9,16 @@ from typing import Any
 from pydantic import Field
 
 from kpod import schemas
+from kpod.answers.extract import answers_equal
+from kpod.config.fields import Strict
+from kpod.config.retrain import Contract
 from kpod.errors import DataError
-from kpod.evaluate.answers import answers_equal
-from kpod.fields import Strict
-from kpod.files import sha256_file, write_text
 from kpod.observe import warning
 from kpod.questions.raw import BadRow, Raw, question_row
-from kpod.retrain.config import Contract
+from kpod.questions.rows import read
 from kpod.retrain.contract import broken, kind_of
 from kpod.retrain.duplicates import Index, words
-from kpod.rows import read
+from kpod.store.files import sha256_file, write_text
 
 Row = dict[str, Any]
 

@@ -14,8 +14,8 @@ from pyarrow import fs
 
 from kpod.config import QuestionHub
 from kpod.errors import ConfigError, DataError
-from kpod.files import atomic, sha256_file, write_text
-from kpod.home import home
+from kpod.store.files import atomic, sha256_file, write_text
+from kpod.store.home import home
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 _HUB = re.compile(r"hub:(?P<dataset>[a-z0-9]+)(?:@(?P<revision>[\w.-]+))?")

@@ -4,12 +4,13 @@ import hashlib
 import json
 from pathlib import Path
 
-from kpod import artifacts, stages, tracking
-from kpod.artifacts import ArtifactRef
+from kpod import tracking
 from kpod.config import Pipeline, QuestionFile, Questions
 from kpod.errors import DataError
-from kpod.identity import identity
 from kpod.retrain.grow import Growth
+from kpod.run import stages
+from kpod.store.artifacts import ArtifactRef
+from kpod.store.keys import identity
 
 DATASET = "dataset"  # name of the stage that grows the training questions
 
@@ -24,7 +25,7 @@ def newest_dataset(dataset: str) -> ArtifactRef | None:
     """The newest version of the grown dataset. Raises DataError if MLflow has one whose bytes are gone."""
     run = tracking.newest_run({"kpod.stage": DATASET, "kpod.dataset": dataset})
     ref = stages.ref_of(run) if run else None
-    if ref is not None and artifacts.fetch(ref) is None:
+    if ref is not None and tracking.fetch(ref) is None:
         raise DataError(f"the newest version of the dataset ({ref.uri}) is gone: restore it in {tracking.address()}")
     return ref
 
@@ -49,7 +50,7 @@ def reusing(config: Pipeline, champion: ArtifactRef, base: ArtifactRef) -> Pipel
         return config  # another student has another embedding
     run = tracking.get_run(tracking.run_of(inputs["weights"][1]))
     ref = stages.ref_of(run) if run else None
-    folder = artifacts.fetch(ref) if ref else None
+    folder = tracking.fetch(ref) if ref else None
     if folder is None or not (folder / "weighter").is_dir():
         return config
     return config.model_copy(update={"weights": config.weights.model_copy(update={"weighter": folder / "weighter"})})

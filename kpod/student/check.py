@@ -5,13 +5,7 @@ from pathlib import Path
 
 from kpod.config import FolderStudent, GgufStudent, HubStudent, Student
 from kpod.errors import ConfigError, ModelError
-
-# What a model folder must hold, and the names under which it may.
-PARTS = {
-    "config": ("config.json",),
-    "weights (only *.safetensors are loaded)": ("*.safetensors",),
-    "tokenizer": ("tokenizer.json", "tokenizer_config.json", "spiece.model"),
-}
+from kpod.store.model_folder import missing_part
 
 
 def check(student: Student) -> None:
@@ -38,11 +32,6 @@ def not_from_hub(student: HubStudent, error: Exception) -> ModelError:
     """The one line for a model that cannot be had."""
     said = (str(error).splitlines() or [type(error).__name__])[0]
     return ModelError(f"student.name: {student.name} cannot be had from the hub ({said})")
-
-
-def missing_part(folder: Path) -> str | None:
-    """The first part that a model folder lacks, or None."""
-    return next((part for part, names in PARTS.items() if not any(list(folder.glob(n)) for n in names)), None)
 
 
 def gguf_file(package: str) -> Path:

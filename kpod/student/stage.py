@@ -11,10 +11,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from kpod import models
 from kpod.config import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
 from kpod.student import gguf
 from kpod.student.check import gguf_file, is_encoder_decoder, not_from_hub
+from kpod.training import models
 
 
 def run(inputs: Mapping[str, Path], config: Student, out_dir: Path) -> dict[str, float]:

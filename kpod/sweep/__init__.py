@@ -1,1 +1,1 @@
-"""Sweeps: methods x seeds x datasets x students, compared on the same questions."""
+"""Comparing methods over seeds, datasets and students. Imports report, distill and below."""

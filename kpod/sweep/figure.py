@@ -8,7 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from kpod.report.style import colour, new_figure, styled
 from kpod.sweep.table import Row
-from kpod.text import label
+from kpod.text.hygiene import label
 
 
 def accuracy_by_variant(rows: Sequence[Row]) -> Figure:

@@ -6,10 +6,10 @@ from itertools import product
 from typing import Any
 
 from kpod.config import Pipeline
-from kpod.distill.variants import apply
+from kpod.config.settings import overlay, put, validate
+from kpod.config.sweep import Sweep, Variant
+from kpod.config.variants import apply
 from kpod.errors import ConfigError
-from kpod.settings import overlay, put, validate
-from kpod.sweep.config import Sweep, Variant
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from kpod import schemas
+from kpod.config.sweep import Sweep
 from kpod.distill import points
-from kpod.files import write_text
 from kpod.report.style import write_png
-from kpod.sweep.config import Sweep
+from kpod.store.files import write_text
 from kpod.sweep.figure import accuracy_by_variant
 from kpod.sweep.plan import arms
 from kpod.sweep.table import SCHEMA, Result, markdown, rows

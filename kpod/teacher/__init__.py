@@ -1,1 +1,1 @@
-"""The stage `rationales`: a client that never pays twice, its journal, and local servers to stand in for a provider."""
+"""Stage `rationales`: a client that pays for no completion twice, and local teachers. Imports questions and below."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kpod import rows
 from kpod.config import Teacher, TeacherPrompt
 from kpod.errors import ConfigError, DataError
-from kpod.prompt import question_text
+from kpod.questions import rows
+from kpod.text.prompts import question_text
 
 AROUND = 16  # bytes (so at most tokens) that a chat template puts around a message
 ROUTES = {"chat": "/chat/completions", "completion": "/completions"}

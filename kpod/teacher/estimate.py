@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kpod.config import ImportEndpoint, Pipeline, Teacher
-from kpod.home import home
 from kpod.questions import stage as questions
+from kpod.store.home import home
 from kpod.teacher import local
 from kpod.teacher.ask import Asking
 from kpod.teacher.budget import OVERHEAD, Budget, cost

@@ -10,8 +10,8 @@ from typing import Any
 
 from openai import APIStatusError
 
+from kpod.config.flat import scrubbed
 from kpod.errors import TeacherError
-from kpod.flat import scrubbed
 from kpod.teacher.key import route_cut, strike
 
 RETRYABLE = frozenset({408, 409, 424, 425, 429, 498, 499})

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kpod import rows
 from kpod.config import Teacher
-from kpod.finish import finish_reason
+from kpod.questions import rows
 from kpod.teacher.ask import Question
+from kpod.teacher.finish import finish_reason
 from kpod.teacher.reply import Reply, count, estimate
 
 Quarantined = dict[str, str]

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from kpod.config import OpenAIEndpoint
 from kpod.errors import ConfigError
-from kpod.text import well_formed
+from kpod.text.hygiene import well_formed
 
 DEFAULT_URL = "https://api.openai.com/v1"
 NO_KEY = "none"

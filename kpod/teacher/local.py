@@ -9,7 +9,7 @@ from pathlib import Path
 from kpod import questions
 from kpod.config import Endpoint, OpenAIEndpoint, ReplayEndpoint, ScriptedEndpoint
 from kpod.errors import TeacherError
-from kpod.files import sha256_file, sha256_tree
+from kpod.store.files import sha256_file, sha256_tree
 from kpod.teacher import key, scripted
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kpod.files import atomic
+from kpod.store.files import atomic
 
 GROUP = 512  # rows read at once for one text
 SCHEMA = pa.schema(

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from kpod import rows
 from kpod.config import ReplayEndpoint
 from kpod.errors import DataError
-from kpod.prompt import question_text
+from kpod.questions import rows
+from kpod.text.prompts import question_text
 
 UNKNOWN = "I have no stored rationale for this question."
 WINDOW = 24

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kpod.finish import finish_reason
+from kpod.teacher.finish import finish_reason
 from kpod.teacher.thinking import divide
-from kpod.text import well_formed
+from kpod.text.hygiene import well_formed
 
 MOST_TOKENS = 2**31  # what claims more is no count
 THINKING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")  # fields of a message
@@ -22,7 +22,7 @@ class BadReply(Exception):
 class Reply:
     """One finished request.
 
-    `finish_reason`: see `kpod.finish`. `estimated`: the server did not count tokens, so they were estimated.
+    `finish_reason`: see `kpod.teacher.finish`. `estimated`: the server did not count tokens, so they were estimated.
     """
 
     text: str

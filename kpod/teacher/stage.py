@@ -7,7 +7,7 @@ from pathlib import Path
 from kpod import observe, schemas
 from kpod.config import ImportEndpoint, Teacher
 from kpod.errors import DataError, TeacherError
-from kpod.home import home
+from kpod.store.home import home
 from kpod.teacher import imports, local, tables
 from kpod.teacher.ask import Asking, Question
 from kpod.teacher.batch import BatchRun

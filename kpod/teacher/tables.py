@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from kpod import schemas
 from kpod.config import Teacher
-from kpod.files import atomic, write_text
+from kpod.store.files import atomic, write_text
 from kpod.teacher.ask import Question
 from kpod.teacher.budget import cost
 from kpod.teacher.reply import Reply

@@ -4,11 +4,11 @@ import re
 from dataclasses import dataclass
 
 from kpod import observe
-from kpod.closing import strip_closing
+from kpod.answers.closings import strip_closing
+from kpod.answers.extract import answers_equal, extract_answer
 from kpod.config import Teacher
-from kpod.evaluate.answers import answers_equal, extract_answer
-from kpod.finish import finish_reason, known
 from kpod.teacher.ask import Question
+from kpod.teacher.finish import finish_reason, known
 from kpod.teacher.gibberish import gibberish
 from kpod.teacher.reply import Reply
 
@@ -45,7 +45,7 @@ def source(reply: Reply, config: Teacher) -> str:
 
 
 def meaning(reply: Reply, config: Teacher) -> str:
-    """Why the reply ended: one of `kpod.finish.Finish`, or a word that neither it nor the settings know."""
+    """Why the reply ended: one of `kpod.teacher.finish.Finish`, or a word that neither it nor the settings know."""
     return config.finish_reasons.get(reply.finish_reason) or finish_reason(reply.finish_reason)
 
 

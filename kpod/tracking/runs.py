@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpod import alive
-from kpod.flat import scrubbed
+from kpod.config.flat import scrubbed
+from kpod.store import liveness
 from kpod.tracking.server import client, experiment_id
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def run(
     for first in range(0, len(everything), 100):
         api.log_batch(tracked.run_id, params=everything[first : first + 100])
     status = "KILLED"
-    with alive.held("mlflow", tracked.run_id):
+    with liveness.held("mlflow", tracked.run_id):
         try:
             yield tracked
             status = "FINISHED"
@@ -49,20 +49,20 @@ def run(
         finally:
             tracked.flush()
             api.set_terminated(tracked.run_id, status=status)
-            alive.forget("mlflow", tracked.run_id)  # not reached if the server is away: the next run ends this one
+            liveness.forget("mlflow", tracked.run_id)  # not reached if the server is away: the next run ends this one
 
 
 def _bury_dead_runs(api: "MlflowClient") -> None:
     from mlflow.exceptions import MlflowException
 
-    for run_id in alive.dead("mlflow"):
+    for run_id in liveness.dead("mlflow"):
         try:
             if api.get_run(run_id).info.status == "RUNNING":
                 api.set_terminated(run_id, status="KILLED")
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # of another server than this one, or removed
                 raise
-        alive.forget("mlflow", run_id)
+        liveness.forget("mlflow", run_id)
 
 
 class TrackedRun:

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpod.files import once
-from kpod.flat import scrubbed
-from kpod.home import home
+from kpod.config.flat import scrubbed
+from kpod.store.files import once
+from kpod.store.home import home
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpod.prompt import prompt
+from kpod.text.prompts import prompt
 from kpod.tracking.runs import artifact_uri
 from kpod.tracking.server import client
 

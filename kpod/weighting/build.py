@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from kpod import models, observe
+from kpod import observe
 from kpod.config import Weights
 from kpod.errors import ModelError
+from kpod.training import models
 from kpod.weighting.batch import Batch
 from kpod.weighting.examples import template_length
 from kpod.weighting.network import Weighter

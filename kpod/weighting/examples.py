@@ -9,10 +9,10 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from kpod import schemas
-from kpod.closing import strip_closing
+from kpod.answers.closings import strip_closing
 from kpod.errors import DataError
-from kpod.prompt import ANSWER_WORDS
-from kpod.sequences import Rationale, answer_ids, prompt_ids, rationale_ids, read_rationales, token_spans
+from kpod.text.prompts import ANSWER_WORDS
+from kpod.text.tokens import Rationale, answer_ids, prompt_ids, rationale_ids, read_rationales, token_spans
 
 Quarantined = tuple[tuple[str, int], str]  # key, reason
 

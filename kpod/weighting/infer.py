@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from kpod import observe, ranks
-from kpod.sequences import split_by_tokens
+from kpod import observe
+from kpod.text.tokens import split_by_tokens
+from kpod.training import ranks
 from kpod.weighting.batch import collate
 from kpod.weighting.classes import classify
 from kpod.weighting.examples import Example

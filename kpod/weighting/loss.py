@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kpod import models
 from kpod.config import Weights
+from kpod.training import models
 from kpod.weighting.batch import Batch
 from kpod.weighting.masks import mask
 from kpod.weighting.network import Weighter

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpod.errors import ModelError
-from kpod.files import atomic, write_text
+from kpod.store.files import atomic, write_text
 
 
 class Weighter(nn.Module):

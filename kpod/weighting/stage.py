@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoTokenizer
 
-from kpod import models, observe, ranks, schemas
+from kpod import observe, schemas
 from kpod.config import Weights
 from kpod.errors import DataError, ModelError
-from kpod.processes import launch
-from kpod.sequences import Rationale, token_spans
+from kpod.text.tokens import Rationale, token_spans
+from kpod.training import models, ranks
+from kpod.training.processes import launch
 from kpod.weighting import network
 from kpod.weighting.batch import collate
 from kpod.weighting.build import build_predictor, build_weighter, one_row_a_prefix

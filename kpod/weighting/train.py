@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kpod import observe, ranks
+from kpod import observe
 from kpod.config import Weights
 from kpod.errors import DataError, ModelError
-from kpod.sequences import split_by_tokens
+from kpod.text.tokens import split_by_tokens
+from kpod.training import ranks
 from kpod.weighting import checkpoint
 from kpod.weighting.batch import collate
 from kpod.weighting.examples import Example

@@ -1,0 +1,1 @@
+"""Reading the answer from a text, comparing answers, cutting the closing statement. Imports text."""

@@ -1,0 +1,79 @@
+"""The statement of the answer that closes a rationale: nothing that is trained on a rationale may read it there."""
+
+import re
+
+from kpod.answers.extract import SENTENCE_END, STATEMENT, clause_of
+from kpod.answers.number_words import number_in_words
+
+MOST_CLOSING = 320  # characters from "the answer is" to the end of the text, for the statement to close it
+MOST_BEHIND = 120  # characters behind the statement, such as "I hope this helps!"
+MOST_LEAD = 200  # characters in front of it that may be its sentence's opening words
+_START = r"(?:^|(?<=[.!?:;)\]\n]))\s*"  # of a sentence or a line
+_NOT_YET = r"\b(?:must|should|would|will|could|can|might|may|has|have|needs?|depends|to)\b"  # begins to reason
+_BEGINS = re.compile(
+    # As the extraction of answers knows it, anywhere;
+    rf"{STATEMENT.pattern}|"
+    # a sentence about the answer, in fewer words or more;
+    rf"{_START}\W{{0,4}}(?:(?:therefore|thus|hence|so|finally|in conclusion|overall)\b,?\s*)?"
+    rf"(?:(?:the|our|my)\s+)?(?:(?:final|correct|right|best|actual)\s+)?answer\b"
+    rf"(?:(?!{_NOT_YET})[^.!?\n]){{0,80}}?"
+    rf"(?:\b(?:is|comes? out (?:to be|as))\b|\b(?P<modal_too>(?:would|should|must|will) be)\b|[*_]{{0,3}}\s*[:=])"
+    rf"[*_]{{0,3}}\s*:?|"
+    # a heading; a box by itself.
+    rf"{_START}#{{1,6}}\s*(?:final )?answer\s*\n|{_START}(?:[$*]|\\[\[(])*\s*\\boxed\b",
+    re.IGNORECASE,
+)
+_VALUE = re.compile(r"\W*(?:(?i:about|approximately|around|exactly|equal to|a total of)\s+)?\W*(?:\d|[A-J]\b)")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_PURPOSE = re.compile(r"\W*to\b", re.IGNORECASE)  # "To find the answer: ..." begins to reason
+_CONNECTORS = re.compile(r"\b(?:and|so|thus|hence|therefore|then|which|means|the)$", re.IGNORECASE)
+
+
+def strip_closing(text: str) -> str:
+    """The start of `text` before the statements that close it with the answer, as many as there are.
+
+    "..., so the answer is 8." goes without the sentence that it closes; what goes on to work with other numbers
+    closes nothing.
+    """
+    text = text.rstrip()
+    while text and (begin := _closing(text)) is not None:
+        text = text[:begin].rstrip()
+    return text
+
+
+def _closing(text: str) -> int | None:
+    """Where the last statement of the answer begins, if it closes the text."""
+    found = None
+    for match in _BEGINS.finditer(text, max(0, len(text) - MOST_CLOSING)):
+        found = match
+    if found is None:
+        return None
+    stated, behind = clause_of(text[found.end() :])
+    if (found["modal"] or found["modal_too"]) and not _is_value(stated):
+        return None  # "The answer must be a place for cats." begins to reason
+    if len(behind.strip()) > MOST_BEHIND or not set(_NUMBER.findall(behind)) <= set(_NUMBER.findall(stated)):
+        return None
+    before = text[: found.start()]
+    near = max(0, len(before) - MOST_LEAD)
+    lead = SENTENCE_END.split(before[near:])[-1]
+    if _PURPOSE.match(lead):
+        return None
+    whole = len(lead) < len(before) - near or near == 0  # the sentence begins where it seems to
+    if whole and len(re.findall(r"\w+", lead)) <= 5 and not re.search(r"\d", lead):
+        return len(before) - len(lead)
+    return len(_without_connectors(before))
+
+
+def _is_value(stated: str) -> bool:
+    """Whether what is stated begins with a number or an option, or is a number in words."""
+    words = number_in_words(stated)
+    return bool(_VALUE.match(stated)) or (words is not None and len(words[1]) <= 2)
+
+
+def _without_connectors(text: str) -> str:
+    while True:
+        text = text.rstrip(" \n\t,;:*")
+        word = _CONNECTORS.search(text[-12:])
+        if word is None:
+            return text
+        text = text[: -len(word[0])]

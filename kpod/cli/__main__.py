@@ -1,0 +1,3 @@
+from kpod.cli.app import main
+
+main()

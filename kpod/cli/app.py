@@ -1,0 +1,40 @@
+"""The application `kpod`: the commands of all themes, and how an error is shown."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from kpod import __version__
+from kpod.cli import models, recipes, run, teacher, upkeep
+from kpod.errors import KpodError
+from kpod.store.home import set_environment
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Distil the reasoning of a large model into a small one (KPOD).",
+    epilog="Start with: kpod demo",
+)
+for theme in (run, models, upkeep):
+    app.add_typer(theme.app)
+app.add_typer(recipes.app, name="recipes")
+app.add_typer(teacher.app, name="teacher")
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: errors that a user can act on are one line and exit code 2."""
+    set_environment()
+    try:
+        app()
+    except KpodError as error:
+        typer.echo(f"kpod: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,125 @@
+"""Start the flow `kpod` from the command line and print what came out of it."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from kpod import tracking
+from kpod.config import Pipeline
+from kpod.config.retrain import Retrain
+from kpod.config.sweep import Sweep
+from kpod.errors import ConfigError
+from kpod.store.home import home, prepare
+
+
+def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
+    """Run the flow in this process against the server of PREFECT_API_URL, else against an embedded one.
+
+    Raises ConfigError for a stage that does not exist or a state folder that cannot be written.
+    """
+    prepare()
+    from flows.pipeline import StageName, kpod
+
+    _check_stages([*refresh, *([until] if until else [])], StageName.__args__)  # type: ignore[attr-defined]
+    _get_ready()
+    chosen: Any = {"refresh": list(refresh), "until": until}
+    summary = kpod(config=config, **chosen)
+    _tell_computed(summary)
+    if summary["table"]:
+        typer.echo(f"\n{summary['table']}")
+    if summary["report"]:
+        typer.echo(f"\nReport    {summary['report']}")
+    _tell_where(summary)
+
+
+def launch_sweep(sweep: Sweep, refresh: Sequence[str]) -> None:
+    """Run the flow `kpod-compare` in this process, and print its table. Raises ConfigError as `launch` does."""
+    prepare()
+    from flows.compare import kpod_compare
+    from flows.pipeline import StageName
+
+    _check_stages(refresh, StageName.__args__)  # type: ignore[attr-defined]
+    _get_ready()
+    chosen: Any = {"refresh": list(refresh)}
+    summary = kpod_compare(sweep=sweep, **chosen)
+    _tell_computed(summary)
+    typer.echo(f"\n{summary['table']}")
+    typer.echo(f"Table     {summary['folder']}")
+    _tell_where(summary)
+
+
+def _get_ready() -> None:
+    """What takes seconds, at once: MLflow is imported while Prefect's embedded server starts."""
+    from flows.embedded import starting
+
+    with starting():
+        tracking.client()
+
+
+def _check_stages(names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"no stage {name}; the stages are {', '.join(known)}")
+
+
+def _tell_computed(summary: dict[str, Any]) -> None:
+    typer.echo(f"\ncomputed: {', '.join(summary['computed']) or 'nothing, everything came from the cache'}")
+
+
+def _tell_where(summary: dict[str, Any]) -> None:
+    typer.echo(f"Run       {summary['run_id']}")
+    typer.echo(f"MLflow    {mlflow_command()}")
+    typer.echo(f"Prefect   {prefect_command()}")
+
+
+def launch_retrain(config: Pipeline, retrain: Retrain, address: str) -> None:
+    """Run the flow `kpod-retrain` in this process and print the decision."""
+    prepare()
+    from flows.retrain import kpod_retrain
+
+    _get_ready()
+    summary = kpod_retrain(config=config, retrain=retrain, address=address)
+    version = f" (version {summary['version']})" if summary["version"] else ""
+    _tell_computed(summary)
+    typer.echo(f"Decision  {summary['decision']}{version}: {summary['reason']}")
+    if summary["decision"] == "hold":
+        typer.echo(f"Accept    kpod promote {config.dataset}/{summary['version']}")
+    typer.echo(f"Run       {summary['run_id']}")
+    typer.echo(f"MLflow    {mlflow_command()}")
+
+
+def announce(address: str) -> bool:
+    """Tell the Prefect server that questions have arrived at an address; False if none is set."""
+    if not os.environ.get("PREFECT_API_URL"):
+        return False
+    from flows.events import arrived
+
+    arrived(address)
+    return True
+
+
+def install_automations(webhook: str | None) -> list[str]:
+    """Make the automations on the server of PREFECT_API_URL. Raises ConfigError if none is set."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise ConfigError("automations live on a Prefect server: start one and set PREFECT_API_URL")
+    from flows.automations import install
+
+    return install(webhook)
+
+
+def mlflow_command() -> str:
+    """What opens MLflow's UI on the store of this run; a password in its address stays in the variable."""
+    if tracking.uri().startswith("http"):
+        return f"open {tracking.address()}"
+    store = f'"${tracking.ADDRESS}"' if os.environ.get(tracking.ADDRESS) else shlex.quote(tracking.uri())
+    return f"mlflow server --backend-store-uri {store} --host 127.0.0.1 --port 5000"
+
+
+def prefect_command() -> str:
+    """The command that opens Prefect's UI on this state folder."""
+    if os.environ.get("PREFECT_API_URL"):
+        return f"open {os.environ['PREFECT_API_URL'].removesuffix('/api')}"
+    return f"PREFECT_HOME={shlex.quote(str(home() / 'prefect'))} prefect server start"

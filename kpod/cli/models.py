@@ -1,0 +1,85 @@
+"""Commands for finished students: champions, provenance, export."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kpod.cli.options import Model
+from kpod.errors import ConfigError
+from kpod.store.home import prepare
+
+app = typer.Typer()
+
+
+@app.command()
+def promote(model: Model) -> None:
+    """Make a version the champion by hand, such as one that the gate holds."""
+    from kpod.models import registry
+
+    prepare()
+    if "@" not in model and "/" not in model:
+        raise ConfigError(f"name the version: {model}/NUMBER or {model}@challenger")
+    version = registry.find(model)
+    old = registry.promote(version)
+    typer.echo(f"{version.name}/{version.version} is the champion{f', in place of {old}' if old else ''}")
+
+
+@app.command()
+def rollback(model: Model) -> None:
+    """Give the alias `champion` back to the champion before the present one."""
+    from kpod.models import registry
+
+    prepare()
+    name, now, left = registry.rollback(model)
+    typer.echo(f"{name}/{now} is the champion again; version {left} is marked and will not be promoted by the gate")
+
+
+@app.command()
+def lineage(model: Model) -> None:
+    """Print what a model version was made from: every stage back to data files, journal, code and seeds."""
+    from kpod.models.lineage import lineage as chain
+    from kpod.models.lineage import lines
+
+    prepare()
+    for line in lines(*chain(model)):
+        typer.echo(line)
+
+
+@app.command()
+def reproduce(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id of a pipeline or a stage.")],
+) -> None:
+    """Compute a run's stages again from their recorded inputs and say whether the bytes are identical."""
+    from kpod.models.reproduce import reproduce as again
+
+    prepare()
+    different = 0
+    for one in again(run):
+        different += not one.identical
+        note = f" ({one.note})" if one.note else ""
+        typer.echo(f"{'identical' if one.identical else 'DIFFERENT'}  {one.name}  {one.recorded[:16]}{note}")
+    typer.echo("identical" if not different else f"{different} stages differ")
+    raise typer.Exit(1 if different else 0)
+
+
+@app.command(epilog="Example: kpod export RUN/kpod student/; kpod export RUN/kpod student.gguf")
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id or id/METHOD.")],
+    target: Annotated[Path, typer.Argument(help="A folder to make, or a file that ends in .gguf; must not exist.")],
+    adapter: Annotated[bool, typer.Option("--adapter", help="The LoRA adapter alone (distill.adapter.keep).")] = False,
+    lm_eval: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write a task for lm-evaluation-harness here.")
+    ] = None,
+) -> None:
+    """Copy a student out of the artifact store: a Hugging Face folder, its adapter alone, or GGUF."""
+    from kpod.models.export import export as write
+    from kpod.run.results import export_task
+
+    prepare()
+    write(run, target, adapter)
+    loader = "PeftModel.from_pretrained(base, ...)" if adapter else "AutoModelForCausalLM.from_pretrained(...)"
+    typer.echo(f"{target} written" + ("" if target.suffix == ".gguf" else f"; load it with {loader}"))
+    if lm_eval:
+        export_task(run, lm_eval)
+        typer.echo(f"{lm_eval} written; use it with: lm_eval run --include_path {lm_eval} --tasks kpod ...")

@@ -1,0 +1,11 @@
+"""Options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. distill.lr=1e-4.")
+]
+Refresh = Annotated[list[str], typer.Option("--refresh", metavar="STAGE", help="Compute this stage again.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Dataset or kpod-student-DATASET; MODEL@alias, MODEL/3.")]

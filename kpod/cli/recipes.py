@@ -1,0 +1,58 @@
+"""Commands that list and copy the recipes that ship with kpod."""
+
+from pathlib import Path
+
+import typer
+
+from kpod.cli.options import Overrides
+
+app = typer.Typer(no_args_is_help=True, help="List and copy the recipes that ship with kpod.")
+
+RECIPES = {  # folder of recipes -> how one is listed, and how a copy is used
+    "": ("kpod run {}", "kpod run {}"),
+    "sweeps": ("kpod sweep {}", "kpod sweep {}"),
+    "sizes": ("kpod sweep ... --size {}", "kpod sweep RECIPE --size {}"),
+    "accelerate": ("kpod recipes cp {}", "kpod run RECIPE --set distill.accelerate={}"),
+}
+
+
+@app.command("ls")
+def recipes_ls() -> None:
+    """List the recipes with their first line."""
+    from kpod.config.settings import recipes
+
+    for kind, (listed, _) in RECIPES.items():
+        for name, path in recipes(kind).items():
+            first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+            typer.echo(f"{listed.format(name):<30} {first}")
+
+
+@app.command("cp")
+def recipes_cp(name: str, destination: Path) -> None:
+    """Copy a recipe to a file of your own."""
+    from kpod.config.settings import recipes
+    from kpod.errors import ConfigError
+
+    known = {name: (path, use) for kind, (_, use) in RECIPES.items() for name, path in recipes(kind).items()}
+    if name not in known:
+        raise ConfigError(f"no recipe {name}; there are: {', '.join(known)}")
+    if destination.exists():
+        raise ConfigError(f"{destination} exists already")
+    path, use = known[name]
+    try:
+        destination.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{destination} cannot be written: {error.strerror}") from error
+    typer.echo(f"{destination} written; run it with: {use.format(destination)}")
+
+
+@app.command(
+    "params", epilog='Example: prefect deployment run kpod/full-pipeline --params "$(kpod recipes params mine.yaml)"'
+)
+def recipes_params(recipe: str, overrides: Overrides = []) -> None:  # noqa: B006
+    """Print a checked recipe as parameters of a deployment; files that it names must lie there on the worker too."""
+    import json
+
+    from kpod.config.settings import load
+
+    typer.echo(json.dumps({"config": load(recipe, overrides).model_dump(mode="json", exclude_unset=True)}))

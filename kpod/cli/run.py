@@ -1,0 +1,81 @@
+"""Commands that run a pipeline or a sweep, and compare what came out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kpod.cli.options import Overrides, Refresh
+from kpod.store.home import prepare
+
+app = typer.Typer()
+
+
+@app.command()
+def demo(overrides: Overrides = [], refresh: Refresh = []) -> None:  # noqa: B006  # typer copies defaults
+    """Run the whole pipeline on generated word problems with a scripted teacher: no key, no download."""
+    _run("demo", overrides, refresh, None)
+
+
+@app.command(epilog="Example: kpod run svamp-smollm2 --set distill.epochs=3 --refresh distill")
+def run(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or a YAML file.")],
+    overrides: Overrides = [],  # noqa: B006
+    refresh: Refresh = [],  # noqa: B006
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
+) -> None:
+    """Run a pipeline; stages whose inputs did not change come from the cache."""
+    _run(recipe, overrides, refresh, until)
+
+
+def _run(recipe: str, overrides: list[str], refresh: list[str], until: str | None) -> None:
+    from kpod.cli.launch import launch
+    from kpod.config.settings import load
+
+    launch(load(recipe, overrides), refresh, until)
+
+
+@app.command(epilog="Example: kpod sweep table-2 --size tiny --set seeds=[0,1]")
+def sweep(
+    recipe: Annotated[str, typer.Argument(help="A sweep's name or a YAML file.")],
+    size: Annotated[
+        str | None, typer.Option(help="What it is compared on: tiny, cpu, gpu, paper, or a YAML file.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
+    refresh: Refresh = [],  # noqa: B006
+) -> None:
+    """Compare methods over seeds, datasets and students; what they share is computed once."""
+    from kpod.cli.launch import launch_sweep
+    from kpod.config.settings import load_sweep
+    from kpod.sweep.plan import arms
+
+    loaded = load_sweep(recipe, size, overrides)
+    arms(loaded)  # a setting that does not fit is told before anything starts
+    launch_sweep(loaded, refresh)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id, id/METHOD, or a predictions.parquet.")],
+    b: Annotated[str, typer.Argument(metavar="RUN")],
+    figure: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw what flipped into this file.")] = None,
+) -> None:
+    """Compare two evaluated students on the same questions, paired, and show what flipped."""
+    from kpod.errors import ConfigError
+    from kpod.evaluate.compare import compare as paired
+    from kpod.evaluate.compare import steps_markdown
+    from kpod.run.results import predictions_of, steps_of
+
+    if figure and not figure.absolute().parent.is_dir():
+        raise ConfigError(f"--figure: there is no folder {figure.parent}")
+    prepare()
+    comparison = paired(predictions_of(a), predictions_of(b))
+    steps = steps_of(a), steps_of(b)
+    typer.echo(comparison.to_markdown())
+    if by_steps := steps_markdown(*steps):
+        typer.echo(f"\n{by_steps}")
+    if figure:
+        from kpod.report.flips import flips_figure
+        from kpod.report.style import write_png
+
+        write_png(flips_figure(comparison, *steps), figure)

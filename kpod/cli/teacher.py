@@ -1,0 +1,61 @@
+"""Commands about the teacher: what it costs, and one that runs here."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kpod.cli.options import Overrides
+from kpod.store.home import prepare
+
+app = typer.Typer(no_args_is_help=True, help="What a teacher costs, and a local one.")
+
+
+@app.command("serve", epilog="Example: kpod teacher serve --replay r.jsonl.gz --questions q.jsonl.gz --port 8000")
+def teacher_serve(
+    replay: Annotated[Path | None, typer.Option(help="Answer with the stored rationales of this JSONL file.")] = None,
+    questions: Annotated[list[Path], typer.Option(help="Questions of the stored rationales; may be repeated.")] = [],  # noqa: B006
+    wrong: Annotated[float, typer.Option(help="Scripted: share of wrong answers.")] = 0.1,
+    filler: Annotated[float, typer.Option(help="Scripted: share of steps with irrelevant words.")] = 0.7,
+    seed: Annotated[int, typer.Option(help="Of the scripted wording and of the faults.")] = 0,
+    fault: Annotated[
+        list[str], typer.Option(metavar="KIND=SHARE", help="Fail on purpose, e.g. rate_limited=0.1; may be repeated.")
+    ] = [],  # noqa: B006
+    host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any free port.", min=0, max=65535)] = 8000,
+) -> None:
+    """Serve generated word problems worked out (default), or stored rationales (--replay), over chat completions."""
+    from pydantic import ValidationError
+
+    from kpod.config import ReplayEndpoint, ScriptedEndpoint
+    from kpod.config.settings import check_files
+    from kpod.errors import ConfigError
+    from kpod.teacher.faults import Faults
+    from kpod.teacher.server import serve
+
+    try:
+        planned = Faults.model_validate({"seed": seed, **dict(item.partition("=")[::2] for item in fault)})
+        endpoint = (
+            ReplayEndpoint(rationales=replay, questions=questions)
+            if replay
+            else ScriptedEndpoint(wrong=wrong, filler=filler, seed=seed)
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"kpod teacher serve: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    check_files(endpoint)
+    serve(endpoint, port=port, faults=planned, host=host)
+
+
+@app.command("estimate", epilog="Example: kpod teacher estimate mine.yaml --set teacher.samples=4")
+def teacher_estimate(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or a YAML file.")],
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Dry run: how many requests, tokens and dollars the teacher would still take. Nothing is sent."""
+    from kpod.config.settings import load
+    from kpod.teacher.estimate import estimate_pipeline
+
+    config = load(recipe, overrides)
+    prepare()
+    typer.echo(str(estimate_pipeline(config)))

@@ -1,0 +1,75 @@
+"""What all settings are made of."""
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from kpod.text.hygiene import well_formed_tree
+
+if TYPE_CHECKING:
+    from kpod.config import Pipeline
+
+Split = Literal["train", "validation", "test"]
+Precision = Literal["auto", "fp32", "bf16"]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # of runs and sets: part of file names, tags and registered models
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="Of all that is drawn at random here.")]
+
+
+def _without_password(address: str) -> str:
+    if "@" in address.partition("://")[2].partition("/")[0]:
+        raise ValueError("an address must not hold a password, it is recorded: name a variable in api_key_env")
+    return address
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("is the name of an environment variable; the key itself belongs into that variable")
+    return name
+
+
+# Both are recorded in Prefect and MLflow, so a secret must not get into them.
+Address = Annotated[str, AfterValidator(_without_password)]
+VariableName = Annotated[str, AfterValidator(_variable)]
+
+
+def operational(default: Any, description: str, **constraints: Any) -> Any:
+    """A field that never changes a stage's output and so stays out of its cache key."""
+    return Field(default, description=description, json_schema_extra={"operational": True}, **constraints)
+
+
+class Strict(BaseModel):
+    """Base of all settings: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        hide_input_in_errors=True,  # it may be a secret that went astray
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_can_be_written(cls, given: Any) -> Any:
+        return well_formed_tree(given) if isinstance(given, dict) else given
+
+
+class ModelStage(Strict):
+    """What stages that run a model share."""
+
+    precision: Precision = Field("auto", description="auto: bf16 where the machine computes in it natively, else fp32.")
+    max_tokens: int = Field(1024, ge=8, description="Rows longer than this are dropped and counted, never truncated.")
+
+
+class MethodSettings(Strict):
+    """Base of the settings of a method that has a formula of its own; `kind` is its name."""
+
+    kind: str
+
+    def training_dropout(self, asked: float) -> float:
+        """Dropout of the student while it trains, where `distill.dropout` is `asked`."""
+        return asked
+
+    def check(self, config: "Pipeline") -> None:
+        """Raise ValueError, naming the setting to change, if the data that the method needs cannot be there."""

@@ -1,0 +1,48 @@
+"""Settings of retraining. Apart from those of the pipeline: a change here makes no cached stage stale."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from kpod.config.fields import Fraction, Strict
+
+
+class Contract(Strict):
+    """What a row and a file of new questions must keep to; what does not is set aside with the reason."""
+
+    min_chars: int = Field(10, ge=1, description="Shortest question.")
+    max_chars: int = Field(4000, ge=1, description="Longest question, options included.")
+    max_answer_chars: int = Field(200, ge=1, description="Longest answer.")
+    kinds: list[Literal["options", "numbers", "texts"]] | None = Field(
+        None, description="Kinds of answers; null: those that the training questions have already."
+    )
+    max_rejected: Fraction = Field(
+        0.5, description="A file of which a larger share breaks the contract is set aside whole."
+    )
+    max_rows: int = Field(100_000, ge=1, description="Most rows a file.")
+    max_mb: float = Field(256, gt=0, description="Largest file, in megabytes, unpacked.")
+
+
+class Gate(Strict):
+    """When a challenger replaces the champion."""
+
+    alpha: float = Field(0.05, gt=0, lt=1, description="Significance of the paired test (exact McNemar, two-sided).")
+    min_questions: int = Field(100, ge=1, description="With fewer held-out questions nothing is decided.")
+    worthwhile: Fraction = Field(
+        0.01, description="Keep the champion if the 95% interval of the difference ends below this."
+    )
+
+
+class Retrain(Strict):
+    """Flow `kpod-retrain`: new questions in, perhaps a new champion out."""
+
+    contract: Contract = Contract()
+    near: float = Field(
+        0.8, gt=0, le=1, description="Two texts are near copies from this share of common word trigrams on."
+    )
+    protected: list[Path] = Field(
+        default_factory=list, description="Further evaluation sets (JSONL or Parquet) that no new question may copy."
+    )
+    reuse_weights: bool = Field(True, description="Apply the champion's token weighter instead of training one.")
+    gate: Gate = Gate()

@@ -1,0 +1,93 @@
+"""Adaptive curriculum (Kong et al., 2021): the easiest rows first, by scores that follow the student."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+from pydantic import Field
+
+from kpod.config.fields import Fraction, MethodSettings
+from kpod.errors import ModelError
+from kpod.methods.base import Objective, Step, method
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from kpod.config import Distill
+    from kpod.training.examples import Example
+    from kpod.training.passes import Micro, Passes, Unit
+
+
+class Acl(MethodSettings):
+    """Adaptive curriculum (Kong et al., 2021): the easiest rationales first, judged anew after each epoch."""
+
+    kind: Literal["acl"] = "acl"
+    p: float = Field(0.3, gt=0, le=1, description="Share of the rationales that the first epoch trains on.")
+    q: float = Field(1.5, gt=1, description="The share grows by this factor ...")
+    r: int = Field(1, ge=1, description="... every so many epochs.")
+    a: Fraction = Field(0.5, description="Part of the current loss in the new score: s <- (1-a) s + a loss.")
+    gamma: float = Field(0.1, ge=0, description="Weight of KL(student before training, student).")
+    gamma_decay: Fraction = Field(0.5, description="The weight is multiplied by this after each epoch.")
+
+
+def share(settings: Acl, epoch: int) -> float:
+    """`min(1, p q^floor(t/r))`: the share of rows that epoch t trains on."""
+    return float(min(1.0, settings.p * settings.q ** (epoch // settings.r)))
+
+
+@method(Acl)
+class Adaptive(Objective):
+    """State: the score of every row, low is easy. Scores are losses of the student, before training at first."""
+
+    def __init__(self, rows: Sequence[Example], given: np.ndarray, config: Distill) -> None:
+        super().__init__(rows, given, config)
+        self.settings = cast(Acl, config.objective)
+        self.before: PreTrainedModel | None = None
+
+    def start(self, passes: Passes) -> None:
+        if self.settings.gamma and self.config.sharding:
+            raise ModelError(
+                "acl needs a whole copy of the student: set variants.acl.gamma to 0, or distill.sharding to false"
+            )
+        if self.settings.gamma:
+            self.before = copy.deepcopy(passes.model).requires_grad_(False).eval()
+            self.quietly = passes.quietly
+
+    def first(self, passes: Passes) -> None:
+        self.state = {"scores": self._losses(passes).tolist()}
+
+    def count(self, epoch: int) -> int:
+        return math.ceil(share(self.settings, epoch) * len(self.rows) - 1e-9)
+
+    def units(self, epoch: int) -> list[Unit]:
+        order = np.argsort(self.state["scores"], kind="stable")
+        return [(int(row),) for row in np.sort(order[: self.count(epoch)])]
+
+    def loss(self, logits: torch.Tensor, micro: Micro, weights: torch.Tensor, step: Step) -> torch.Tensor:
+        loss = super().loss(logits, micro, weights, step)
+        if self.before is None:
+            return loss
+        before = self.quietly(micro.batch, self.before)
+        gamma = self.settings.gamma * self.settings.gamma_decay**step.epoch
+        return loss + gamma * divergence(before, logits).sum() / step.tokens
+
+    def after(self, epoch: int, passes: Passes) -> dict[str, float]:
+        if epoch + 1 < self.config.epochs and self.count(epoch + 1) < len(self.rows):
+            a = self.settings.a
+            scores = (1 - a) * np.asarray(self.state["scores"]) + a * self._losses(passes)
+            self.state = {"scores": scores.tolist()}
+        return {"acl_share": share(self.settings, epoch)}
+
+    def _losses(self, passes: Passes) -> np.ndarray:
+        return passes.row_losses(range(len(self.rows)), self.given(0)).astype(np.float64)
+
+
+def divergence(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """KL(p, q) float32 [n] of the distributions behind two sets of logits [n, V]."""
+    p, q = p.float().log_softmax(-1), q.float().log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1)

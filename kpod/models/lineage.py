@@ -1,0 +1,102 @@
+"""Where a model version comes from: every stage back to the files, with what each was made by."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from kpod import tracking
+from kpod.models import registry
+from kpod.run.stages import STAGES
+from kpod.store.code_version import code_version
+from kpod.store.home import home
+
+TEACHER = {"requests_sent": "requests sent", "from_journal": "answers from the journal", "cost_usd": "US dollars"}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One result of a stage, or an input file (without a run)."""
+
+    name: str
+    sha256: str
+    source: str
+    run_id: str = ""
+    facts: tuple[str, ...] = ()
+    inputs: tuple["Node", ...] = field(default=())
+
+
+def lineage(model: str) -> tuple[list[str], Node]:
+    """What is on a model version, and the tree of all it was made from. ConfigError if there is no such model."""
+    version = registry.find(model)
+    ref = registry.student_of(version)
+    aliases = ", ".join(version.aliases) or "no alias"
+    head = [f"{version.name}/{version.version} ({aliases})"]
+    head += [f"  {key.removeprefix('kpod.')}: {value}" for key, value in sorted(version.tags.items())]
+    return head, node("student", ref.sha256, ref.uri, {})
+
+
+def node(name: str, sha256: str, source: str, seen: dict[str, Node]) -> Node:
+    """The result at an artifact URI or the file at a path; each run is looked up once."""
+    run_id = tracking.run_of(source) if source.startswith("runs:/") else _maker(source)
+    if not run_id:
+        return Node(name, sha256, source)
+    if run_id not in seen:
+        run = tracking.get_run(run_id)
+        if run is None:
+            return Node(name, sha256, source, run_id, ("its run is gone",))
+        inputs = tracking.inputs_of(run_id)
+        seen[run_id] = Node(
+            run.data.tags.get("kpod.stage", name),
+            run.data.tags.get("kpod.sha256", sha256),
+            source,
+            run_id,
+            tuple(_facts(run.data.tags, run.data.params, run.data.metrics)),
+            tuple(node(key, digest, place, seen) for key, (digest, place) in sorted(inputs.items())),
+        )
+    return seen[run_id]
+
+
+def lines(head: list[str], root: Node) -> Iterator[str]:
+    """The tree as text; a result that several stages share is told once."""
+    yield from head
+    told: set[str] = set()
+
+    def walk(one: Node, depth: int) -> Iterator[str]:
+        pad = "  " * depth
+        if not one.run_id:
+            yield f"{pad}{one.name}: file {one.source} sha256 {one.sha256[:16]}"
+            return
+        if one.run_id in told:
+            yield f"{pad}{one.name}: run {one.run_id}, see above"
+            return
+        told.add(one.run_id)
+        yield f"{pad}{one.name}: run {one.run_id} sha256 {one.sha256[:16]}"
+        yield from (f"{pad}    {fact}" for fact in one.facts)
+        for below in one.inputs:
+            yield from walk(below, depth + 1)
+
+    yield from walk(root, 1)
+
+
+def _maker(path: str) -> str:
+    """The run that wrote a file under KPOD_HOME/artifacts/STAGE/KEY, or nothing."""
+    parts = path.removeprefix(f"{home()}/artifacts/").split("/")
+    if not path.startswith(f"{home()}/artifacts/") or len(parts) < 2:
+        return ""
+    run = tracking.finished_run(parts[1])
+    return run.info.run_id if run else ""
+
+
+def _facts(tags: dict[str, str], params: dict[str, str], metrics: dict[str, float]) -> Iterator[str]:
+    stage = tags.get("kpod.stage", "")
+    if code := tags.get("kpod.code"):
+        module = STAGES[stage].module if stage in STAGES else None
+        same = "" if module is None or code_version(module) == code else ", not the code that is here"
+        yield f"code {code[:16]}{same}"
+    seeds = [f"{key} = {value}" for key, value in sorted(params.items()) if key.split(".")[-1] == "seed"]
+    if seeds:
+        yield ", ".join(seeds)
+    if stage == "rationales":
+        address = params.get("rationales.endpoint.base_url", "this machine")
+        yield f"teacher {params.get('rationales.model')} at {address}"
+        figures = [f"{metrics[f'rationales.{k}']:g} {v}" for k, v in TEACHER.items() if f"rationales.{k}" in metrics]
+        yield f"journal {home() / 'journal'}: {', '.join(figures)}"

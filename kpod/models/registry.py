@@ -1,0 +1,87 @@
+"""Champions and challengers: who holds which alias, how the champion changes, and how it changes back."""
+
+import json
+from typing import TYPE_CHECKING
+
+from kpod import tracking
+from kpod.errors import ConfigError
+from kpod.retrain.gate import Decision
+from kpod.run import stages
+from kpod.store.artifacts import ArtifactRef
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+REPLACED = "kpod.replaced"  # on a champion: the version that was champion before it
+ROLLED_BACK = "kpod.rolled_back"
+
+
+def model_name(dataset: str) -> str:
+    """The registered model of a dataset; a full name stays as it is."""
+    return dataset if dataset.startswith(tracking.STUDENT) else f"{tracking.STUDENT}{dataset}"
+
+
+def find(model: str) -> "ModelVersion":
+    """The version that `MODEL`, `MODEL@alias` or `MODEL/number` names; without a part, the champion or the newest.
+
+    Raises ConfigError if there is none.
+    """
+    head, at, part = model.partition("@" if "@" in model else "/")
+    name = model_name(head)
+    versions = tracking.model_versions(name)
+    found = tracking.version_of(name, part) if at else tracking.version_of(name, CHAMPION) or next(iter(versions), None)
+    if found is None:
+        known = [entry.name for entry in tracking.registered_models()]
+        raise ConfigError(f"no model version {model}; registered at {tracking.address()}: {', '.join(known) or 'none'}")
+    return found
+
+
+def student_of(version: "ModelVersion") -> ArtifactRef:
+    """The result that a version was registered from. Raises ConfigError if its run is gone."""
+    run = tracking.get_run(version.run_id or "")
+    ref = stages.ref_of(run) if run else None
+    if ref is None:
+        raise ConfigError(f"the run of {version.name}/{version.version} is gone from {tracking.address()}")
+    return ref
+
+
+def record(version: "ModelVersion", decision: Decision, against: str | None) -> None:
+    """Put a decision and its figures on the challenger's version."""
+    notes = {
+        "kpod.decision": decision.action,
+        "kpod.decision.reason": decision.reason,
+        "kpod.decision.figures": json.dumps({k: round(v, 6) for k, v in decision.figures.items()}),
+        "kpod.decision.champion": against or "none",
+    }
+    tracking.tag_version(version, notes)
+
+
+def promote(version: "ModelVersion") -> str | None:
+    """Make a version the champion; returns the number of the one it replaces, if another was."""
+    api = tracking.client()
+    old = tracking.version_of(version.name, CHAMPION)
+    if old is not None and old.version == version.version:
+        return None
+    if old is not None:  # noted first: a kill between the two leaves the old champion, and a tag that says nothing
+        tracking.tag_version(version, {REPLACED: str(old.version)})
+    api.set_registered_model_alias(version.name, CHAMPION, version.version)
+    return str(old.version) if old else None
+
+
+def rollback(model: str) -> tuple[str, str, str]:
+    """Give the alias back to the champion before the present one: (name, version now, version that left).
+
+    The version that left is marked, so that the gate does not promote it again. Raises ConfigError if there is no
+    champion or none before it.
+    """
+    name, api = model_name(model), tracking.client()
+    now = tracking.version_of(name, CHAMPION)
+    if now is None:
+        raise ConfigError(f"{name} has no champion at {tracking.address()}")
+    before = now.tags.get(REPLACED)
+    if before is None or tracking.version_of(name, before) is None:
+        raise ConfigError(f"{name}/{now.version} is the first champion: there is none to go back to")
+    tracking.tag_version(now, {ROLLED_BACK: "true"})
+    api.set_registered_model_alias(name, CHAMPION, before)
+    return name, before, str(now.version)

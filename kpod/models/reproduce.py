@@ -1,0 +1,115 @@
+"""Compute the stages of a finished run again, each from its recorded inputs, and compare the bytes."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from kpod import tracking
+from kpod.config import Student
+from kpod.config.settings import load
+from kpod.errors import ConfigError
+from kpod.retrain.grow import Growth
+from kpod.retrain.rounds import DATASET
+from kpod.run import stages
+from kpod.run.results import REF
+from kpod.run.stages import SETTINGS
+from kpod.store.code_version import code_version
+from kpod.store.files import sha256_tree
+from kpod.store.home import home
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+@dataclass(frozen=True)
+class Again:
+    """One stage, computed once more; `note` says why a difference need not surprise."""
+
+    name: str
+    recorded: str
+    found: str
+    note: str
+
+    @property
+    def identical(self) -> bool:
+        return self.recorded == self.found
+
+
+def reproduce(run_id: str) -> Iterator[Again]:
+    """Run every stage of a pipeline or retrain run, or one stage's run, again; nothing that is stored changes.
+
+    Each stage reads its recorded inputs, so a difference shows where it arises. The teacher is asked only what the
+    journal does not hold. The report, which names runs, is left out. Raises ConfigError if the run, its settings or
+    an input is gone.
+    """
+    run = tracking.get_run(run_id)
+    if run is None:
+        raise ConfigError(f"no MLflow run {run_id} at {tracking.address()}")
+    links = {tag.removeprefix(f"{REF}."): child for tag, child in run.data.tags.items() if tag.startswith(f"{REF}.")}
+    children = {child: name for name, child in sorted(links.items(), reverse=True)} or {run_id: "this run"}
+    found = [(name, _known(child)) for child, name in children.items()]
+    for name, child in sorted(found, key=lambda item: (_order(item[1]), item[0])):
+        if child.data.tags["kpod.stage"] != "report":
+            yield _again(name, child)
+
+
+def _known(run_id: str) -> "Run":
+    run = tracking.get_run(run_id)
+    if run is None or stages.ref_of(run) is None:
+        raise ConfigError(f"the run {run_id} is gone from {tracking.address()}, or is no finished stage")
+    return run
+
+
+def _order(run: "Run") -> int:
+    names = list(stages.STAGES)
+    stage = run.data.tags["kpod.stage"]
+    return names.index(stage) if stage in names else -1
+
+
+def _again(name: str, run: "Run") -> Again:
+    stage, recorded = run.data.tags["kpod.stage"], tracking.inputs_of(run.info.run_id)
+    module = "kpod.retrain.grow" if stage == DATASET else stages.STAGES[stage].module
+    settings = _settings(stage, tracking.read_document(run.info.run_id, SETTINGS))
+    inputs = {key: _input(key, uri) for key, (_, uri) in recorded.items() if uri.startswith("runs:/")}
+    changed = [
+        key
+        for key, (digest, place) in recorded.items()
+        if not place.startswith("runs:/") and not (Path(place).exists() and sha256_tree(Path(place)) == digest)
+    ]
+    if changed:
+        raise ConfigError(f"{name}: the input files {', '.join(changed)} are gone or have changed: restore them")
+    out = home() / "work" / f"again-{run.info.run_id}"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    try:
+        import_module(module).run(inputs, settings, out)
+        shutil.rmtree(out / "work", ignore_errors=True)
+        found = sha256_tree(out)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    same = run.data.tags.get("kpod.code") == code_version(module)
+    return Again(name, run.data.tags["kpod.sha256"], found, "" if same else "the code has changed since")
+
+
+def _settings(stage: str, tree: dict[str, Any] | None) -> BaseModel:
+    kinds: dict[str, Any] = {"base": Student, DATASET: Growth}
+    if tree is None:
+        raise ConfigError(f"the settings of the stage {stage} were not recorded: its run is of an older version")
+    try:
+        kind = kinds[stage] if stage in kinds else type(stages.STAGES[stage].config(load("demo")))
+        return TypeAdapter(kind).validate_python(tree)
+    except (KeyError, ValidationError) as error:
+        raise ConfigError(f"the recorded settings of the stage {stage} do not fit this version of kpod") from error
+
+
+def _input(name: str, uri: str) -> Path:
+    ref = stages.ref_of(_known(tracking.run_of(uri)))
+    folder = tracking.fetch(ref) if ref else None
+    if folder is None:
+        raise ConfigError(f"the input {name} ({uri}) is gone from {tracking.address()}")
+    return folder

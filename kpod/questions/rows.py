@@ -1,0 +1,143 @@
+"""Rows of a user's file: JSONL (plain or gzip) or Parquet."""
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kpod.errors import DataError
+from kpod.text.hygiene import well_formed_tree
+
+MAX_BYTES = 4 << 30  # unpacked: more would rather be an attack than data
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character outside the basic plane, perhaps without the other
+Row = dict[str, Any] | str
+
+
+def read(path: Path, max_bytes: int = MAX_BYTES) -> Iterator[tuple[int, Row]]:
+    """Yield (row number from 1, row); blank lines are passed over.
+
+    A line that is no JSON object comes as its text, for the caller to set aside. Raises DataError if the file is
+    missing, of another kind, cut short, no UTF-8 text (nothing is replaced in silence) or, unpacked, larger than
+    `max_bytes`.
+    """
+    try:
+        if path.suffix == ".parquet":
+            yield from enumerate(_parquet(path, max_bytes), 1)
+        elif path.suffix in (".jsonl", ".gz"):
+            yield from _jsonl(path, max_bytes)
+        else:
+            raise DataError(f"{path}: rows come as .jsonl, .jsonl.gz or .parquet")
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: correct the setting that names it") from error
+    except (pa.ArrowException, EOFError, OSError, zlib.error, ValueError, OverflowError) as error:
+        kind = "a readable Parquet file" if path.suffix == ".parquet" else "whole, or no UTF-8 text"
+        raise DataError(f"{path} is not {kind} ({(str(error).splitlines() or [''])[0]}): restore it") from error
+
+
+def _jsonl(path: Path, max_bytes: int) -> Iterator[tuple[int, Row]]:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        number = size = 0
+        while line := file.readline(max_bytes - size + 1):  # a gzip bomb is not unpacked any further
+            number, size = number + 1, size + len(line)
+            if size > max_bytes:
+                raise _too_large(path, max_bytes)
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            if text.strip():
+                yield number, _parsed(text)
+
+
+def _parquet(path: Path, max_bytes: int) -> Iterator[dict[str, Any]]:
+    size = 0
+    with pq.ParquetFile(path) as file:
+        plain = {field.name: reader for field in file.schema_arrow if (reader := reader_of(field.type))}
+        # The footer tells the sizes of the encodings only: a value that repeats unpacks to more.
+        for batch in file.iter_batches(batch_size=64):
+            columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
+            size += sum(column.nbytes for column in columns)
+            if size > max_bytes:
+                raise _too_large(path, max_bytes)
+            for row in _rows(batch):
+                for name, reader in plain.items():
+                    row[name] = reader(row[name])
+                yield row
+
+
+def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:  # one text that is no UTF-8 must not take the others with it
+        texts = [pa.types.is_string(c.type) or pa.types.is_large_string(c.type) for c in batch.columns]
+        columns = [c.cast(pa.large_binary()) if text else c for c, text in zip(batch.columns, texts, strict=True)]
+        rows = pa.RecordBatch.from_arrays(columns, batch.schema.names).to_pylist()
+        names = [name for name, text in zip(batch.schema.names, texts, strict=True) if text]
+        return [row | {name: _text(row[name]) for name in names} for row in rows]
+
+
+def reader_of(kind: pa.DataType) -> Callable[[Any], Any] | None:
+    """What turns a value of an Arrow type, as `to_pylist` gives it, into what JSON would have given; None: nothing.
+
+    Binary is read as UTF-8 text (bytes that are none stay bytes), a map becomes a dict, a decimal and a float of
+    fewer than 64 bits the shortest number that says the same.
+    """
+    types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return reader_of(kind.storage_type)
+    if types.is_dictionary(kind):
+        return reader_of(kind.value_type)
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
+        return _text
+    if types.is_fixed_size_binary(kind):
+        return _text
+    if types.is_float16(kind) or types.is_float32(kind):
+        short = np.float16 if types.is_float16(kind) else np.float32
+        return lambda value: None if value is None else float(str(short(value)))
+    if types.is_decimal(kind):
+        return lambda value: None if value is None else _number(value)
+    if types.is_map(kind):
+        keys, items = (reader_of(part) or _same for part in (kind.key_type, kind.item_type))
+        return lambda value: None if value is None else {keys(k): items(v) for k, v in value}
+    if types.is_struct(kind):
+        fields = {field.name: reader for field in kind if (reader := reader_of(field.type))}
+        return lambda value: value and value | {name: reader(value[name]) for name, reader in fields.items()}
+    inner = reader_of(kind.value_type) if types.is_nested(kind) and not types.is_union(kind) else None
+    return None if inner is None else lambda value: None if value is None else [inner(one) for one in value]
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _text(value: Any) -> Any:
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return value
+
+
+def _number(value: Decimal) -> int | float | str:
+    """A decimal as the number that JSON would hold; as text where a float would say less."""
+    if value == value.to_integral_value():
+        return int(value)
+    return float(value) if Decimal(repr(float(value))) == value else f"{value.normalize():f}"
+
+
+def _too_large(path: Path, max_bytes: int) -> DataError:
+    return DataError(f"{path} holds more than {max_bytes / 1e6:.0f} MB unpacked: cut it into smaller files")
+
+
+def _parsed(line: str) -> Row:
+    try:
+        row = json.loads(line)
+        if _SURROGATE.search(line):
+            row = well_formed_tree(row)
+    except (ValueError, RecursionError):
+        return line.rstrip("\r\n")
+    return row if isinstance(row, dict) else line.rstrip("\r\n")

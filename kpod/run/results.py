@@ -1,0 +1,81 @@
+"""Results of earlier runs by their MLflow run id: `ID`, `ID/METHOD` of a pipeline, or `ID/LABEL` of a sweep's arm."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from kpod import schemas, tracking
+from kpod.errors import ConfigError
+from kpod.run import stages
+from kpod.store import artifacts
+from kpod.store.artifacts import ArtifactRef
+
+REF = "kpod.ref"  # parent runs link their stages by tags `kpod.ref.<method>.<stage>` -> run id
+CONFIG = "config.json"  # parent runs hold the whole configuration under this name
+
+
+def result_of(run: str, stage: str) -> ArtifactRef:
+    """The result of `stage` in a run; a pipeline run without a method means the last method it made.
+
+    Raises ConfigError if there is no such run or stage, or if its bytes are gone.
+    """
+    run_id, _, method = run.partition("/")
+    entity = tracking.get_run(run_id)
+    if entity is None:
+        raise ConfigError(f"no MLflow run {run_id} at {tracking.address()}")
+    links = {tag: value for tag, value in entity.data.tags.items() if tag.startswith(f"{REF}.")}
+    if links:
+        methods = [tag.split(".")[-2] for tag in links if tag.endswith(f".{stage}")]
+        made = [name for name in entity.data.tags.get("kpod.methods", "").split(",") if name in methods] or methods
+        method = method or (made[-1] if made else "")
+        if method not in methods:
+            raise ConfigError(f"run {run_id} has no {stage} of {method or 'any method'}; it has {', '.join(made)}")
+        entity = tracking.get_run(links[f"{REF}.{method}.{stage}"])
+    if entity is None or entity.data.tags.get("kpod.stage") != stage:
+        raise ConfigError(f"run {run_id} is not a pipeline and not a run of the stage {stage}")
+    ref = stages.ref_of(entity)
+    if ref is None or tracking.fetch(ref) is None:
+        raise ConfigError(f"the {stage} of run {run_id} is gone from {tracking.address()}")
+    return ref
+
+
+def predictions_of(run: str) -> pa.Table:
+    """Predictions (schemas.PREDICTIONS) of a run, or of a Parquet file."""
+    return schemas.read(_predictions(run), schemas.PREDICTIONS)
+
+
+def steps_of(run: str) -> dict[str, dict[str, Any]]:
+    """Accuracy by number of steps from the metrics.json beside the predictions; empty if there is none."""
+    path = _predictions(run).with_name("metrics.json")
+    return dict(json.loads(path.read_text(encoding="utf-8"))["steps"]) if path.is_file() else {}
+
+
+def predictions_in(ref: ArtifactRef) -> pa.Table:
+    """Predictions (schemas.PREDICTIONS) of a result of the stage `evaluate` that is on this machine."""
+    return schemas.read(_in(ref), schemas.PREDICTIONS)
+
+
+def _predictions(run: str) -> Path:
+    if Path(run).suffix == ".parquet":
+        return Path(run)
+    return _in(result_of(run, "evaluate"))
+
+
+def _in(ref: ArtifactRef) -> Path:
+    return artifacts.folder_of(ref.stage, ref.key) / "predictions.parquet"
+
+
+def export_task(run: str, folder: Path) -> None:
+    """Write a task of lm-evaluation-harness that asks what the evaluation of a run asked. Raises ConfigError."""
+    from kpod.evaluate.lm_eval import write_task
+
+    found, asked = result_of(run, "questions"), result_of(run, "evaluate")
+    questions = schemas.read(artifacts.folder_of(found.stage, found.key) / "questions.parquet", schemas.QUESTIONS)
+    ids = predictions_of(run)["question_id"].to_pylist()
+    evaluated = tracking.get_run(asked.run_id)
+    tokens = evaluated.data.params.get("evaluate.max_new_tokens") if evaluated else None
+    if tokens is None:
+        raise ConfigError(f"run {run}: its evaluation does not say evaluate.max_new_tokens, evaluate it again")
+    write_task(folder, questions, ids, int(tokens))

@@ -1,0 +1,155 @@
+"""The table of stages, and how one is executed: inputs fetched, work tracked, result published and stored.
+
+A stage's module has `run(inputs, config, out_dir) -> metrics`: a plain function that reads folders and writes one.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from kpod import tracking
+from kpod.config import Pipeline
+from kpod.config.flat import flatten
+from kpod.config.settings import named_files
+from kpod.errors import DataError
+from kpod.observe import Observer, observing
+from kpod.store import artifacts
+from kpod.store.artifacts import ArtifactRef
+from kpod.store.code_version import code_version
+from kpod.store.files import sha256_tree
+from kpod.store.keys import stage_key
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+SETTINGS = "settings.json"  # a stage's run holds its settings under this name
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table: where the code is, which settings count, and which stages it reads."""
+
+    name: str
+    module: str
+    config: Callable[[Pipeline], BaseModel]
+    needs: Callable[[Pipeline], tuple[str, ...]]
+
+
+def _weights_matter(c: Pipeline) -> bool:
+    return c.difficulty.weighting != "uniform"
+
+
+# A rationale's own files, and the student before distillation.
+_TEXTS = ("questions", "rationales", "steps")
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("questions", "kpod.questions.stage", lambda c: c.questions, lambda c: ()),
+        Stage("rationales", "kpod.teacher.stage", lambda c: c.teacher, lambda c: ("questions",)),
+        Stage("steps", "kpod.steps.stage", lambda c: c.steps, lambda c: ("rationales",)),
+        Stage("base", "kpod.student.stage", lambda c: c.student, lambda c: ()),
+        Stage("weights", "kpod.weighting.stage", lambda c: c.weights, lambda c: (*_TEXTS, "base")),
+        Stage(
+            "difficulty",
+            "kpod.difficulty.stage",
+            lambda c: c.difficulty,
+            lambda c: (*_TEXTS, "base", "weights") if _weights_matter(c) else (*_TEXTS, "base"),
+        ),
+        Stage(
+            "curriculum",
+            "kpod.curriculum.stage",
+            lambda c: c.curriculum,
+            lambda c: ("questions", "base", "difficulty"),
+        ),
+        Stage(
+            "distill",
+            "kpod.distill.stage",
+            lambda c: c.distill,
+            lambda c: (
+                *_TEXTS,
+                "base",
+                *(("weights",) if c.distill.token_weights else ()),
+                *(("curriculum",) if c.distill.progressive else ()),
+            ),
+        ),
+        Stage("evaluate", "kpod.evaluate.stage", lambda c: c.evaluate, lambda c: ("questions", "student")),
+    )
+}
+
+
+def key_of(stage: Stage, config: Pipeline, inputs: Mapping[str, ArtifactRef]) -> str:
+    """The stage's cache key for this config and these inputs."""
+    digests = {name: ref.sha256 for name, ref in inputs.items()}
+    return stage_key(stage.name, stage.config(config), digests, code_version(stage.module))
+
+
+def execute(
+    stage: Stage,
+    config: Pipeline,
+    inputs: Mapping[str, ArtifactRef],
+    parent: str | None,
+    tags: Mapping[str, str],
+    watchers: tuple[Observer, ...] = (),
+    refresh: bool = False,
+) -> ArtifactRef:
+    """Run a stage, publish its folder under its key, and store it in MLflow as a nested run of `parent`.
+
+    A folder that a killed attempt had published but not stored is stored as it is, except with `refresh`. The
+    caller holds the lock of the stage's key. Raises DataError if the bytes of an input are gone.
+    """
+    key = key_of(stage, config, inputs)
+    folders = {name: _fetched(ref) for name, ref in inputs.items()}
+    settings = stage.config(config)
+    tree = settings.model_dump(mode="json")
+    params = dict(flatten(tree, f"{stage.name}."))
+    known = {"kpod.stage": stage.name, "kpod.cache_key": key, "kpod.code": code_version(stage.module)}
+    with tracking.run(stage.name, params, {**tags, **known}, parent) as run:
+        files = {name: (sha256_tree(path), str(path)) for name, path in named_files(settings, stage.name)}
+        run.inputs({name: (ref.sha256, ref.uri) for name, ref in inputs.items()} | files)
+        run.document(SETTINGS, tree)
+        finished = None if refresh else artifacts.sealed(stage.name, key)
+        if finished is None:
+            out = artifacts.workspace(stage.name, key)
+            with observing(run, *watchers):
+                figures = import_module(stage.module).run(folders, settings, out)
+            shutil.rmtree(out / "work", ignore_errors=True)
+            finished = artifacts.seal(stage.name, key, out, figures)
+        run.metrics({f"{stage.name}.{name}": value for name, value in finished.figures.items()})
+        uri = run.upload(artifacts.folder_of(stage.name, key))
+        run.tag("kpod.sha256", finished.sha256)
+        return ArtifactRef(stage=stage.name, key=key, run_id=run.run_id, uri=uri, sha256=finished.sha256)
+
+
+def recorded(key: str) -> ArtifactRef | None:
+    """The result of this key as MLflow knows it from this or another machine, with its bytes verified, or None."""
+    run = tracking.finished_run(key)
+    ref = ref_of(run) if run else None
+    return ref if ref and tracking.fetch(ref) else None
+
+
+def ref_of(run: "Run") -> ArtifactRef | None:
+    """The result of a finished stage's MLflow run, or None if the run is none of ours."""
+    tags = run.data.tags
+    if not {"kpod.stage", "kpod.cache_key", "kpod.sha256"} <= tags.keys():
+        return None
+    return ArtifactRef(
+        stage=tags["kpod.stage"],
+        key=tags["kpod.cache_key"],
+        run_id=run.info.run_id,
+        uri=tracking.artifact_uri(run.info.run_id),
+        sha256=tags["kpod.sha256"],
+    )
+
+
+def _fetched(ref: ArtifactRef) -> Path:
+    folder = tracking.fetch(ref)
+    if folder is None:
+        raise DataError(f"the result of stage {ref.stage} ({ref.uri}) is gone: rerun with --refresh {ref.stage}")
+    return folder

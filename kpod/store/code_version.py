@@ -1,0 +1,93 @@
+"""The version of the code that a stage runs: a hash over its module and every `kpod` module that it imports.
+
+The imports are read from the compiled sources, lazy ones inside functions included, so no list has to be kept by
+hand and nothing heavy is imported to find out. Templates and styles that lie in a package's folder count as its code,
+and so does every module of a package whose `__init__.py` looks through its own `__path__`. A module that is imported
+by a string does not count.
+"""
+
+import dis
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+ROOT = Path(__file__).parents[1]  # the package's folder
+TEMPLATES = (".html", ".css")
+
+
+@cache
+def code_version(module: str) -> str:
+    """Hex sha256 over the sources of `module` and of all `kpod` modules reachable from it by imports."""
+    digest = hashlib.sha256()
+    for name, path in sorted(modules(module).items()):
+        digest.update(f"{name}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def modules(module: str, root: Path = ROOT) -> dict[str, Path]:
+    """Every module of the package at `root` that importing `module` can run, itself included, with its file.
+
+    A template is named `<package>/<file>`.
+    """
+    found: dict[str, Path] = {}
+    queue = [module]
+    while queue:
+        name = queue.pop()
+        path = _file(name, root)
+        if path is None or name in found:
+            continue
+        found[name] = path
+        if path.name == "__init__.py":
+            found.update({f"{name}/{data.name}": data for data in path.parent.iterdir() if data.suffix in TEMPLATES})
+        parent = name.rpartition(".")[0]
+        queue.extend([parent] if parent else [])  # importing a.b.c runs a and a.b first
+        queue.extend(_imports(name, path))
+    return found
+
+
+def _file(name: str, root: Path) -> Path | None:
+    package, *parts = name.split(".")
+    if package != root.name:
+        return None
+    base = root.joinpath(*parts)
+    candidates = [base / "__init__.py", base.with_suffix(".py")] if parts else [base / "__init__.py"]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+@cache  # the stages share most of their modules
+def _imports(name: str, path: Path) -> list[str]:
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    # Bytecode, no syntax tree: CPython before 3.11.8 fails when two threads build trees at once (gh-106905).
+    code = compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True)
+    names: list[str] = []
+    for level, base, chosen in _import_statements(code):
+        if level:
+            above = package.split(".")[: len(package.split(".")) - level + 1]
+            base = ".".join([*above, base] if base else above)
+        names += [base, *(f"{base}.{one}" for one in chosen)]  # a name may be a submodule
+    if any("__path__" in one.co_names for one in _codes(code)):
+        names += [f"{name}.{found.stem}" for found in path.parent.glob("*.py") if found != path]
+    return names
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """`code`, and that of the functions and classes that it holds."""
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _codes(inner)
+
+
+def _import_statements(code: CodeType) -> Iterator[tuple[int, str, Sequence[str]]]:
+    """(level, module, names) of each import."""
+    for one in _codes(code):
+        values: list[Any] = []
+        for instruction in dis.get_instructions(one):
+            if instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
+                values.append(instruction.argval)
+            elif instruction.opname == "IMPORT_NAME":
+                yield values[-2], instruction.argval, values[-1] or ()

@@ -1,0 +1,50 @@
+"""The key of a stage's result: what would have to change for the result to change."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from kpod import schemas
+from kpod.store.files import sha256_tree
+
+
+def stage_key(stage: str, config: BaseModel, inputs: Mapping[str, str], code_version: str) -> str:
+    """Hex sha256 over the stage's name, the schema version, its config, its inputs' hashes and its code.
+
+    `inputs` maps the name of an upstream stage to the sha256 of what it wrote. Operational settings
+    (concurrency, timeouts, ...) do not count, and an input file counts by its content, not by its path.
+    """
+    parts = {
+        "stage": stage,
+        "schema": schemas.VERSION,
+        "config": identity(config),
+        "inputs": dict(inputs),
+        "code": code_version,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def identity(value: Any) -> Any:
+    """A JSON value of everything in a config that decides the result."""
+    if isinstance(value, BaseModel):
+        return {
+            name: identity(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if not _operational(field.json_schema_extra)
+        }
+    if isinstance(value, Mapping):
+        return {str(key): identity(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [identity(item) for item in value]
+    if isinstance(value, Path):
+        return {"sha256": sha256_tree(value)}
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def _operational(extra: Any) -> bool:
+    return isinstance(extra, dict) and bool(extra.get("operational"))

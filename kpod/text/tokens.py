@@ -1,0 +1,187 @@
+"""Texts to token ids: the same three segments in training, weighting, difficulty and evaluation.
+
+Prompt, rationale and answer are tokenised one by one and the ids concatenated. The prompt of a training row is
+therefore, id for id, the prompt that the student sees at evaluation, and the rationale's ids are the same in
+`weights.parquet` and in every later stage, whatever the tokenizer would merge across the borders.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from kpod import schemas
+from kpod.text.byte_tokens import ByteTokens
+from kpod.text.offsets import token_steps
+from kpod.text.prompts import answer_text, prompt
+
+# A teacher that writes "</s>" must not end the student's sentence: special tokens in a text are plain characters.
+_AS_TEXT = {"split_special_tokens": True}
+_CHUNK = 512  # texts whose tokens are Python objects at one time
+_MANY = 100  # texts for which a copy of the tokenizer is worth its making
+
+
+@dataclass(frozen=True)
+class Rationale:
+    """One kept rationale with its question, the unit of weighting, difficulty and distillation."""
+
+    question_id: str
+    sample: int
+    question: str
+    choices: tuple[str, ...] | None
+    answer: str  # gold
+    text: str
+    steps: tuple[tuple[int, int], ...]  # character span of each step; the spans tile `text`
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.question_id, self.sample
+
+
+def read_rationales(questions: Path, rationales: Path, steps: Path) -> list[Rationale]:
+    """Join the three stages by `(question_id, sample)`; only kept rationales that have steps, in the order of steps."""
+    asked = {row["id"]: row for row in _rows(questions / "questions.parquet", schemas.QUESTIONS)}
+    texts = {
+        (row["question_id"], row["sample"]): row["rationale"]
+        for row in _rows(rationales / "rationales.parquet", schemas.RATIONALES)
+        if row["kept"]
+    }
+    spans: dict[tuple[str, int], list[tuple[int, int, int]]] = {}
+    for row in _rows(steps / "steps.parquet", schemas.STEPS):
+        span = (row["step"], row["char_start"], row["char_end"])
+        spans.setdefault((row["question_id"], row["sample"]), []).append(span)
+    return [
+        Rationale(
+            *key,
+            question=asked[key[0]]["question"],
+            choices=tuple(asked[key[0]]["choices"]) if asked[key[0]]["choices"] else None,
+            answer=asked[key[0]]["answer"],
+            text=texts[key],
+            steps=tuple((start, end) for _, start, end in sorted(found)),
+        )
+        for key, found in spans.items()
+        if key in texts and key[0] in asked
+    ]
+
+
+def _rows(path: Path, schema: Any) -> list[dict[str, Any]]:
+    return schemas.read(path, schema).to_pylist()
+
+
+class _Sized(Protocol):
+    @property
+    def key(self) -> tuple[str, int]: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+
+_Row = TypeVar("_Row", bound=_Sized)
+
+
+def split_by_tokens(rows: Sequence[_Row], limit: int) -> list[list[_Row]]:
+    """Cut rows, ordered by length and key, into batches of at most `limit` padded tokens; a longer row stands alone."""
+    batches: list[list[_Row]] = []
+    for row in sorted(rows, key=lambda one: (one.tokens, one.key)):
+        if batches and row.tokens * (len(batches[-1]) + 1) <= limit:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, choices: Sequence[str] | None = None) -> list[int]:
+    """Ids of the prompt, with the special tokens that the tokenizer puts around an input (BOS, T5's EOS)."""
+    return input_ids(tokenizer, prompt(question, choices))
+
+
+def input_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a text that the student is given, with the tokenizer's own special tokens around it."""
+    return tokenizer(text, **_AS_TEXT)["input_ids"]
+
+
+def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
+    """Ids of ` Therefore, the answer is <answer>.` and EOS."""
+    return [*tokenizer(answer_text(answer), add_special_tokens=False, **_AS_TEXT)["input_ids"], tokenizer.eos_token_id]
+
+
+def rationale_ids(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], steps: Sequence[Sequence[tuple[int, int]]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Ids (int32 [n]) of each rationale and the step (int32 [n], non-decreasing) of each of its tokens.
+
+    A token belongs to the step in which it starts.
+    """
+    result: list[tuple[np.ndarray, np.ndarray]] = []
+    for found in _chunks(tokenizer, texts):
+        placed = token_steps([spans for _, spans in found], steps[len(result) : len(result) + len(found)])
+        result += [(ids, step) for (ids, _), step in zip(found, placed, strict=True)]
+    return result
+
+
+def token_spans(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Ids (int32 [n]) of each rationale and the characters [start, end) (int64 [n, 2]) that each token stands for.
+
+    One space stands before the rationale, as behind the prompt; a token that is only this space has an empty span.
+    Starts never fall from one token to the next.
+    """
+    return list(chain.from_iterable(_chunks(tokenizer, texts)))
+
+
+def _chunks(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+    """`token_spans` of `_CHUNK` texts at a time."""
+    bytewise = ByteTokens.of(tokenizer) if len(texts) >= _MANY else None
+    for first in range(0, len(texts), _CHUNK):
+        spaced = [f" {text}" for text in texts[first : first + _CHUNK]]
+        found = bytewise.spans(spaced) if bytewise else {}
+        rest = [row for row in range(len(spaced)) if row not in found]
+        if rest:
+            found |= zip(rest, _token_spans(tokenizer, [spaced[row] for row in rest]), strict=True)
+        yield [(ids, np.maximum(spans - 1, 0)) for _, (ids, spans) in sorted(found.items())]
+
+
+def _token_spans(tokenizer: PreTrainedTokenizerBase, spaced: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Ids and spans of some texts by the tokenizer's own offsets, as far as they can be used.
+
+    All rows at once: numpy's calls cost more than their work.
+    """
+    encoded = tokenizer(
+        list(spaced), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, **_AS_TEXT
+    )
+    rows: list[list[int]] = encoded["input_ids"]
+    bounds = np.cumsum([0, *map(len, rows)])
+    ids = np.fromiter(chain.from_iterable(rows), np.int32, bounds[-1])
+    spans = np.zeros((len(ids), 2), dtype=np.int64)
+    ordered = np.zeros(len(rows), dtype=bool)
+    if tokenizer.is_fast:
+        offsets = chain.from_iterable(row.offsets for row in encoded.encodings or ())
+        spans = np.fromiter(chain.from_iterable(offsets), np.int64, 2 * len(ids)).reshape(-1, 2)
+        ordered = _ordered(spans, bounds, np.fromiter(map(len, spaced), np.int64, len(spaced)))
+    for row in np.flatnonzero(~ordered).tolist():
+        spans[bounds[row] : bounds[row + 1]] = _decoded_spans(tokenizer, rows[row], len(spaced[row]))
+    return [(ids[a:b], spans[a:b]) for a, b in pairwise(bounds.tolist())]
+
+
+def _ordered(spans: np.ndarray, bounds: np.ndarray, characters: np.ndarray) -> np.ndarray:
+    """Whether a row's spans walk through its text (bool [rows]): starts never fall, nothing ends behind the text.
+
+    `spans` [n, 2] of all rows; row i has those from `bounds[i]` on, and `characters[i]` characters.
+    """
+    starts, ends = spans[:, 0], spans[:, 1]
+    row = np.repeat(np.arange(len(characters)), np.diff(bounds))
+    wrong = (starts > ends) | (ends > characters[row])
+    wrong[1:] |= (starts[1:] < starts[:-1]) & (row[1:] == row[:-1])
+    result = np.ones(len(characters), dtype=bool)
+    result[row[wrong]] = False
+    return result
+
+
+def _decoded_spans(tokenizer: PreTrainedTokenizerBase, ids: list[int], characters: int) -> np.ndarray:
+    """Spans from the length of the decoded prefixes, for tokenizers without usable offsets."""
+    lengths = [len(tokenizer.decode(ids[:count], clean_up_tokenization_spaces=False)) for count in range(len(ids) + 1)]
+    edges = np.minimum(np.maximum.accumulate(np.asarray(lengths, dtype=np.int64)), characters)
+    return np.stack([edges[:-1], edges[1:]], axis=1)

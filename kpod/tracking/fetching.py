@@ -1,0 +1,31 @@
+"""Bring the result of a stage to this machine."""
+
+import shutil
+from pathlib import Path
+
+from kpod.store.artifacts import ArtifactRef, folder_of, holds
+from kpod.store.files import holding, publish
+from kpod.store.home import home
+from kpod.tracking.record import download
+
+
+def fetch(ref: ArtifactRef) -> Path | None:
+    """The folder of `ref` with its bytes verified, or None if they are gone or do not match anywhere.
+
+    The local copy is tried first, then MLflow's artifact store (as on a worker that has never seen it).
+    """
+    local = folder_of(ref.stage, ref.key)
+    if holds(local, ref.sha256):
+        return local
+    incoming = home() / "work" / f"fetch-{ref.stage}-{ref.key}"
+    with holding(home() / "locks" / f"{incoming.name}.lock"):  # two that miss the same bytes bring them once
+        if holds(local, ref.sha256):
+            return local
+        shutil.rmtree(incoming, ignore_errors=True)
+        try:
+            if download(ref.uri, incoming) and holds(incoming, ref.sha256):
+                publish(incoming, local)
+                return local
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+    return None

@@ -1,0 +1,159 @@
+"""From examples to tensors: the order of an epoch, padding, and which positions need logits."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from transformers import PreTrainedModel
+
+from kpod.errors import ModelError
+from kpod.training.examples import ANSWER, Example
+
+SORTED_TOGETHER = 8  # batches among which rows are sorted by length: less padding, and the order stays random
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One forward pass over `rows` x `columns` padded tokens with `n` trained target tokens."""
+
+    inputs: dict[str, torch.Tensor]  # arguments of the model's forward
+    positions: torch.Tensor  # int64 [n]: places in the flattened [rows * columns] whose next token is trained
+    labels: torch.Tensor  # int64 [n]
+    weights: torch.Tensor  # float32 [n]
+    row: torch.Tensor  # int64 [n], ascending: the row that each target token belongs to
+    answer: torch.Tensor  # bool [n]: whether it belongs to the answer
+
+    def to(self, device: torch.device) -> "Batch":
+        inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
+        rest = (self.positions, self.labels, self.weights, self.row, self.answer)
+        return Batch(inputs, *(value.to(device, non_blocking=True) for value in rest))
+
+
+def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Row indices of each optimizer step of an epoch: a function of `(seed, epoch)` and the lengths alone.
+
+    Rows are shuffled, sorted by length within `SORTED_TOGETHER` batches, and the batches are shuffled again. Each
+    row comes exactly once.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths))
+    batches = []
+    for first in range(0, len(order), SORTED_TOGETHER * batch_size):
+        together = order[first : first + SORTED_TOGETHER * batch_size]
+        together = together[np.argsort(-lengths[together], kind="stable")]
+        batches += [together[at : at + batch_size] for at in range(0, len(together), batch_size)]
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def decoder_start(model: PreTrainedModel) -> int | None:
+    """The token that opens the decoder's input; None for a decoder-only model. ModelError if the config lacks it."""
+    if not model.config.is_encoder_decoder:
+        return None
+    start: int | None = model.config.decoder_start_token_id
+    if start is None:
+        raise ModelError("the model's config names no decoder_start_token_id: set it in config.json")
+    return start
+
+
+def collate(
+    rows: Sequence[Example], given: Sequence[int], pad: int, decoder_start: int | None, packing: bool = False
+) -> Batch:
+    """Pad `rows` on the right; the first `given[i]` target tokens of row i are input without a label.
+
+    `decoder_start` None: one sequence, prompt and target, for a decoder-only model. Else the prompt goes to the
+    encoder and the target, shifted here once, to the decoder. `packing` (decoder-only) joins the rows to one without
+    padding; positions that start anew tell the model where a row begins, and nothing sees another row.
+    """
+    if decoder_start is None:
+        # The last token predicts nothing. No attention mask: under a causal mask nothing sees the padding behind it.
+        sequences = [np.concatenate([row.prompt, row.target[:-1]]) for row in rows]
+        first = [len(row.prompt) - 1 for row in rows]
+        if packing:
+            restarting = np.concatenate([np.arange(len(sequence)) for sequence in sequences])
+            inputs = {"input_ids": _padded([np.concatenate(sequences)], pad), "position_ids": _padded([restarting], 0)}
+        else:
+            inputs = {"input_ids": _padded(sequences, pad)}
+    else:
+        sequences = [np.concatenate([[decoder_start], row.target[:-1]]) for row in rows]
+        first = [0] * len(rows)
+        inputs = {
+            "input_ids": _padded([row.prompt for row in rows], pad),
+            "attention_mask": _padded([np.ones(len(row.prompt)) for row in rows], 0),
+            "decoder_input_ids": _padded(sequences, pad),
+        }
+    lengths = np.array([len(sequence) for sequence in sequences])
+    starts = np.cumsum(lengths) - lengths if packing else lengths.max() * np.arange(len(rows))
+    positions = [
+        start + begin + np.arange(skip, len(row.target))
+        for start, begin, skip, row in zip(starts, first, given, rows, strict=True)
+    ]
+    labels, weights, steps = (
+        [getattr(row, name)[skip:] for row, skip in zip(rows, given, strict=True)]
+        for name in ("target", "weight", "step")
+    )
+    return Batch(
+        inputs=inputs,
+        positions=torch.from_numpy(np.concatenate(positions)),
+        labels=torch.from_numpy(np.concatenate(labels).astype(np.int64)),
+        weights=torch.from_numpy(np.concatenate(weights)),
+        row=torch.from_numpy(np.repeat(np.arange(len(rows)), [len(one) for one in labels])),
+        answer=torch.from_numpy(np.concatenate(steps) == ANSWER),
+    )
+
+
+def target_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """Logits [n, V] at the trained positions only; those of the prompt and of given steps are never computed.
+
+    `model` is a language model, or DistributedDataParallel around one. The hidden states are picked in front of the
+    output layer inside the model's own forward, so whatever a model does before and after that layer (scaling, soft
+    caps) stays in force. Raises ModelError for a model whose forward does not go through its output layer.
+    """
+    plain = model.module if isinstance(model, DistributedDataParallel) else model
+    with _in_front_of_head(plain, batch.positions):
+        logits: torch.Tensor = model(**batch.inputs, use_cache=False).logits
+    if logits.shape[:-1] != batch.labels.shape:
+        raise ModelError(f"{type(plain).__name__} does not use its output embeddings in the usual way: not supported")
+    return logits
+
+
+def check_packing(model: PreTrainedModel, rows: Sequence[Example], pad: int, decoder_start: int | None) -> None:
+    """Raise ModelError if `model` lets packed rows see each other, as seen on the two shortest rows."""
+    if decoder_start is not None:
+        raise ModelError("distill.packing: an encoder-decoder cannot be packed; switch it off")
+    pair = sorted(rows, key=lambda row: row.tokens)[:2]
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        packed, padded = (
+            target_logits(model, collate(pair, [0] * len(pair), pad, None, packing).to(device)).float()
+            for packing in (True, False)
+        )
+    if not torch.allclose(packed, padded, rtol=1e-2, atol=1e-2 * float(padded.std())):
+        raise ModelError(f"distill.packing: {type(model).__name__} mixes packed rows; switch it off")
+
+
+@contextmanager
+def _in_front_of_head(model: Any, positions: torch.Tensor) -> Iterator[None]:
+    head = model.get_output_embeddings()
+    if head is None:
+        raise ModelError(f"{type(model).__name__} has no output embeddings: it is not a language model")
+
+    def pick(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        hidden, *rest = arguments
+        return hidden.flatten(0, -2).index_select(0, positions), *rest
+
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _padded(sequences: Sequence[np.ndarray], value: int) -> torch.Tensor:
+    result = np.full((len(sequences), max(map(len, sequences))), value, dtype=np.int64)
+    for row, sequence in zip(result, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return torch.from_numpy(result)

@@ -1,0 +1,30 @@
+"""The one loss of distillation."""
+
+import torch
+import torch.nn.functional as F
+
+IGNORED = -100
+
+
+def weighted_nll(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, num_target_tokens: torch.Tensor | int
+) -> torch.Tensor:
+    """Eq. 15: `sum_j w_j * -log P(label_j) / num_target_tokens`, a scalar in fp32.
+
+    `logits` [..., V] are aligned with `labels` int64 [...] (nothing is shifted here) and `weights` float [...].
+    A label of -100 takes no part, whatever its weight. `num_target_tokens` is the count over the whole batch of
+    an optimizer step (all ranks, all micro-batches), not over this call: losses of the parts then add up to the
+    loss of the whole, and with weights of one to plain cross-entropy. Raises ValueError for shapes that differ.
+    """
+    if not logits.shape[:-1] == labels.shape == weights.shape:
+        shapes = ", ".join(str(tuple(one.shape)) for one in (logits, labels, weights))
+        raise ValueError(f"logits, labels and weights must be about the same tokens, not {shapes}")
+    labels = labels.reshape(-1)
+    nll = F.cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), labels, ignore_index=IGNORED, reduction="none")
+    weighted = nll * weights.reshape(-1).masked_fill(labels == IGNORED, 0)
+    return weighted.sum() / num_target_tokens
+
+
+def token_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood float32 [n] of each label."""
+    return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")

@@ -1,0 +1,72 @@
+"""Loading and saving of students: plain Hugging Face folders with safetensors and a tokenizer."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from kpod.config import Precision
+from kpod.errors import ModelError
+from kpod.store.model_folder import missing_part
+
+
+def device() -> torch.device:
+    """The first CUDA device where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype(precision: Precision) -> torch.dtype:
+    """bf16 if asked for, or if `auto` finds a machine that computes in it natively; else fp32."""
+    if precision == "auto":
+        # A CPU without these units emulates bf16 many times slower than it computes in fp32.
+        cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else cpu
+        precision = "bf16" if native else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def autocast(precision: Precision) -> AbstractContextManager[None]:
+    """Mixed precision for training: master weights stay fp32, matrix products run in `compute_dtype`."""
+    dtype = compute_dtype(precision)
+    return torch.autocast(device().type, dtype=dtype, enabled=dtype is torch.bfloat16)
+
+
+def load(folder: Path, precision: Precision = "fp32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a student in `compute_dtype(precision)` onto `device()`, in evaluation mode; nothing is downloaded.
+
+    The tokenizer's padding token falls back to EOS. Raises ModelError if the folder lacks a config, safetensors
+    or a tokenizer, or holds code of its own.
+    """
+    if missing := missing_part(folder):
+        raise ModelError(f"{folder} is not a complete model folder: no {missing}")
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model = kind.from_pretrained(
+            folder, dtype=compute_dtype(precision), use_safetensors=True, local_files_only=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{folder} cannot be loaded as a model: {reason}") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{folder}: the tokenizer has no end-of-sequence token, so no output would ever stop")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.to(device()).eval(), tokenizer  # type: ignore[arg-type]
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a plain Hugging Face folder: config, safetensors, tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,115 @@
+"""Run a stage in several processes: start them, pass on what the first reports, leave none behind."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kpod import errors, observe
+from kpod.config import Difficulty, Distill, Weights
+
+MARK = "kpod-event:"  # in front of what a rank reports, on its stdout
+
+
+def launch(
+    part: Callable[..., dict[str, float]],
+    inputs: Mapping[str, Path],
+    config: Distill | Difficulty | Weights,
+    out_dir: Path,
+    unit: str,
+) -> dict[str, float]:
+    """Call `part(inputs, config, out_dir)` here, or in several ranks if those are asked for; returns its figures.
+
+    Ranks are `config.processes` on this machine, or those of the config file `config.accelerate`; of several machines
+    this one is the first. `part`: a function of a module that ranks can import; `unit`: what its progress counts.
+    Raises its KpodError. The processes of this machine die with this one, however it ends. Raises ModelError if a
+    rank dies without a word.
+    """
+    accelerate = config.accelerate if isinstance(config, Distill) else None
+    if config.processes == 1 and not accelerate:
+        return part(inputs, config, out_dir)
+    work = out_dir / "work"
+    work.mkdir(exist_ok=True)
+    job = work / "job.json"
+    folders = {name: str(folder) for name, folder in inputs.items()}
+    told = {"part": [part.__module__, part.__name__], "settings": type(config).__name__, "inputs": folders}
+    job.write_text(json.dumps({**told, "out_dir": str(out_dir), "config": config.model_dump(mode="json")}))
+    # The ranks' own progress bars never show: the one here does.
+    environment = {**os.environ, "TQDM_DELAY": "1e9"}
+    if accelerate:
+        how = ["--accelerate", str(accelerate.resolve())]
+        _ask_for_others(accelerate.resolve(), job)
+    else:
+        how = ["--processes", str(config.processes)]
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.processes)))
+    command = [sys.executable, "-m", "kpod.training.worker", *how, str(job)]
+    agent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603
+    try:
+        return _followed(agent, unit)
+    finally:
+        agent.terminate()  # torchrun ends its ranks; if it cannot, they end themselves when it is killed
+        try:
+            agent.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            agent.kill()
+            agent.wait()
+
+
+def _ask_for_others(accelerate: Path, job: Path) -> None:
+    """Tell what to run on the other machines, if there are any."""
+    machines = int(yaml.safe_load(accelerate.read_text(encoding="utf-8")).get("num_machines") or 1)
+    if machines > 1:
+        file = shlex.quote(str(accelerate))
+        observe.warning(
+            f"training begins when the other {machines - 1} machines join, each with its own rank, from 1 on:"
+            f" accelerate launch --config_file {file} --machine_rank 1 -m kpod.training.worker {shlex.quote(str(job))}"
+        )
+
+
+def _followed(agent: subprocess.Popen[str], unit: str) -> dict[str, float]:
+    """Pass events on until the agent closes its output."""
+    figures: dict[str, float] | None = None
+    failure: errors.KpodError | None = None
+    with ExitStack() as stack:
+        bars: dict[str, observe.Progress] = {}  # a stage may have several, and come back to one
+        done: dict[str, float] = {}
+        for line in agent.stdout or ():
+            if not line.startswith(MARK):
+                print(line, end="", file=sys.stderr)
+                continue
+            event: dict[str, Any] = json.loads(line.removeprefix(MARK))
+            match event.pop("kind"):
+                case "metrics":
+                    observe.metrics(event["values"], event["step"])
+                case "warning":
+                    observe.warning(event["message"])
+                case "progress":
+                    shown = event["description"]
+                    if shown not in bars or event["done"] < done[shown]:
+                        if shown in bars:
+                            bars[shown].close()
+                        bars[shown] = stack.enter_context(observe.progress(shown, event["total"], unit))
+                        done[shown] = 0.0
+                    bars[shown].advance(event["done"] - done[shown])
+                    done[shown] = event["done"]
+                case "figures":
+                    figures = event["values"]
+                case "failure":
+                    failure = getattr(errors, event["error"])(event["message"])
+    if failure is not None:
+        raise failure
+    if figures is None:
+        raise errors.ModelError("a process of the stage died: see its last lines above")
+    return figures
+
+
+def tell(kind: str, **event: Any) -> None:
+    """Report from a rank to the process that launched it."""
+    print(MARK + json.dumps({"kind": kind, **event}), flush=True)

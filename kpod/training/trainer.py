@@ -1,0 +1,228 @@
+"""The training loop: one epoch is one stage of the curriculum, and a killed run goes on to the same last bit."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.distributed.fsdp import FSDPModule
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kpod import observe
+from kpod.config import Distill, Lora
+from kpod.errors import ConfigError, DataError, ModelError
+from kpod.methods import Objective, Step, objective_of
+from kpod.store.keys import identity
+from kpod.training import checkpoint
+from kpod.training.adapter import trainable
+from kpod.training.batches import check_packing, decoder_start, epoch_batches
+from kpod.training.examples import Example, Key
+from kpod.training.optimizer import adamw, learning_rate
+from kpod.training.parallel import blocks, ranks, whole
+from kpod.training.passes import Passes, Unit
+
+BACKEND = "inductor"  # of torch.compile
+InputSteps = Callable[[int, Key], int]  # (epoch, key) -> number of leading steps that are input, c_i(t)
+
+
+class Watch(Protocol):
+    """Looks at the student after each epoch and says which weights are kept; all ranks call it together."""
+
+    def start(self, folder: Path, passes: Passes) -> None: ...
+
+    def after(self, epoch: int, tokens: int, parameters: checkpoint.Parameters) -> dict[str, float]: ...
+
+    def take_best(self, parameters: checkpoint.Parameters) -> None: ...
+
+
+def nothing_given(_epoch: int, _key: Key) -> int:
+    """The whole rationale is generated in every epoch."""
+    return 0
+
+
+def train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    config: Distill,
+    input_steps_of: InputSteps,
+    work: Path,
+    watch: Watch | None = None,
+) -> list[dict[str, Any]]:
+    """Train `model` (fp32 weights, see `models.load`) in place; returns rows of `schemas.HISTORY`, one a step.
+
+    The loss of a step is that of `config.objective`, by default Eq. 15, over the target tokens of its
+    `config.batch_size` examples, so neither `micro_batch` nor padding changes it. The order of rows depends on
+    `(seed, epoch)` alone, not on the order of `examples`. Checkpoints go to `work`; called again after a kill with
+    the same arguments, training goes on from the last one. An adapter that is to be kept is left in `work/adapter`.
+    With a `watch` the model ends with the weights of the epoch that it chose, else with the last.
+    Raises DataError without examples, ModelError for a model that cannot be trained or whose loss is not finite.
+    """
+    if not examples:
+        raise DataError("there is no example to train on: see the counts of the stages before")
+    rows = sorted(examples, key=lambda row: (row.key, row.form))
+    given = np.array([[row.given(input_steps_of(epoch, row.key)) for row in rows] for epoch in range(config.epochs)])
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)  # LoRA's start
+        fingerprint = _fingerprint(model, rows, given, config)
+        objective = objective_of(config)(rows, given, config)
+        keeps = isinstance(config.adapter, Lora) and config.adapter.keep and ranks().writes
+        with trainable(model, config, work / "adapter" if keeps else None):
+            run = _Run(model, tokenizer, rows, objective, config, work, fingerprint, watch)
+            return run.to_the_end()
+
+
+class _Run:
+    """One training run and its position."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: list[Example],
+        objective: Objective,
+        config: Distill,
+        work: Path,
+        fingerprint: str,
+        watch: Watch | None,
+    ) -> None:
+        self.rows, self.config, self.objective, self.watch = rows, config, objective, watch
+        self.model, self.work, self.fingerprint = model, work, fingerprint
+        pad: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        self.targets = np.array([len(row.target) for row in rows])
+        self.ranks = ranks()
+        if config.packing:
+            check_packing(model, rows, pad, decoder_start(model))
+        wrapped = self.ranks.wrap(model, config.sharding)
+        live: PreTrainedModel = wrapped if isinstance(wrapped, FSDPModule) else model  # type: ignore[assignment]
+        self.parameters = {name: value for name, value in live.named_parameters() if value.requires_grad}
+        self.passes = Passes(live, wrapped, rows, pad, config, self.ranks)
+        objective.start(self.passes)
+        if watch:
+            if isinstance(live, FSDPModule):
+                raise ConfigError("distill.validation: a student that is split over processes cannot be asked")
+            watch.start(work / f"validation-{fingerprint[:12]}", self.passes)
+        self.compiled = blocks(live) if config.compile else []
+        for block in self.compiled:
+            block.compile(backend=BACKEND)
+        self.optimizer = adamw(self.parameters, config)
+        found = checkpoint.restore(work, fingerprint, self.parameters, self.optimizer)
+        self.position = found or checkpoint.Position()
+        if found:
+            objective.state = found.objective
+        else:
+            objective.first(self.passes)
+        size = max(1, config.batch_size // objective.width)
+        self.ends = np.cumsum([-(-objective.count(epoch) // size) for epoch in range(config.epochs)])
+        self.size = size
+        self.saved = time.monotonic()
+        self.saving = config.checkpoint_seconds  # what the last checkpoint took; before the first, as long as can be
+
+    def to_the_end(self) -> list[dict[str, Any]]:
+        position, steps = self.position, int(self.ends[-1])
+        with observe.progress("distill", steps, unit="step", initial=position.step) as bar:
+            for epoch in range(int(np.searchsorted(self.ends, position.step, side="right")), self.config.epochs):
+                given, left = self.objective.given(epoch), int(self.ends[epoch]) - position.step
+                for chosen in self.batches(epoch)[-left:]:
+                    self.step(epoch, chosen, given)
+                    bar.advance(epoch=epoch, loss=f"{position.history[-1]['loss']:.4f}", tokens=position.tokens)
+                    if position.step == self.ends[epoch]:
+                        self.report(self.objective.after(epoch, self.passes))
+                        self.validate(epoch)
+                    self.maybe_save(last_of_epoch=position.step == self.ends[epoch])
+        if self.watch:
+            self.watch.take_best(self.parameters)
+        for block in self.compiled:
+            block._compiled_call_impl = None
+        self.ranks.gather(self.passes.wrapped, self.model)
+        return position.history
+
+    def batches(self, epoch: int) -> list[list[Unit]]:
+        """The units of each optimizer step of the epoch, in order."""
+        units = self.objective.units(epoch)
+        lengths = np.array([sum(self.rows[row].tokens for row in unit) for unit in units])
+        order = epoch_batches(lengths, self.size, self.config.seed, epoch)
+        return [[units[i] for i in chosen] for chosen in order]
+
+    def step(self, epoch: int, chosen: list[Unit], given: np.ndarray) -> None:
+        """One optimizer step over the units `chosen`."""
+        position = self.position
+        rate = learning_rate(position.step, int(self.ends[-1]), self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        # Dropout masks follow from the step, so a resumed run draws the same ones.
+        seeds = np.random.SeedSequence([self.config.seed, position.step, self.ranks.rank])
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
+        rows = [row for unit in chosen for row in unit]
+        tokens = int((self.targets[rows] - given[rows]).sum())
+        loss = self.ranks.total(self.gradients(chosen, given, Step(epoch, tokens, len(chosen))))
+        if not torch.isfinite(loss):
+            raise ModelError(f"the loss is {loss.item()} at step {position.step}: lower distill.lr")
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        position.step += 1
+        position.tokens += tokens
+        figures = {"loss": loss.item(), "lr": rate, "tokens": position.tokens}
+        position.history.append({"epoch": epoch, "step": position.step, **figures, "difficulty": None})
+        self.report({**figures, "epoch": epoch, "grad_norm": whole(norm).item()})
+
+    def gradients(self, chosen: list[Unit], given: np.ndarray, step: Step) -> torch.Tensor:
+        """Add this rank's part of the gradients of the step's loss; returns its part of the loss."""
+        loss = torch.zeros((), device=self.passes.device)
+        micros = list(self.passes.micros(chosen, given))
+        weights = self.objective.weights(self.passes, micros, step)
+        for micro, weight in zip(micros, weights, strict=True):
+            with nullcontext() if micro is micros[-1] else self.ranks.apart(self.passes.wrapped):
+                with self.passes.autocast():
+                    logits = self.passes.logits(micro.batch)
+                    part = micro.counts * self.objective.loss(logits, micro, weight, step)
+                (part * self.ranks.world).backward()  # gradients are averaged over the ranks
+            loss += part.detach()
+        return loss
+
+    def report(self, figures: dict[str, float]) -> None:
+        if self.ranks.writes and figures:  # charted by target tokens: a curriculum trains on fewer of them a step
+            observe.metrics(figures, self.position.tokens)
+
+    def validate(self, epoch: int) -> None:
+        """Let the student answer validation questions, uncompiled: each length would be compiled anew."""
+        if self.watch is None:
+            return
+        compiled = [block._compiled_call_impl for block in self.compiled]
+        for block in self.compiled:
+            block._compiled_call_impl = None
+        self.report(self.watch.after(epoch, self.position.tokens, self.parameters))
+        for block, call in zip(self.compiled, compiled, strict=True):
+            block._compiled_call_impl = call
+
+    def maybe_save(self, last_of_epoch: bool) -> None:
+        worked = time.monotonic() - self.saved
+        # At the end of an epoch too, where a checkpoint costs little beside the work since the last one.
+        due = worked >= self.config.checkpoint_seconds or (last_of_epoch and worked >= 20 * self.saving)
+        if self.ranks.agreed(due):
+            started = time.monotonic()
+            position = self.position
+            position.objective = self.objective.state
+            writes = self.ranks.writes
+            checkpoint.save(self.work, self.fingerprint, position, self.parameters, self.optimizer, writes)
+            self.saved = time.monotonic()
+            self.saving = self.saved - started
+
+
+def _fingerprint(model: PreTrainedModel, rows: list[Example], given: np.ndarray, config: Distill) -> str:
+    """Names a run by what its result depends on: settings, data, curriculum and the model it starts from."""
+    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode())
+    digest.update(given.astype(np.int64).tobytes())
+    for row in rows:
+        digest.update(repr((row.key, row.form)).encode())
+        for array in (row.prompt, row.target, row.weight, row.step):
+            digest.update(array.tobytes())
+    for value in model.parameters():
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

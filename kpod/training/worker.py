@@ -1,0 +1,90 @@
+"""What `processes` starts: an agent that becomes torchrun or `accelerate launch`, and the ranks that it starts.
+
+`python -m kpod.training.worker --processes N JOB` or `--accelerate FILE JOB` is the agent; the ranks are
+`python -m kpod.training.worker JOB`, on other machines too.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+
+from kpod import config, errors, observe
+from kpod.store.liveness import die_with_parent
+from kpod.training.processes import tell
+
+
+class Teller:
+    """An observer that passes everything on to the launching process."""
+
+    def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None:
+        tell("progress", description=description, done=done, total=total)
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        tell("metrics", values=dict(values), step=step)
+
+    def warning(self, message: str) -> None:
+        tell("warning", message=message)
+
+
+RANK = ["-m", "kpod.training.worker"]
+
+
+def torchrun(processes: int, job: str) -> None:
+    from torch.distributed.run import main
+
+    main(["--standalone", f"--nproc-per-node={processes}", *RANK, job])
+
+
+def accelerate_launch(file: str, job: str) -> None:
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    launch_command(launch_command_parser().parse_args(["--config_file", file, *RANK, job]))
+
+
+def rank(job: Path) -> None:
+    import torch.distributed
+
+    from kpod.training.parallel import ranks
+
+    told = json.loads(job.read_text())
+    module, name = told["part"]
+    part = getattr(import_module(module), name)
+    settings = getattr(config, told["settings"])
+    chosen = settings.model_validate(told["config"])
+    # accelerate's word for FSDP. The trainer splits the model itself, so accelerate must not do it again.
+    if os.environ.pop("ACCELERATE_USE_FSDP", "") == "true":
+        chosen = chosen.model_copy(update={"sharding": True})
+    inputs = {name: Path(folder) for name, folder in told["inputs"].items()}
+    observers = [Teller()] if ranks().writes else []
+    try:
+        with observe.observing(*observers):
+            figures = part(inputs, chosen, Path(told["out_dir"]))
+    except errors.KpodError as error:
+        if ranks().writes:
+            tell("failure", error=type(error).__name__, message=str(error))
+        raise SystemExit(2) from error
+    if ranks().writes:
+        tell("figures", values=figures)
+    torch.distributed.destroy_process_group()
+
+
+def main() -> None:
+    die_with_parent()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("job")
+    parser.add_argument("--processes", type=int)
+    parser.add_argument("--accelerate")
+    options = parser.parse_args()
+    if options.accelerate:
+        accelerate_launch(options.accelerate, options.job)
+    elif options.processes:
+        torchrun(options.processes, options.job)
+    else:
+        rank(Path(options.job))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Stage `weights`: the token weighter (Eq. 2-7). Imports training and below."""
