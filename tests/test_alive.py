@@ -15,7 +15,7 @@ from kpod.store import liveness
 
 HOLD = """
 import sys
-from kpod import alive
+from kpod.store import liveness
 with liveness.held("mlflow", sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

@@ -24,8 +24,9 @@ CONFIG = pipeline({"questions": {"sources": [SOURCE]}})
 # The stage is run with an upload that dies as the out-of-memory killer or a pulled plug would have it.
 DIE = """
 import os, signal, sys
-from kpod import stages, tracking
+from kpod import tracking
 from kpod.config import Pipeline
+from kpod.run import stages
 tracking.TrackedRun.upload = lambda self, folder: os.kill(os.getpid(), signal.SIGKILL)
 config = Pipeline.model_validate_json(sys.argv[1])
 stages.execute(stages.STAGES["questions"], config, {}, None, {})
@@ -88,7 +89,7 @@ def test_two_that_miss_the_same_bytes_bring_them_once(kpod_home: Path, monkeypat
         both.wait()
         return tracking.fetch(ref)
 
-    monkeypatch.setattr(tracking, "download", download)
+    monkeypatch.setattr("kpod.tracking.fetching.download", download)
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(fetch, range(2)))
     assert found == [artifacts.folder_of(ref.stage, ref.key)] * 2

@@ -93,7 +93,7 @@ NEW = """
 from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 from kpod.methods.base import Objective, method
-from kpod.config.fields import MethodSettings
+from kpod.fields import MethodSettings
 if TYPE_CHECKING:
     from kpod.config import Pipeline
 

@@ -16,7 +16,6 @@ from kpod.config.curriculum import (
 )
 from kpod.config.distill import Distill, Full, Lora, Objective, Validation, Variants
 from kpod.config.evaluate import Evaluate, StudentServer
-from kpod.config.fields import NAME, Precision, Split
 from kpod.config.pipeline import VARIANTS, Method, Pipeline
 from kpod.config.questions import Family, QuestionFile, QuestionHub, Questions, Source, WordProblems
 from kpod.config.student import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
@@ -31,6 +30,7 @@ from kpod.config.teacher import (
     TeacherPrompt,
 )
 from kpod.config.weights import Weights
+from kpod.fields import NAME, Precision, Split
 
 __all__ = [
     "NAME",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from kpod.config.fields import Fraction, ModelStage, Seed, Strict, operational
+from kpod.fields import Fraction, ModelStage, Seed, Strict, operational
 
 
 class Steps(Strict):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from pydantic import Field, create_model, model_validator
 
-from kpod.config.fields import Fraction, MethodSettings, ModelStage, Seed, Strict, operational
+from kpod.fields import Fraction, MethodSettings, ModelStage, Seed, Strict, operational
 
 # Methods with a formula of their own, one file each, by name. Imported by a string, so that the code of the trainer,
 # which those files use, does not count as code of every stage that has settings (see `kpod.store.code_version`).

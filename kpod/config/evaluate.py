@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from kpod.config.fields import Address, ModelStage, Split, Strict, VariableName, operational
+from kpod.fields import Address, ModelStage, Split, Strict, VariableName, operational
 
 
 class StudentServer(Strict):

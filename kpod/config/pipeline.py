@@ -7,13 +7,13 @@ from pydantic import Field, model_validator
 from kpod.config.curriculum import Curriculum, Difficulty, Steps
 from kpod.config.distill import METHODS, Distill, Variants
 from kpod.config.evaluate import Evaluate
-from kpod.config.fields import NAME, MethodSettings, Strict
 from kpod.config.questions import EXAMPLE as QUESTIONS
 from kpod.config.questions import Questions
 from kpod.config.student import EXAMPLE as STUDENT
 from kpod.config.student import FolderStudent, GgufStudent, HubStudent, Student
 from kpod.config.teacher import ENDPOINT, MODEL, Teacher
 from kpod.config.weights import Weights
+from kpod.fields import NAME, MethodSettings, Strict
 
 _PLAIN = {"distill": {"token_weights": False, "progressive": False}}
 _KPOD = {"distill": {"token_weights": True, "progressive": True}}

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from kpod.config.fields import NAME, Seed, Split, Strict
+from kpod.fields import NAME, Seed, Split, Strict
 
 EXAMPLE = {"kind": "file", "dataset": "mine", "files": {"train": "train.jsonl", "test": "test.jsonl"}}
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from kpod.config.fields import Fraction, Strict
+from kpod.fields import Fraction, Strict
 
 
 class Contract(Strict):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kpod.config.questions import Family
-from kpod.config.fields import Seed, Strict
+from kpod.fields import Seed, Strict
 
 EXAMPLE = {"kind": "hub", "name": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 

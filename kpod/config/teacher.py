@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from kpod.config.fields import Address, Fraction, Seed, Strict, VariableName, operational
+from kpod.fields import Address, Fraction, Seed, Strict, VariableName, operational
 
 ENDPOINT = {"kind": "openai", "base_url": "http://127.0.0.1:8000/v1"}
 MODEL = "Qwen/Qwen2.5-7B-Instruct"

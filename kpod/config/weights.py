@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kpod.config.fields import ModelStage, Seed, operational
+from kpod.fields import ModelStage, Seed, operational
 
 
 class Weights(ModelStage):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from pydantic import Field
 
-from kpod.config.fields import Fraction, MethodSettings
 from kpod.errors import ModelError
+from kpod.fields import Fraction, MethodSettings
 from kpod.methods.base import Objective, Step, method
 
 if TYPE_CHECKING:

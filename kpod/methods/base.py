@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from kpod.config.fields import MethodSettings
+from kpod.fields import MethodSettings
 
 if TYPE_CHECKING:
     import torch

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from kpod import observe
-from kpod.config.fields import Fraction, MethodSettings
 from kpod.errors import DataError
+from kpod.fields import Fraction, MethodSettings
 from kpod.methods.base import Objective, method
 
 if TYPE_CHECKING:

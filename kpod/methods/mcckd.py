@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from pydantic import Field
 
-from kpod.config.fields import MethodSettings
 from kpod.errors import DataError
+from kpod.fields import MethodSettings
 from kpod.methods.acl import divergence
 from kpod.methods.base import Objective, Step, method
 

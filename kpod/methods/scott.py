@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from pydantic import Field
 
-from kpod.config.fields import MethodSettings
 from kpod.errors import DataError
+from kpod.fields import MethodSettings
 from kpod.methods.base import Objective, Told, method
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import Field
 
 from kpod import observe
-from kpod.config.fields import Fraction, MethodSettings
 from kpod.errors import DataError
+from kpod.fields import Fraction, MethodSettings
 from kpod.methods.base import Objective, Told, method
 from kpod.text.prompts import answer_text, direct_prompt, prompt
 

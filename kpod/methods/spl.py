@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from pydantic import Field
 
-from kpod.config.fields import MethodSettings
 from kpod.errors import ModelError
+from kpod.fields import MethodSettings
 from kpod.methods.base import Objective, Step, method
 
 if TYPE_CHECKING:

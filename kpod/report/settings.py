@@ -1,7 +1,7 @@
 """What the stage `report` is told beside its inputs. Light: the flow imports it."""
 
 from kpod.config import Pipeline
-from kpod.config.fields import Strict
+from kpod.fields import Strict
 
 
 class Lineage(Strict):

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from kpod import schemas
 from kpod.answers.extract import answers_equal
-from kpod.config.fields import Strict
 from kpod.config.retrain import Contract
 from kpod.errors import DataError
+from kpod.fields import Strict
 from kpod.observe import warning
 from kpod.questions.raw import BadRow, Raw, question_row
 from kpod.questions.rows import read
