@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 
 from kpod import tracking
-from kpod.cli.app import doctor
+from kpod.cli import doctor
 from kpod.cli.doctor import Finding
 from kpod.cli.launch import mlflow_command
 
