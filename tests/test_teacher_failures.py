@@ -280,7 +280,7 @@ def test_a_list_of_models_that_has_moved_is_told_before_anything_is_asked(
 
     monkeypatch.setattr(TeacherServer, "handle", handle)
     with running(Sums()) as url, pytest.raises(TeacherError, match=r"moved to https://new\.example/api/v1: write"):
-        check(Teacher(endpoint=OpenAIEndpoint(base_url=url)))
+        check(Teacher(endpoint=OpenAIEndpoint(base_url=url), model="m"))
 
 
 def test_an_address_in_the_environment_is_read_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:

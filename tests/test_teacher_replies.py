@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configs import scripted
 from hypothesis import given
 from hypothesis import strategies as st
 from teacher_tools import Sums, execute, interfere, rows, teacher
@@ -64,7 +65,7 @@ def test_reasons_to_end_have_one_name_each(words: list[str | None], meaning: str
 )
 def test_what_may_be_half_is_not_kept(word: str, drop_reason: str | None) -> None:
     found = parse(completion({"content": SAID}, finish_reason=word), 40, "m")
-    assert judge(found, PENS, Teacher()).drop_reason == drop_reason
+    assert judge(found, PENS, scripted()).drop_reason == drop_reason
 
 
 def test_an_unknown_word_is_warned_of_once_and_can_be_given_a_meaning(
@@ -128,7 +129,7 @@ def test_thinking_goes_apart_whatever_marks_it(content: Any) -> None:
 def test_what_ends_inside_its_thinking_says_nothing(content: Any, thinking: str) -> None:
     found = parse(completion({"content": content}, finish_reason="length"), 40, "m")
     assert (found.text, found.thinking) == ("", thinking)
-    assert judge(found, PENS, Teacher(thinking="use")).drop_reason == "cut-off"
+    assert judge(found, PENS, scripted(thinking="use")).drop_reason == "cut-off"
 
 
 @pytest.mark.parametrize(
@@ -296,5 +297,5 @@ def test_any_body_is_a_reply_that_can_be_kept_or_a_bad_one(payload: Any, size: i
     assert Reply(**json.loads(json.dumps(found.record(), ensure_ascii=False).encode())) == found
     assert 0 <= found.prompt_tokens < 2**31
     assert 0 <= found.completion_tokens < 2**63
-    verdict = judge(found, PENS, Teacher(thinking="use"))
+    verdict = judge(found, PENS, scripted(thinking="use"))
     assert verdict.kept or verdict.drop_reason
