@@ -106,6 +106,55 @@ CASES = [
     "¿Cuántos quedan?¦ ¡Tres!",
     "Il reste 3,5 kg.¦ C'est tout.",
     "値は３．５です。¦終わり。",
+    # list markers behind a number with a unit, in bold, inside a sentence
+    "1. The bag weighs 3.5 kg.¦ 2. He takes out 1 kg.",
+    "Each box weighs 12 kg.¦ 3 bags hold 36 kg.",
+    "**1.** The bag weighs 3.5 kg.¦ **2.** He takes out 1 kg.",
+    "Ann ate 1. a pizza, 2. a pie",
+    "Ann ate 1. a pizza, 2. a pie.¦ Then she slept.",
+    "\\[ 2x = 1. \\]¦ So x is a half.",
+    "So $$19 + 6 = 25.$$¦ Next, $$a = 1. b = 2.$$¦\n\nThen stop.",
+    "\\( 2x = 1. \\)¦ So x is a half.",
+    "$$ 2x = 1. $$¦ So x is a half.",
+    "He has 5.¦ $$ 2x = 1 $$ So",
+    "1. It costs $3.50.¦ 2. He pays $10.",
+    "1. The sum is 3.5.¦ 2. Add 1.",
+    "1) The rope is 4 ft.¦ 2) Cut it.",
+    "The rope is 4 ft.¦ (b) Cut it.",
+    "a. The rope is 4 ft.¦ b. Cut it.",
+    "It is 5 ft. 6 in. tall.¦ It fits.",
+    "He waits 2 hr. 30 min. there.",
+    "It weighs 3 lb. 4 oz. in all.",
+    "At 9 p.m. 3 people leave.",
+    "The bus leaves at 7 a.m.¦ 3 people get on.",
+    "1.) Add 3.¦ 2.) Multiply by 2.",
+    "**Step 1.** Add 3.¦ **Step 2.** Multiply.",
+    "Do: 1. Add 3 and 4.¦ 2. Multiply by 2.",
+    "There are two parts: 1. the red one, 2. the blue one, and 3. the green one.¦ Add.",
+    "He ate 1.¦ Then he ate 2.¦ Now 3 are left.",
+    "So: 5.¦ Then 6.",
+    "She bought 1. A pizza, 2. A pie, 3. A cake.",
+    "Buy apples, etc.¦ 3 of them are red.",
+    "He has 5 min.¦ 3 others have 6 min.",
+    "See No. 5 and max. 3 of approx. 7.",
+    "On Jan. 5 he had 3.¦ On Feb. 5 he had 6.",
+    "The area is 80 sq. ft. 6 in. wide",
+    "__1.__ Add 3.¦ __2.__ Multiply.",
+    "- **1.** Add 3.¦\n- **2.** Multiply.",
+    "### 1. Add 3.¦\n### 2. Multiply.",
+    "First 1. add 3, then 2. multiply by 2.",
+    "Items: (1.) a pen, (2.) a book.",
+    "Items: a. a pen, b. a book.",
+    "Tom has 3 kg.¦ 4 kg are left.",
+    "He ran 5 km.¦ 2 hours later he slept.",
+    "It takes 5 sec.¦ 10 more follow.",
+    "He rose at 6 a.m.¦ 2. He ate.",
+    "She lives in St. 5 and weighs 10 lbs.¦ 2 dogs bark.",
+    "\\[\nx = 1.\n\\]¦\nSo x is 1.",
+    "So \\boxed{5.}¦ Next",
+    "Total: 5 kg. = 5000 g.",
+    "\\begin{align} x = 1. \\end{align}¦ So x is 1.",
+    "1. 3.5 kg.¦ 2. 4 kg.¦ 3. 5 kg.",
     # only signs
     "???",
     "Good. :)",
@@ -143,8 +192,9 @@ def test_nothing_and_white_space() -> None:
 
 
 # Texts made of the pieces that the rules look at find more than uniformly random characters do.
-WORDS = '1 12 3.5 $ e.g Mr p.m U.S A x in etc He then . ! ? ... … ) ( " ” * = + - 。 ！ 」 । \\] é 😀 № \u0301 _'
-pieces = st.sampled_from([*WORDS.split(" "), " ", "  ", "\n", "\r\n", "\u2028"])
+MORE = r"\] \[ $$ kg 2. b,"
+WORDS = '1 12 3.5 $ e.g Mr p.m U.S A x in etc He then . ! ? ... … ) ( " ” * = + - 。 ！ 」 । é 😀 № \u0301 _'
+pieces = st.sampled_from([*WORDS.split(" "), *MORE.split(), " ", "  ", "\n", "\r\n", "\u2028"])
 texts = st.one_of(st.text(), st.lists(pieces, max_size=25).map("".join))
 
 
@@ -169,10 +219,31 @@ def test_no_step_reaches_over_a_sentence_and_a_new_line(text: str) -> None:
         assert "word.\nNext" not in part
 
 
-@pytest.mark.parametrize("unit", [".", " ", "\n", ". ", " .", ".\n", "! ", "A. ", "1.\n", "a.)", "。 ", "e.g. "])
-def test_a_long_text_takes_linear_time(unit: str) -> None:
+UNITS = [
+    ".",
+    " ",
+    "\n",
+    ". ",
+    " .",
+    ".\n",
+    "! ",
+    "A. ",
+    "1.\n",
+    "a.)",
+    "。 ",
+    "e.g. ",
+    "5 kg. ",
+    "$$ 1. ",
+    "\\[ ",
+    "1. \\] ",
+]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("begin", ["", "\\[ ", "1. a, 2. "])
+def test_a_long_text_takes_linear_time(unit: str, begin: str) -> None:
     """A quadratic search would take many minutes here."""
-    text = f"Start. {unit * 80_000}x {unit * 80_000} end."
+    text = f"Start. {begin}{unit * 15_000}x {(begin + unit) * 15_000} end."
     for rule in ("default", "literal"):
         assert "".join(split(text, rule)) == text  # type: ignore[arg-type]
 

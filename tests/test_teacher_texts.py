@@ -75,6 +75,39 @@ def test_word_salad_is_found_and_plain_texts_are_not() -> None:
     assert not gibberish(german * 2)
 
 
+SOUND = "She has 3 pens at first, and then she buys 4 more of them, so we add the two numbers to get 3 + 4 = 7 pens."
+TEAMS = [
+    name + ending
+    for name in ["Lion", "Tiger", "Bear", "Eagle", "Hawk", "Wolve", "Shark"]
+    for ending in ("s", "ers", "men", "ix")
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{SOUND} The teams are {', '.join(TEAMS)}.",
+        f"{SOUND} The teams are {' '.join(TEAMS)}.",
+        f"{SOUND} The teams are {', '.join(f'Red {team.lower()}' for team in TEAMS)}.",
+        SOUND + "".join(f"\n{i}. {team.lower()}" for i, team in enumerate(TEAMS)),
+        f"{' + '.join(['1'] * 120)} = 120.",
+        f"{SOUND} {' + '.join(['x'] * 120)} = 120 x.",
+        SOUND + "".join(f"\nDay {i}: 2 cookies." for i in range(80)),
+        SOUND + "".join(f"\n{i} + 1 = {i + 1}" for i in range(100)),
+        f"1 / 3 = 0.{'3' * 900}",
+    ],
+)
+def test_lists_sums_and_tables_are_no_gibberish(text: str) -> None:
+    assert not gibberish(text)
+
+
+@pytest.mark.parametrize(
+    "text", [f"{SOUND} " * 20, f"{SOUND} {'very ' * 300}", "ha" * 300, SOUND + " So it is 7." * 80]
+)
+def test_loops_are_found(text: str) -> None:
+    assert gibberish(text)
+
+
 def test_thinking_is_found_in_fields_and_tags() -> None:
     def completion(**message: Any) -> dict[str, Any]:
         return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": None, "model": "m"}

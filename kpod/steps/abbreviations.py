@@ -22,6 +22,32 @@ _MAYBE = _words(
 )
 # Words of which the shortened form is known by the number before it: 6 in. tall.
 _UNIT_WORDS = frozenset(["in", "mi"])
+# What a number of these may go on in: 5 ft. 6 in., but 12 kg. 3 bags are two sentences.
+_SMALLER = {
+    unit: re.compile(rf"[^\S\n]*\d[\d.,/]*[^\S\n-]*-?(?:{parts})\b", re.IGNORECASE)
+    for units, parts in (
+        ("mi", r"yds?|yards?|ft|feet|foot"),
+        ("yd yds", r"ft|feet|foot|in|inch(?:es)?"),
+        ("ft", r"in|inch(?:es)?"),
+        ("lb lbs", r"oz|ounces?"),
+        ("gal gals", r"qts?|quarts?|pts?|pints?|cups?|oz|ounces?"),
+        ("qt qts", r"pts?|pints?|cups?|oz|ounces?"),
+        ("pt pts", r"cups?|oz|ounces?"),
+        ("tbsp tbsps", r"tsps?|teaspoons?"),
+        ("yr yrs", r"mos?|months?|wks?|weeks?|days?"),
+        ("mo mos", r"wks?|weeks?|days?"),
+        ("wk wks", r"days?"),
+        ("hr hrs", r"mins?|minutes?|secs?|seconds?"),
+        ("min mins", r"secs?|seconds?"),
+        ("kg", r"g|grams?"),
+        ("km", r"m|met(?:er|re)s?"),
+        ("cm", r"mm"),
+        ("oz in tsp tsps sec secs mm a.m p.m am pm etc", r"(?!)"),
+    )
+    for unit in units.split()
+}
+_CLOCK = _words("a.m p.m am pm")
+_MARKER_NEXT = re.compile(r"[^\S\n]*[*_(]*(?:[a-z]|[ivx]{2,5})[*_]*[.)]")
 _SOMETIMES = _BEFORE_NUMBER | _MAYBE | _UNIT_WORDS
 _NEXT = re.compile(r"[^\S\n\r\v\f\x85\u2028\u2029]*[\"'“‘«¿¡(\[{*_`$]*(?P<word>[^\W\d_]+)?(?P<digit>\d)?")
 _DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")
@@ -57,12 +83,18 @@ def ends_step(before: str, text: str, at: int) -> bool:
         return True
     following, digit = next_word(text, at)
     words = before.split()
-    if small in _BEFORE_NUMBER and (digit or following == "of"):  # No. 5, no. of boxes
+    measured = len(words) > 1 and words[-2][-1:].isdigit()
+    if small in _BEFORE_NUMBER and not (measured and small in _SMALLER) and (digit or following == "of"):
+        # No. 5, no. of boxes
         return False
     if len(word) == 1 and word.isupper():
         return not (following and _initial(words, following))
-    if small in _MAYBE or (small in _UNIT_WORDS and len(words) > 1 and words[-2][-1:].isdigit()):
-        return not (digit or following[:1].islower())
+    if small in _MAYBE or (small in _UNIT_WORDS and measured):
+        if digit:
+            if small in _CLOCK and len(words) < 4:  # At 9 p.m. 3 people leave.
+                return False
+            return small in _SMALLER and (measured or small == "etc") and not _SMALLER[small].match(text, at)
+        return not following[:1].islower() or (measured and _MARKER_NEXT.match(text, at) is not None)
     if _DOTTED.fullmatch(word):
         return (following[:1].isupper() and following.lower() in _STARTERS) or not (following or digit)
     return True

@@ -18,8 +18,9 @@ Rule = Literal["default", "literal"]
 _NEWLINES = "\n\r\v\f\x85\u2028\u2029"
 _CLOSERS = "\"'”’»)\\]}*_`$」』）】》〉"
 # Stops that need white space behind them, stops of scripts that are written without any, or a new line.
+_MATH_END = r"[^\S\n]{1,8}(?:\\[\])]|\$\$|\\end\{\w{1,20}\*?\})"  # a formula that ends behind its full stop: 2x = 1. \]
 _CANDIDATE = re.compile(
-    rf"(?P<stop>[.…!?](?<![.…!?]{{2}})[.…!?]*+)(?P<closers>[{_CLOSERS}]*+)(?!\S)"
+    rf"(?P<stop>[.…!?](?<![.…!?]{{2}})[.…!?]*+)(?P<closers>[{_CLOSERS}]*+)(?P<math>{_MATH_END}[{_CLOSERS}]*+)?(?!\S)"
     rf"|(?P<wide>[。！？｡।॥۔؟።။។։]+|．(?!\d))[.…!?。！？]*[{_CLOSERS}]*"
     rf"|[{_NEWLINES}]\s*"
 )
@@ -28,11 +29,16 @@ _FULL_STOPS = re.compile(r"\.+")
 _OPERATOR = re.compile(rf"[^\S{_NEWLINES}]+[=+*/×÷·<>≤≥≈^](?=[\s\d(])")
 _MINUS = re.compile(rf"[^\S{_NEWLINES}]+[-−–](?=[\s\d(])")
 _MARKER = re.compile(
-    r"[\s>#*•·+\-–—]*\(?(?:(?:step|part|case|problem|question)\s*#?\s*)?(?:\d{1,3}(?:\.\d{1,3})*|[ivx]{2,5})",
+    r"[\s>#*_•·+\-–—]*\(?(?:(?:step|part|case|problem|question)\s*#?\s*)?(?:\d{1,3}(?:\.\d{1,3})*|[ivx]{2,5})",
     re.IGNORECASE,
 )
 _LETTER_MARKER = re.compile(rf"(?:[^\S{_NEWLINES}]*[{_NEWLINES}]\s*|\A\s*)[>#*•·+\-–— ]*\(?[A-Za-z]")
 _BARE_MARKER = re.compile(r"[\s>#*•·+\-–—]*\(?(?:\d{1,3}|[A-Za-z]|[ivx]{2,5})[.)]\**\s*")
+_CLOSES = {"[": "]", "(": ")", "$$": "$$"}
+_DELIMITER = re.compile(r"(?<!\\)\\([\[\]()])|(\$\$)")
+_ITEM = re.compile(r"(?<![\w.,$£€\-])(?:(\d{1,2})|([a-h]))\.(?=[*_)]*[^\S\n]+[*_]*(?P<next>\S))")
+_ITEM_LEAD = re.compile(r"(?:(?P<listed>[,;:(]|\b(?:and|or|then))|[.!?\n]|\A)[*_)\]\"'\s]*\Z")
+_EQUALS = re.compile(rf"[^\S{_NEWLINES}]+=(?=[\s\d(])")
 _WORDLIKE = re.compile(r"[^\W_]")
 _NOT_STOP = re.compile(r"[^\s.]")
 
@@ -52,15 +58,23 @@ def split(text: str, rule: Rule = "default") -> list[str]:
         return _join(text, [m.end() for m in _FULL_STOPS.finditer(text)], _NOT_STOP, None)
     cuts: list[int] = []
     last = 0
+    items, formulas = _items(text), _formulas(text)
     for match in _CANDIDATE.finditer(text):
-        stop, closers, wide = match.groups()
+        stop, closers, math, wide = match.groups()
         if stop is None:
             last = match.end() if wide else match.start()
-        elif _ends(text, stop, closers, match.end(), last):
-            last = match.end()
-        else:
+            cuts.append(last)
             continue
-        cuts.append(last)
+        start, end = match.span()
+        at = int(formulas[:, 0].searchsorted(start, side="right")) - 1
+        inside = at >= 0 and start < formulas[at, 1]
+        if math and not inside and not math.lstrip().startswith("\\end"):  # it opens a formula
+            math, end = None, match.end("closers")
+        if start in items or (inside and end < formulas[at, 1]):
+            continue
+        if _ends(text, start, stop, closers + (math or ""), end, last):
+            last = end
+            cuts.append(last)
     return _join(text, cuts, _WORDLIKE, _BARE_MARKER)
 
 
@@ -70,9 +84,47 @@ def spans(parts: Sequence[str]) -> np.ndarray:
     return np.array([[0, *ends[:-1]], ends], dtype=np.int32).T if ends else np.empty((0, 2), dtype=np.int32)
 
 
-def _ends(text: str, stop: str, closers: str, end: int, last: int) -> bool:
-    """Whether a step that began at `last` ends with this run of stops and closers, which ends at `end`."""
-    start = end - len(closers) - len(stop)
+def _formulas(text: str) -> np.ndarray:
+    r"""Characters [start, end) of the formulas between `\[ \]`, `\( \)` or `$$ $$`: int64 [n, 2], ascending."""
+    found: list[tuple[int, int]] = []
+    opened: tuple[str, int] | None = None
+    for mark in _DELIMITER.finditer(text):
+        kind = mark[1] or mark[2]
+        if opened is None:
+            opened = (_CLOSES[kind], mark.end()) if kind in _CLOSES else None
+        elif kind == opened[0]:
+            found.append((opened[1], mark.end()))
+            opened = None
+        elif kind in _CLOSES and kind != "$$":  # the one before was never closed
+            opened = (_CLOSES[kind], mark.end())
+    return np.array(found, dtype=np.int64).reshape(-1, 2)
+
+
+def _items(text: str) -> set[int]:
+    """Where the full stops of enumerations inside sentences stand: "Ann ate 1. a pizza, 2. a pie".
+
+    The markers must count up from 1 (or a), and at least one follow a comma, a colon or "and", since
+    "He ate 1. Then he ate 2. Now 3 are left." has three sentences.
+    """
+    found: set[int] = set()
+    chain: list[int] = []
+    count, evident = 0, False
+    for item in _ITEM.finditer(text):
+        value = int(item[1]) if item[1] else ord(item[2]) - ord("a") + 1
+        lead = _ITEM_LEAD.search(text, max(0, item.start() - 8), item.start())
+        listed = lead is not None and lead["listed"] is not None
+        if value == 1:
+            chain, count, evident = [item.end() - 1], 1, listed
+        elif value == count + 1 and (lead or item["next"].islower()):
+            chain.append(item.end() - 1)
+            count, evident = value, evident or listed
+            if evident:
+                found.update(chain)
+    return found
+
+
+def _ends(text: str, start: int, stop: str, closers: str, end: int, last: int) -> bool:
+    """Whether a step that began at `last` ends with the stops from `start` on and the closers that end at `end`."""
     before = text[start - 1] if start else " "
     if stop != ".":
         asks = "!" in stop or "?" in stop
@@ -80,16 +132,17 @@ def _ends(text: str, stop: str, closers: str, end: int, last: int) -> bool:
             return False
         if asks and _in_formula(text, stop, before, start, end):
             return False
-    elif before.isdigit() and _OPERATOR.match(text, end):
-        return False  # 3. + 2.
+    elif _EQUALS.match(text, end) or (before.isdigit() and _OPERATOR.match(text, end)):
+        return False  # 5 kg. = 5000 g, 3. + 2.
     elif before.isspace() and (_SPACED.match(text, end) or text[max(last, start - 8) : start].rstrip()[-1:] == "."):
         return False  # . . .
+    near = stop == "." and not closers.strip("*_)") and start - last <= 24
+    if near and (_MARKER.fullmatch(text, last, start) or _LETTER_MARKER.fullmatch(text, last, start)):
+        return False  # 1. and **2.** and 3.)
     if closers:
         return not next_word(text, end)[0][:1].islower()  # "How many?" he asked; (apples, pears, etc.) are
     if stop != ".":
         return True
-    if start - last <= 24 and (_MARKER.fullmatch(text, last, start) or _LETTER_MARKER.fullmatch(text, last, start)):
-        return False
     return ends_step(text[max(last, start - 32) : start], text, end)
 
 

@@ -6,13 +6,18 @@ window of 24 words held a fifth of them or less; of 45 texts with eight or more 
 
 import re
 import zlib
+from itertools import pairwise
 
 WINDOW = 24
 SALAD = 0.2  # share of small words in the poorest window
 ENGLISH = 0.4  # share in the richest; without such a window the text is in another language and is not judged
 VARIED = 0.8  # share of different words in a window, below which it is a list or a table
+LISTED = 0.4  # share of words in a window that are names or end an item (", "), from which it is a list
 LOOP = 6.0  # how often zlib may compress a text: sound rationales stay below 4
 LOOP_BYTES = 300
+GRAM = 6  # words in a row that must come back more than LOOP times on average
+_STUTTER = re.compile(r"([^\W\d_]{1,8}?)\1{40}")
+_SEPARATOR = re.compile(r"[,;\n|•]")
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _SMALL = """
 a about after all also an and any are as at be because been before but by can could did do does each equal equals every
@@ -30,18 +35,35 @@ def gibberish(text: str) -> bool:
 
 
 def _loops(text: str) -> bool:
-    raw = text.encode()
-    return len(raw) >= LOOP_BYTES and len(raw) > LOOP * len(zlib.compress(raw))
+    """Whether words come back again and again; a long sum ("1 + 1 + ... = 120") does so without words."""
+    raw = text.encode("utf-8", "replace")
+    if len(raw) < LOOP_BYTES or len(raw) <= LOOP * len(zlib.compress(raw)):
+        return False
+    if _STUTTER.search(text):
+        return True
+    tokens = re.findall(r"\w+", text)
+    worded = [len(token) > 1 and not token.isdecimal() for token in tokens]
+    grams = [tuple(tokens[i : i + GRAM]) for i in range(len(tokens) - GRAM + 1) if sum(worded[i : i + GRAM]) > 1]
+    return len(grams) > LOOP * len(set(grams))
 
 
 def _salad(text: str) -> bool:
-    words = [word.lower() for word in WORD.findall(text)]
+    found = list(WORD.finditer(text))
+    words = [match[0].lower() for match in found]
     small = [word in SMALL or len(word) == 1 for word in words]
+    ends = [bool(_SEPARATOR.search(text, a.end(), b.start())) for a, b in pairwise(found)] + [True]
+    listed = [end or match[0].istitle() for end, match in zip(ends, found, strict=False)]
     poorest, richest = 1.0, 0.0
-    count = sum(small[:WINDOW])
+    count, separated = sum(small[:WINDOW]), sum(listed[:WINDOW])
     for i in range(len(words) - WINDOW + 1):
         richest = max(richest, count / WINDOW)
-        if count / WINDOW < poorest and len(set(words[i : i + WINDOW])) >= VARIED * WINDOW:
+        if (
+            count / WINDOW < poorest
+            and separated < LISTED * WINDOW
+            and len(set(words[i : i + WINDOW])) >= VARIED * WINDOW
+        ):
             poorest = count / WINDOW
-        count += (small[i + WINDOW] if i + WINDOW < len(words) else False) - small[i]
+        if i + WINDOW < len(words):
+            count += small[i + WINDOW] - small[i]
+            separated += listed[i + WINDOW] - listed[i]
     return richest >= ENGLISH and poorest <= SALAD
