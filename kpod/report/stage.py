@@ -15,6 +15,7 @@ from kpod.evaluate.accuracy import Accuracy, accuracies, as_dict, by_steps
 from kpod.evaluate.compare import compare
 from kpod.report.curriculum import write_curriculum_figures
 from kpod.report.data import Comparison, ReportData, StageRun
+from kpod.report.headline import headline
 from kpod.report.page import write_report
 from kpod.report.settings import ReportSettings
 from kpod.report.tokens import write_token_view
@@ -113,7 +114,9 @@ def _validations(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str
 
 
 def _summary(data: ReportData) -> dict[str, Any]:
+    found = headline(data.accuracy, data.comparisons)
     return {
+        "headline": found.as_dict() if found else None,
         "accuracy": [as_dict(row) for row in data.accuracy],
         "comparisons": [{**vars(row), "difference": row.difference} for row in data.comparisons],
     }

@@ -1,0 +1,113 @@
+"""The one sentence that a run ends with; terminal, page, MLflow and Prefect all show this one."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kpod.evaluate.accuracy import Accuracy
+from kpod.report.data import Comparison
+
+BASE, PLAIN = "base", "scotd"  # the student before distillation, and plain distillation
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The sentence and its numbers, all of one set of questions; shares and differences are in [-1, 1]."""
+
+    sentence: str
+    method: str  # the method that is reported: the last one that distils
+    dataset: str
+    split: str
+    questions: int
+    accuracy: float
+    low: float  # 95% interval of `accuracy`
+    high: float
+    before: float | None  # accuracy of the student before distillation, if it was evaluated
+    against: str | None  # the method that it is compared with; None if no other was evaluated
+    against_accuracy: float | None
+    difference: float | None  # accuracy - against_accuracy, on the same questions
+    difference_low: float | None  # 95% interval of `difference` (paired)
+    difference_high: float | None
+
+    @property
+    def where(self) -> str:
+        """The questions behind the numbers: `wordproblems test, 800 questions`."""
+        return f"{self.dataset} {self.split}, {self.questions:,} question{'s' if self.questions != 1 else ''}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields and `where`, for JSON."""
+        return {**asdict(self), "where": self.where}
+
+
+def headline(accuracy: Sequence[Accuracy], comparisons: Sequence[Comparison]) -> Headline | None:
+    """The last distilled method on its first set of questions, against plain distillation and the student before.
+
+    Without plain distillation it is compared with the last other method that distils, else with the student before
+    distillation. None if nothing was evaluated. `accuracy` and `comparisons` are those of `ReportData`.
+    """
+    methods = list(dict.fromkeys(row.method for row in accuracy))
+    distilled = [method for method in methods if method != BASE]
+    if not methods:
+        return None
+    method = (distilled or methods)[-1]
+    own = next(row for row in accuracy if row.method == method)
+    there = {row.method: row for row in accuracy if (row.dataset, row.split) == (own.dataset, own.split)}
+    others = [name for name in there if name not in (method, BASE)]
+    before = there.get(BASE) if method != BASE else None
+    against = there[PLAIN] if PLAIN in others else there[others[-1]] if others else before
+    paired = against and next(
+        (
+            row
+            for row in comparisons
+            if (row.a, row.b, row.dataset, row.split) == (against.method, method, own.dataset, own.split)
+        ),
+        None,
+    )
+    return Headline(
+        sentence=_sentence(own, against, before, paired),
+        method=method,
+        dataset=own.dataset,
+        split=own.split,
+        questions=own.questions,
+        accuracy=own.accuracy,
+        low=own.low,
+        high=own.high,
+        before=before.accuracy if before else None,
+        against=against.method if against else None,
+        against_accuracy=against.accuracy if against else None,
+        difference=paired.difference if paired else None,
+        difference_low=paired.low if paired else None,
+        difference_high=paired.high if paired else None,
+    )
+
+
+def _sentence(own: Accuracy, against: Accuracy | None, before: Accuracy | None, paired: Comparison | None) -> str:
+    # Whole percents, unless rounding would make the difference look wrong.
+    rows = [own, *([against] if against else [])]
+    whole = paired is None or round(100 * paired.difference) == round(100 * rows[0].accuracy) - round(
+        100 * rows[-1].accuracy
+    )
+    digits = 0 if whole else 1
+    sentence = f"{_name(own.method)} {100 * own.accuracy:.{digits}f}%"
+    if against is None:
+        return f"{sentence}, 95% {100 * own.low:.{digits}f} to {100 * own.high:.{digits}f}"
+    if against is before:
+        sentence += f" against {100 * against.accuracy:.{digits}f}% before"
+    else:
+        sentence += f" against {100 * against.accuracy:.{digits}f}% for {_name(against.method)}"
+        sentence += f" and {100 * before.accuracy:.{digits}f}% before" if before else ""
+    if paired is None:
+        return sentence
+    points = f"{100 * paired.difference:+.{digits}f}"
+    sentence += f"; {points} point{'' if points in ('+1', '-1') else 's'}"
+    sentence += f", 95% {_plain(paired.low, digits)} to {_plain(paired.high, digits)}"
+    return sentence if paired.low > 0 or paired.high < 0 else f"{sentence}: no clear difference"
+
+
+def _name(method: str) -> str:
+    return {BASE: "the student before distillation", PLAIN: "plain distillation"}.get(method, method)
+
+
+def _plain(difference: float, digits: int) -> str:
+    """Percentage points without a minus in front of a zero."""
+    return f"{round(100 * difference, digits) + 0.0:.{digits}f}"
