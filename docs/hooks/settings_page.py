@@ -26,9 +26,9 @@ A key marked *operational* changes speed, cost limits or patience, never a resul
 key, so a change of it computes nothing again.
 """
 ROOTS = [
-    (Pipeline, "", "The pipeline", "A recipe: `kpod run FILE.yaml`."),
-    (Sweep, "", "A sweep", "`kpod sweep FILE.yaml`, see [comparing](comparing.md)."),
-    (Retrain, "", "Retraining", "`kpod retrain RECIPE --settings FILE.yaml`, see [operations](operations.md#retrain)."),
+    (Pipeline, "The pipeline", "A recipe: `kpod run FILE.yaml`."),
+    (Sweep, "A sweep", "`kpod sweep FILE.yaml`, see [comparing](comparing.md)."),
+    (Retrain, "Retraining", "`kpod retrain RECIPE --settings FILE.yaml`, see [operations](operations.md#retrain)."),
 ]
 BOUNDS = {at.Ge: "≥", at.Gt: ">", at.Le: "≤", at.Lt: "<"}
 
@@ -44,35 +44,48 @@ def page() -> str:
     return "\n".join([INTRO, *(line for root in ROOTS for line in _root(*root))])
 
 
-def _root(model: type[BaseModel], key: str, title: str, text: str) -> Iterator[str]:
+def _root(model: type[BaseModel], title: str, text: str) -> Iterator[str]:
     yield f"## {title}\n\n{text}\n"
-    yield from _section(model, key, 3)
+    yield from _section(model, "", "" if model is Pipeline else f"{model.__name__.lower()}-", 3)
 
 
-def _section(model: type[BaseModel], key: str, level: int) -> Iterator[str]:
-    """The table of a model, then the sections of the models inside it."""
-    yield from _table(model, key)
+def _section(model: type[BaseModel], key: str, root: str, level: int) -> Iterator[str]:
+    """The table of a model, then the sections of the models inside it; `root` begins their anchors."""
+    yield from _table(model, key, root)
     for name, field in model.model_fields.items():
         inner = models_in(field.annotation)
         dotted = f"{key}.{name}".lstrip(".")
         for one in inner:
-            kind = one.model_fields["kind"].default if len(inner) > 1 and "kind" in one.model_fields else None
-            heading = f"`{dotted}`" + (f" with `kind: {kind}`" if isinstance(kind, str) else "")
-            anchor = f"{model.__name__}-{dotted}-{kind}" if level > 3 or model is not Pipeline else dotted
-            yield f"{'#' * min(level, 5)} {heading} {{ #{anchor.lower().replace('.', '-')} }}\n"
+            kind = one.model_fields["kind"].default if len(inner) > 1 else None
+            heading = f"`{dotted}`" + (f" with `kind: {kind}`" if kind else "")
+            anchor = _anchor(root, dotted) + (f"-{kind}" if kind and one is not inner[0] else "")
+            yield f"{'#' * min(level, 5)} {heading} {{ #{anchor} }}\n"
             yield f"{_paragraph(one.__doc__)}\n"
-            yield from _section(one, dotted, level + 1)
+            yield from _section(one, dotted, f"{root}{kind}-" if kind else root, level + 1)
 
 
-def _table(model: type[BaseModel], key: str) -> Iterator[str]:
-    yield "| key | type | default | |"
+def _anchor(root: str, dotted: str) -> str:
+    return (root + dotted).replace(".", "-")
+
+
+def _table(model: type[BaseModel], key: str, root: str) -> Iterator[str]:
+    yield "| key | type | default | description |"
     yield "|---|---|---|---|"
     for name, field in model.model_fields.items():
         extra = field.json_schema_extra
         note = " *operational*" if isinstance(extra, dict) and extra.get("operational") else ""
-        cells = [f"`{name}`", type_of(field), default_of(field), _paragraph(field.description) + note]
+        link = (
+            f"[`{name}`](#{_anchor(root, f'{key}.{name}'.lstrip('.'))})" if models_in(field.annotation) else f"`{name}`"
+        )
+        cells = [link, type_of(field), default_of(field), _description(field) + note]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
     yield ""
+
+
+def _description(field: FieldInfo) -> str:
+    """The field's description; of a group without one, what its model says of itself."""
+    inner = models_in(field.annotation)
+    return _paragraph(field.description or (inner[0].__doc__ if len(inner) == 1 else ""))
 
 
 def _paragraph(text: str | None) -> str:
