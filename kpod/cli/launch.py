@@ -12,7 +12,7 @@ from kpod.config import Pipeline
 from kpod.config.retrain import Retrain
 from kpod.config.sweep import Sweep
 from kpod.errors import ConfigError
-from kpod.store.home import home, prepare
+from kpod.store.home import home, prepare, sqlite_url
 
 
 def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
@@ -122,4 +122,6 @@ def prefect_command() -> str:
     """The command that opens Prefect's UI on this state folder."""
     if os.environ.get("PREFECT_API_URL"):
         return f"open {os.environ['PREFECT_API_URL'].removesuffix('/api')}"
-    return f"PREFECT_HOME={shlex.quote(str(home() / 'prefect'))} prefect server start"
+    database = sqlite_url(home() / "prefect" / "prefect.db", "aiosqlite")
+    named = f" PREFECT_API_DATABASE_CONNECTION_URL={shlex.quote(database)}" if "?" in database else ""
+    return f"PREFECT_HOME={shlex.quote(str(home() / 'prefect'))}{named} prefect server start"

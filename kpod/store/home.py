@@ -1,7 +1,9 @@
 """`KPOD_HOME`: the one folder that holds all state (artifacts, journal, MLflow, Prefect)."""
 
 import os
+import re
 from pathlib import Path
+from urllib.parse import quote
 
 from kpod.errors import ConfigError
 
@@ -23,6 +25,17 @@ QUIET = {
 def home() -> Path:
     """The state folder, absolute: the environment variable KPOD_HOME, default `.kpod` in the working directory."""
     return Path(os.environ.get("KPOD_HOME", ".kpod")).absolute()
+
+
+def sqlite_url(file: Path, driver: str) -> str:
+    """SQLAlchemy's URL of an SQLite file, through `driver` (pysqlite, aiosqlite).
+
+    In a path, SQLAlchemy unquotes nothing and takes `?` for the begin of its options. So a path with signs that mean
+    something in a URL goes through SQLite's own `file:` URI, which is quoted.
+    """
+    if not re.search(r"[?#%]", str(file)):
+        return f"sqlite{'' if driver == 'pysqlite' else f'+{driver}'}:///{file}"
+    return f"sqlite+{driver}:///file:{quote(str(file))}?uri=true"
 
 
 def prepare() -> Path:
@@ -50,4 +63,7 @@ def set_environment() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(home() / "prefect"))
+    database = sqlite_url(home() / "prefect" / "prefect.db", "aiosqlite")
+    if "?" in database:  # else Prefect's own default is the same
+        os.environ.setdefault("PREFECT_API_DATABASE_CONNECTION_URL", database)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # errors are told by the command line

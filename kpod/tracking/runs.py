@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kpod.config.flat import scrubbed
 from kpod.store import liveness
+from kpod.text.hygiene import well_formed
+from kpod.tracking.names import allowed, batches
 from kpod.tracking.server import client, experiment_id
 
 if TYPE_CHECKING:
@@ -35,9 +37,8 @@ def run(
     nested = {"mlflow.parentRunId": parent} if parent else {}
     entity = api.create_run(experiment, run_name=name, tags={**tags, **nested})
     tracked = TrackedRun(api, entity.info.run_id)
-    everything = [Param(key, value[:6000]) for key, value in params.items()]
-    for first in range(0, len(everything), 100):
-        api.log_batch(tracked.run_id, params=everything[first : first + 100])
+    for part in batches(allowed(params)):
+        api.log_batch(tracked.run_id, params=[Param(name, value) for name, value in part])
     status = "KILLED"
     with liveness.held("mlflow", tracked.run_id):
         try:
@@ -94,7 +95,7 @@ class TrackedRun:
 
     def warning(self, message: str) -> None:
         self._warnings.append(message)
-        self._api.set_tag(self.run_id, "kpod.warnings", "\n".join(self._warnings)[:4900])
+        self._api.set_tag(self.run_id, "kpod.warnings", well_formed("\n".join(self._warnings))[:4900])
 
     def tag(self, key: str, value: str) -> None:
         self._api.set_tag(self.run_id, key, value)

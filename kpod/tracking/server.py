@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kpod.config.flat import scrubbed
 from kpod.store.files import once
-from kpod.store.home import home
+from kpod.store.home import home, sqlite_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,7 +18,14 @@ ADDRESS = "MLFLOW_TRACKING_URI"
 
 def uri() -> str:
     """MLFLOW_TRACKING_URI, else an SQLite file under KPOD_HOME."""
-    return os.environ.get(ADDRESS) or f"sqlite:///{home()}/mlflow/mlflow.db"
+    return os.environ.get(ADDRESS) or sqlite_url(home() / "mlflow" / "mlflow.db", "pysqlite")
+
+
+def _database() -> Path | None:
+    """The SQLite file, or None if a server keeps the runs."""
+    if given := os.environ.get(ADDRESS):
+        return Path(given.removeprefix("sqlite:///").partition("?")[0]) if given.startswith("sqlite:///") else None
+    return home() / "mlflow" / "mlflow.db"
 
 
 def address() -> str:
@@ -36,8 +43,7 @@ def client() -> "MlflowClient":
     mlflow.set_tracking_uri(uri())
     if asked_for is None:  # MLflow writes it there itself, and another KPOD_HOME would be taken for this one's store
         os.environ.pop(ADDRESS, None)
-    if uri().startswith("sqlite:///"):  # two processes that make the tables at the same time fail
-        database = Path(uri().removeprefix("sqlite:///"))
+    if database := _database():  # two processes that make the tables at the same time fail
         once(database.with_name(f".{database.name}.made"), lambda: mlflow.MlflowClient().search_experiments())
     return mlflow.MlflowClient()
 
@@ -48,7 +54,7 @@ def experiment_id(client: "MlflowClient") -> str:
 
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
-        location = (home() / "mlflow" / "artifacts").as_uri() if uri().startswith("sqlite:///") else None
+        location = (home() / "mlflow" / "artifacts").as_uri() if _database() else None
         try:
             return client.create_experiment(EXPERIMENT, artifact_location=location)
         except MlflowException:  # another process made it first

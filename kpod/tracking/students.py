@@ -3,10 +3,10 @@
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kpod.text.prompts import prompt
 from kpod.tracking.runs import artifact_uri
@@ -72,7 +72,7 @@ def register_student(dataset: str, run_id: str, source: str, tags: Mapping[str, 
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    known = [v for v in api.search_model_versions(f"name = '{name}'") if v.run_id == run_id]
+    known = [v for v in model_versions(name) if v.run_id == run_id]
     version = known[0] if known else api.create_model_version(name, source, run_id=run_id, tags=dict(tags))
     if challenger:
         api.set_registered_model_alias(name, "challenger", version.version)
@@ -81,13 +81,25 @@ def register_student(dataset: str, run_id: str, source: str, tags: Mapping[str, 
 
 def model_versions(name: str) -> "list[ModelVersion]":
     """All versions of a registered model, newest first; empty if there is no such model."""
-    found = client().search_model_versions(f"name = '{name}'")
+    found = _all(client().search_model_versions, f"name = '{name}'")
     return sorted(found, key=lambda version: -int(version.version))
 
 
 def registered_models() -> "list[RegisteredModel]":
     """Every registered student."""
-    return [model for model in client().search_registered_models() if model.name.startswith(STUDENT)]
+    return _all(client().search_registered_models, f"name LIKE '{STUDENT}%'")
+
+
+def _all(search: Callable[..., Any], query: str) -> list[Any]:
+    """What a search finds on all its pages: a page holds 100 models by default."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = search(query, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def version_of(name: str, alias_or_version: str) -> "ModelVersion | None":
