@@ -17,7 +17,7 @@ from kpod.config.settings import check_files
 from kpod.curriculum.embed import check as check_embedder
 from kpod.report.settings import Lineage, ReportSettings
 from kpod.run import stages
-from kpod.run.results import CONFIG, REF
+from kpod.run.results import CONFIG, REF, took
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.home import prepare
@@ -110,7 +110,8 @@ class Session:
     def report(self) -> ArtifactRef:
         """The report over everything that this session has."""
         lineage = tuple(
-            Lineage(name=name, stage=ref.stage, key=ref.key, run_id=ref.run_id) for name, ref in self._by_method.items()
+            Lineage(name=name, stage=ref.stage, key=ref.key, run_id=ref.run_id, figures=took(ref))
+            for name, ref in self._by_method.items()
         )
         settings = ReportSettings(pipeline=self.config, lineage=lineage)
         stage = stages.Stage("report", "kpod.report.stage", lambda config: settings, lambda config: ())

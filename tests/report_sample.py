@@ -12,7 +12,9 @@ from transformers import PreTrainedTokenizerFast
 from kpod import schemas
 from kpod.distill.points import Point
 from kpod.evaluate.accuracy import Accuracy
-from kpod.report.data import Comparison, ReportData, StageRun
+from kpod.report.data import Comparison, Cost, Example, ReportData, StageRun
+from kpod.report.example import find
+from kpod.report.token_views import Shaded
 
 METHODS = ("base", "scotd", "kpod-wo-prog", "kpod")
 THINGS = ("apples", "marbles", "stamps", "pencils")
@@ -153,6 +155,20 @@ def validation(index: int) -> list[Point]:
     return [Point(e, 9_000 * (e + 1), n, 100) for e, n in enumerate(right)]
 
 
+def _example(predictions: dict[str, pa.Table], tokenizer: PreTrainedTokenizerFast) -> Example | None:
+    """An example whose tokens are shaded by their length."""
+    count = len(predictions["kpod"])
+    found = find(predictions, schemas.table([question(i) for i in range(count)], schemas.QUESTIONS))
+    if found is None:
+        return None
+    told = []
+    for one in found.students:
+        texts = [tokenizer.decode([token]) for token in tokenizer.encode(one.completion, add_special_tokens=False)]
+        tokens = tuple(Shaded(text, len(text) / 10, min(1.0, len(text) / 8), not i % 9) for i, text in enumerate(texts))
+        told.append(dataclasses.replace(one, tokens=tokens))
+    return dataclasses.replace(found, students=(told[0], told[1]))
+
+
 def full_report(count: int = 150) -> ReportData:
     """Every field filled."""
     tokenizer = byte_tokenizer([rationale(i)["rationale"] for i in range(count)])
@@ -177,6 +193,8 @@ def full_report(count: int = 150) -> ReportData:
             Comparison("scotd", "kpod", "wordproblems", "test", 100, 8, 27, 0.08, 0.30, 0.0018),
             Comparison("scotd", "kpod", "wordproblems-longer", "test", 50, 6, 9, -0.08, 0.20, 0.607),
         ],
+        costs={m: Cost(160_000 + i, 8 + i, 60.5, 41.0, 12.25 if m == "kpod" else 0) for i, m in enumerate(METHODS[1:])},
+        example=_example(predictions, tokenizer),
         histories={m: history(i, 400 - 60 * i) for i, m in enumerate(METHODS[1:])},
         validations={m: validation(i) for i, m in enumerate(METHODS[1:])},
         questions=schemas.table([question(i) for i in range(count)], schemas.QUESTIONS),

@@ -18,7 +18,7 @@ from kpod.report.samples import sample_groups
 from kpod.report.teacher import teacher_yield
 
 BLANK = "data:image/png;base64,"
-SECTIONS = {"accuracy", "learning", "curriculum", "tokens", "teacher", "samples", "lineage"}
+SECTIONS = {"example", "accuracy", "learning", "curriculum", "tokens", "teacher", "samples", "lineage"}
 PAPER = "https://arxiv.org/abs/2405.16064"
 
 
@@ -101,8 +101,20 @@ def test_the_same_data_give_the_same_bytes(tmp_path):
     assert written(full_report(20), tmp_path) == written(full_report(20), tmp_path)
 
 
+def test_the_page_begins_with_the_outcome(undrawn, tmp_path):
+    html = written(full_report(60), tmp_path)
+    places = [
+        html.index(text) for text in ('class="headline"', "Accuracy by method and set", 'id="example"', 'id="accuracy"')
+    ]
+    assert places == sorted(places)
+    assert "Methods are compared <b>at equal target tokens</b>" in html
+    assert "plain distillation" in html[places[0] : places[1]]
+    assert "160,002" in html  # target tokens
+
+
 PARTS = {
-    "accuracy": ("accuracy", "comparisons"),
+    "example": ("example",),
+    "accuracy": ("accuracy", "comparisons", "costs"),
     "learning": ("histories", "validations"),
     "curriculum": ("curriculum", "difficulty"),
     "tokens": ("weights",),
@@ -126,6 +138,7 @@ def test_empty_tables_count_as_no_data(undrawn, tmp_path):
     tables = ("rationales", "weights", "difficulty", "curriculum", "clusters")
     empty = replace(data, **{name: getattr(data, name).slice(0, 0) for name in tables})
     empty = replace(empty, histories={"kpod": data.histories["kpod"].slice(0, 0)}, accuracy=[])
+    empty = replace(empty, costs={}, example=None)
     empty = replace(empty, predictions={m: t.slice(0, 0) for m, t in data.predictions.items()}, comparisons=[])
     assert set(Page(written(empty, tmp_path)).values("id")) == {"lineage"}
     assert Page(written(ReportData(title="bare"), tmp_path)).values("id") == []

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from kpod.distill.points import Point
 from kpod.evaluate.accuracy import Accuracy
+from kpod.report.token_views import Shaded
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,43 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What the student of one method took: target tokens trained on, and seconds; None where it is not known."""
+
+    target_tokens: int
+    epochs: float | None = None
+    cpu_seconds: float | None = None  # of its training
+    wall_seconds: float | None = None
+    preparation_seconds: float | None = None  # CPU seconds of token weights, difficulty and curriculum
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What one student wrote; `tokens` is empty where the run has no weighter, and `completion` is shown instead."""
+
+    method: str
+    predicted: str | None
+    correct: bool
+    completion: str
+    tokens: tuple[Shaded, ...] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question that only one of two students gets right; `only_a` and `only_b` questions of its set are such."""
+
+    dataset: str
+    split: str
+    question_id: str
+    question: str
+    answer: str
+    questions: int
+    only_a: int
+    only_b: int
+    students: tuple[Answered, Answered]
+
+
+@dataclass(frozen=True)
 class StageRun:
     """Where the output of one stage comes from; stages of equal key are shown as one."""
 
@@ -51,6 +89,8 @@ class ReportData:
     accuracy: Sequence[Accuracy] = ()
     steps: Mapping[str, Mapping[int, Accuracy]] = field(default_factory=dict)  # by method and number of steps
     comparisons: Sequence[Comparison] = ()
+    costs: Mapping[str, Cost] = field(default_factory=dict)  # by method; none of a student that was not trained
+    example: Example | None = None  # a question that only one of two students gets right
     histories: Mapping[str, pa.Table] = field(default_factory=dict)  # HISTORY by method
     validations: Mapping[str, Sequence[Point]] = field(default_factory=dict)  # validation.json by method
     questions: pa.Table | None = None  # QUESTIONS; needed for token heat maps and samples

@@ -6,8 +6,10 @@ from typing import Any, TypeVar
 
 from kpod.config.flat import flatten
 from kpod.evaluate.accuracy import Accuracy
+from kpod.report.costs import compared_at
 from kpod.report.curriculum import curriculum_figures
 from kpod.report.data import Comparison, ReportData, StageRun
+from kpod.report.headline import headline
 from kpod.report.render import render
 from kpod.report.results import accuracy_bars, learning_curves, validation_curves
 from kpod.report.samples import Group, sample_groups
@@ -30,7 +32,7 @@ _CAPTIONS = {
 
 
 def write_report(out: Path, data: ReportData) -> None:
-    """Write the report of a run to `out`, atomically; sections without data are left out.
+    """Write the report of a run to `out`, atomically: headline and accuracy first; sections without data are left out.
 
     The page holds no script, no address but the paper's, and its pictures as `data:` images. The same data give
     the same bytes. Raises DataError if weights name rationales or questions that the tables lack.
@@ -39,9 +41,11 @@ def write_report(out: Path, data: ReportData) -> None:
     histories = {method: table for method, table in data.histories.items() if len(table)}
     values: dict[str, Any] = {
         "data": data,
+        "headline": headline(data.accuracy, data.comparisons),
         "accuracy": _by_set(data.accuracy),
         "steps": _steps(data.steps),
         "comparisons": _by_set(data.comparisons),
+        "compared_at": compared_at(data.costs),
         "accuracy_image": data_uri(accuracy_bars(data.accuracy)) if data.accuracy else None,
         "curves_image": data_uri(learning_curves(histories, methods)) if histories else None,
         "validation_image": data_uri(validation_curves(data.validations, methods)) if data.validations else None,
@@ -54,9 +58,11 @@ def write_report(out: Path, data: ReportData) -> None:
         "lineage": _shared(data.lineage),
         "settings": list(flatten(data.config)),
     }
+    if data.weights is not None and (data.example is not None or data.tokenizer):
+        values["scale"] = weight_scale(data.weights)
     if data.weights is not None and data.questions is not None and data.rationales is not None and data.tokenizer:
         values["views"] = token_views(data.weights, data.questions, data.rationales, data.tokenizer, HEAT_MAPS)
-        values["scale"], values["weighted"] = weight_scale(data.weights), len(data.weights)
+        values["weighted"] = len(data.weights)
     write_text(out, render("report.html", values))
 
 

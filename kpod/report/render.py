@@ -27,6 +27,13 @@ def _p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def figure(value: float | None) -> str:
+    """A count or seconds; a dash where it is not known."""
+    if value is None:
+        return "\N{EN DASH}"
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+
+
 _environment = Environment(
     loader=PackageLoader("kpod", "report"),
     autoescape=True,
@@ -35,7 +42,7 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(share=_share, points=_points, p_value=_p_value, shorten=shorten)
+_environment.filters.update(share=_share, points=_points, p_value=_p_value, figure=figure, shorten=shorten)
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:

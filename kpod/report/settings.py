@@ -1,5 +1,7 @@
 """What the stage `report` is told beside its inputs. Light: the flow imports it."""
 
+from pydantic import Field
+
 from kpod.config import Pipeline
 from kpod.fields import Strict
 
@@ -11,6 +13,7 @@ class Lineage(Strict):
     stage: str
     key: str
     run_id: str  # of the MLflow run that executed the stage
+    figures: dict[str, float] = Field(default_factory=dict)  # what it took: cpu_seconds, target_tokens, ...
 
 
 class ReportSettings(Strict):

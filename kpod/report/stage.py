@@ -11,13 +11,16 @@ from transformers import AutoTokenizer
 from kpod import schemas
 from kpod.distill import points
 from kpod.distill.points import Point
-from kpod.evaluate.accuracy import Accuracy, accuracies, as_dict, by_steps
+from kpod.evaluate.accuracy import accuracies, by_steps
 from kpod.evaluate.compare import compare
+from kpod.report.costs import cost
 from kpod.report.curriculum import write_curriculum_figures
 from kpod.report.data import Comparison, ReportData, StageRun
-from kpod.report.headline import headline
+from kpod.report.example import Example, find, with_weights
 from kpod.report.page import write_report
 from kpod.report.settings import ReportSettings
+from kpod.report.summary import markdown, summary
+from kpod.report.token_views import weight_scale
 from kpod.report.tokens import write_token_view
 from kpod.store.files import write_text
 from kpod.store.keys import identity
@@ -45,49 +48,56 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
     }
     tables = {name: _table(inputs, stage, f"{name}.parquet", schema) for name, (stage, schema) in _TABLES.items()}
     questions = tables["questions"]
+    tokenizer = _tokenizer(inputs)
+    figures = {method: _figures(config, method) for method in methods}
+    costs = {method: found for method, stages in figures.items() if (found := cost(stages))}
     data = ReportData(
         title=config.pipeline.name,
         facts={"student": config.pipeline.student.kind, "teacher": config.pipeline.teacher.model},
         accuracy=[row for method, table in predictions.items() for row in accuracies(method, table)],
         steps={} if questions is None else {m: by_steps(m, table, questions) for m, table in predictions.items()},
         comparisons=_comparisons(predictions),
+        costs=costs,
+        example=_example(inputs, predictions, tables, tokenizer),
         histories=_histories(inputs, methods),
         validations=_validations(inputs, methods),
         predictions=predictions,
         config=identity(config.pipeline),  # a file by its content: where it lies on a machine is nobody's business
         lineage=[StageRun(stage=row.name, key=row.key, run_id=row.run_id) for row in config.lineage],
-        tokenizer=_tokenizer(inputs),
+        tokenizer=tokenizer,
         **tables,
     )
     write_report(out_dir / "report.html", data)
-    write_text(out_dir / "summary.md", markdown(data.accuracy, data.comparisons))
-    write_text(out_dir / "summary.json", json.dumps(_summary(data), indent=1))
-    figures = out_dir / "figures"
-    figures.mkdir(exist_ok=True)
+    write_text(out_dir / "summary.md", markdown(data))
+    write_text(out_dir / "summary.json", json.dumps(summary(data), indent=1))
+    pictures = out_dir / "figures"
+    pictures.mkdir(exist_ok=True)
     if data.weights is not None and data.questions is not None and data.rationales is not None:
-        paths = (figures / "tokens.html", figures / "tokens.png")
+        paths = (pictures / "tokens.html", pictures / "tokens.png")
         write_token_view(data.weights, data.questions, data.rationales, data.tokenizer, *paths)
     if data.curriculum is not None and data.difficulty is not None and data.clusters is not None:
-        write_curriculum_figures(data.curriculum, data.difficulty, data.clusters, figures)
+        write_curriculum_figures(data.curriculum, data.difficulty, data.clusters, pictures)
     return {"methods": len(methods)}
 
 
-def markdown(accuracy: Sequence[Accuracy], comparisons: Sequence[Comparison]) -> str:
-    """The table that a run ends with."""
-    lines = ["| method | set | questions | accuracy | 95% | truncated |", "|---|---|---|---|---|---|"]
-    lines += [
-        f"| {row.method} | {row.dataset} {row.split} | {row.questions} | {row.accuracy:.1%} |"
-        f" {row.low:.1%} to {row.high:.1%} | {row.truncated:.1%} |"
-        for row in accuracy
-    ]
-    if comparisons:
-        lines += ["", "| paired | set | difference | 95% | p (McNemar) |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {row.b} - {row.a} | {row.dataset} {row.split} | {100 * row.difference:+.1f} points |"
-            f" {100 * row.low:+.1f} to {100 * row.high:+.1f} | {row.p_value:.3g} |"
-            for row in comparisons
-        ]
-    return "\n".join(lines) + "\n"
+def _figures(config: ReportSettings, method: str) -> dict[str, dict[str, float]]:
+    """What the stages of a method took: stage -> figure -> value."""
+    return {row.stage: row.figures for row in config.lineage if row.name.rpartition(".")[0] == method}
+
+
+def _example(
+    inputs: Mapping[str, Path],
+    predictions: Mapping[str, pa.Table],
+    tables: Mapping[str, pa.Table | None],
+    tokenizer: Any,
+) -> Example | None:
+    """The question that tells two students apart, shaded where the run has trained a weighter."""
+    questions, weights = tables["questions"], tables["weights"]
+    found = find(predictions, questions) if questions is not None else None
+    folder, base = _last(inputs, "weights"), _last(inputs, "base")
+    if found is None or weights is None or folder is None or base is None or not (folder / "weighter").is_dir():
+        return found
+    return with_weights(found, folder / "weighter", base / "student", tokenizer, weight_scale(weights))
 
 
 def _comparisons(predictions: Mapping[str, pa.Table]) -> list[Comparison]:
@@ -111,15 +121,6 @@ def _histories(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, 
 def _validations(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, list[Point]]:
     found = {m: points.read(inputs[f"{m}.distill"] / points.FILE) for m in methods if f"{m}.distill" in inputs}
     return {method: told for method, told in found.items() if told}
-
-
-def _summary(data: ReportData) -> dict[str, Any]:
-    found = headline(data.accuracy, data.comparisons)
-    return {
-        "headline": found.as_dict() if found else None,
-        "accuracy": [as_dict(row) for row in data.accuracy],
-        "comparisons": [{**vars(row), "difference": row.difference} for row in data.comparisons],
-    }
 
 
 def _last(inputs: Mapping[str, Path], stage: str) -> Path | None:

@@ -1,5 +1,6 @@
 """What the token view shows: a few rationales of a run, each token with the shade of its weight."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,13 +102,20 @@ def spread(count: int, limit: int) -> list[int]:
     return [i * count // limit for i in range(limit)] if count > limit else list(range(count))
 
 
+def shaded(
+    ids: Sequence[int], steps: Sequence[int], weights: Sequence[float], tokenizer: Any, scale: Scale
+) -> tuple[Shaded, ...]:
+    """The tokens of one rationale as they are shown; `ids`, `steps` and `weights` have one entry a token."""
+    shown = []
+    for piece in pieces(tokenizer, ids):
+        weight = float(np.mean(weights[piece.start : piece.stop]))
+        first = piece.start > 0 and steps[piece.start] != steps[piece.start - 1]
+        shown.append(Shaded(piece.text, weight, round(scale.shade(weight), 3), first))
+    return tuple(shown)
+
+
 def _shaded(row: dict[str, Any], tokenizer: Any, scale: Scale) -> tuple[Shaded, ...]:
     ids, steps, values = row["token_ids"], row["step"], row["weight"]
     if not len(ids) == len(steps) == len(values):
         raise DataError(f"weights of {row['question_id']!r}: token_ids, step and weight differ in length")
-    shown = []
-    for piece in pieces(tokenizer, ids):
-        weight = float(np.mean(values[piece.start : piece.stop]))
-        first = piece.start > 0 and steps[piece.start] != steps[piece.start - 1]
-        shown.append(Shaded(piece.text, weight, round(scale.shade(weight), 3), first))
-    return tuple(shown)
+    return shaded(ids, steps, values, tokenizer, scale)

@@ -13,6 +13,7 @@ from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 
 REF = "kpod.ref"  # parent runs link their stages by tags `kpod.ref.<method>.<stage>` -> run id
+TOOK = ("wall_seconds", "cpu_seconds", "target_tokens", "epochs", "cost_usd")
 CONFIG = "config.json"  # parent runs hold the whole configuration under this name
 
 
@@ -65,6 +66,12 @@ def _predictions(run: str) -> Path:
 
 def _in(ref: ArtifactRef) -> Path:
     return artifacts.folder_of(ref.stage, ref.key) / "predictions.parquet"
+
+
+def took(ref: ArtifactRef) -> dict[str, float]:
+    """What computing a result took, as its MLflow run says: seconds, and the stage's target tokens, epochs and cost."""
+    figures = tracking.final_metrics(ref.run_id)
+    return {name: figures[f"{ref.stage}.{name}"] for name in TOOK if f"{ref.stage}.{name}" in figures}
 
 
 def export_task(run: str, folder: Path) -> None:

@@ -3,7 +3,9 @@
 A stage's module has `run(inputs, config, out_dir) -> metrics`: a plain function that reads folders and writes one.
 """
 
+import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -117,14 +119,24 @@ def execute(
         finished = None if refresh else artifacts.sealed(stage.name, key)
         if finished is None:
             out = artifacts.workspace(stage.name, key)
+            started = time.monotonic(), _cpu_seconds()
             with observing(run, *watchers):
                 figures = import_module(stage.module).run(folders, settings, out)
+            # A stage that is taken up again after a kill knows better what it took in all attempts.
+            took = {"wall_seconds": time.monotonic() - started[0], "cpu_seconds": _cpu_seconds() - started[1]}
+            figures = {**took, **figures}
             shutil.rmtree(out / "work", ignore_errors=True)
             finished = artifacts.seal(stage.name, key, out, figures)
         run.metrics({f"{stage.name}.{name}": value for name, value in finished.figures.items()})
         uri = run.upload(artifacts.folder_of(stage.name, key))
         run.tag("kpod.sha256", finished.sha256)
         return ArtifactRef(stage=stage.name, key=key, run_id=run.run_id, uri=uri, sha256=finished.sha256)
+
+
+def _cpu_seconds() -> float:
+    """CPU seconds of this process and of the children that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def recorded(key: str) -> ArtifactRef | None:

@@ -1,0 +1,91 @@
+"""One question that tells two students apart: what each wrote, every token shaded by the weight it would have."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from kpod.report.data import Answered, Example
+from kpod.report.headline import BASE, PLAIN
+from kpod.report.token_views import Scale, shaded
+from kpod.steps import split
+from kpod.text.offsets import token_steps
+from kpod.text.prompts import question_text
+from kpod.text.tokens import token_spans
+from kpod.weighting.texts import text_weights
+
+Row = Mapping[str, Any]  # of schemas.PREDICTIONS
+
+
+def find(predictions: Mapping[str, pa.Table], questions: pa.Table) -> Example | None:
+    """An example from the first set on which plain distillation and the last method differ, or None.
+
+    `predictions` holds schemas.PREDICTIONS by method, `questions` is a schemas.QUESTIONS. Of the questions that only
+    one of the two gets right, the shortest answered to its end is taken, from the student that has more of them.
+    """
+    pair = compared(list(predictions))
+    if pair is None:
+        return None
+    a, b = ({_key(row): row for row in predictions[method].to_pylist()} for method in pair)
+    texts = {row["id"]: row for row in questions.to_pylist()}
+    for name in dict.fromkeys(key[:2] for key in a):
+        keys = [key for key in a if key[:2] == name and key in b]
+        only_a = [key for key in keys if a[key]["correct"] and not b[key]["correct"]]
+        only_b = [key for key in keys if b[key]["correct"] and not a[key]["correct"]]
+        more = only_b if len(only_b) >= len(only_a) else only_a
+        whole = [key for key in more if key[2] in texts and not (a[key]["truncated"] or b[key]["truncated"])]
+        if not whole:
+            continue
+        key = min(whole, key=lambda one: (len(a[one]["completion"]) + len(b[one]["completion"]), one))
+        asked = texts[key[2]]
+        students = tuple(
+            Answered(method, row["predicted"], row["correct"], row["completion"].strip())
+            for method, row in zip(pair, (a[key], b[key]), strict=True)
+        )
+        return Example(
+            dataset=key[0],
+            split=key[1],
+            question_id=key[2],
+            question=question_text(asked["question"], asked["choices"]),
+            answer=asked["answer"],
+            questions=len(keys),
+            only_a=len(only_a),
+            only_b=len(only_b),
+            students=(students[0], students[1]),
+        )
+    return None
+
+
+def compared(methods: Sequence[str]) -> tuple[str, str] | None:
+    """The two methods that a report sets against each other, in the order of `methods`; None if there is but one.
+
+    The last one that distils, against plain distillation, else the one before it.
+    """
+    if len(methods) < 2:
+        return None
+    others = [method for method in methods[:-1] if method != BASE]
+    return (PLAIN if PLAIN in others else (others or list(methods))[-1 if others else 0]), methods[-1]
+
+
+def with_weights(example: Example, weighter: Path, student: Path, tokenizer: Any, scale: Scale) -> Example:
+    """The example with its tokens shaded by the weighter (folder) of the run, trained on `student` (folder)."""
+    texts = [one.completion for one in example.students]
+    weights = text_weights(texts, weighter, student)
+    spans = token_spans(tokenizer, texts)
+    told = []
+    for one, (ids, found), weight in zip(example.students, spans, weights, strict=True):
+        if weight is None:
+            told.append(one)
+            continue
+        ends = np.cumsum([len(step) for step in split(one.completion)]).tolist()
+        step = token_steps([found], [list(pairwise([0, *ends]))])[0]
+        told.append(replace(one, tokens=shaded(ids.tolist(), step.tolist(), weight.tolist(), tokenizer, scale)))
+    return replace(example, students=(told[0], told[1]))
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    return row["dataset"], row["split"], row["question_id"]

@@ -1,0 +1,52 @@
+"""The figures of a report as Markdown tables and as JSON."""
+
+from typing import Any
+
+from kpod.evaluate.accuracy import as_dict
+from kpod.report.costs import compared_at
+from kpod.report.data import ReportData
+from kpod.report.headline import headline
+from kpod.report.render import figure
+
+
+def markdown(data: ReportData) -> str:
+    """The tables that a run ends with: accuracy, paired differences, and what each method took."""
+    lines = ["| method | set | questions | accuracy | 95% | truncated |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {row.method} | {row.dataset} {row.split} | {row.questions} | {row.accuracy:.1%} |"
+        f" {row.low:.1%} to {row.high:.1%} | {row.truncated:.1%} |"
+        for row in data.accuracy
+    ]
+    if data.comparisons:
+        lines += ["", "| paired | set | difference | 95% | p (McNemar) |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {row.b} - {row.a} | {row.dataset} {row.split} | {100 * row.difference:+.1f} points |"
+            f" {100 * row.low:+.1f} to {100 * row.high:+.1f} | {row.p_value:.3g} |"
+            for row in data.comparisons
+        ]
+    if data.costs:
+        lines += [
+            "",
+            "| method | target tokens | epochs | CPU s | wall s | preparation, CPU s |",
+            "|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {method} | {one.target_tokens:,} | {figure(one.epochs)} | {figure(one.cpu_seconds)} |"
+            f" {figure(one.wall_seconds)} | {figure(one.preparation_seconds)} |"
+            for method, one in data.costs.items()
+        ]
+    if at := compared_at(data.costs):
+        lines += ["", f"Methods are compared {at}."]
+    return "\n".join(lines) + "\n"
+
+
+def summary(data: ReportData) -> dict[str, Any]:
+    """The same figures for programs, as summary.json holds them."""
+    found = headline(data.accuracy, data.comparisons)
+    return {
+        "headline": found.as_dict() if found else None,
+        "accuracy": [as_dict(row) for row in data.accuracy],
+        "costs": {method: vars(cost) for method, cost in data.costs.items()},
+        "compared_at": compared_at(data.costs),
+        "comparisons": [{**vars(row), "difference": row.difference} for row in data.comparisons],
+    }

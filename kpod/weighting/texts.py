@@ -1,0 +1,48 @@
+"""Weights of any text by a weighter that a run has trained: what the report shades a student's own words with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from kpod.errors import ModelError
+from kpod.text.tokens import Rationale
+from kpod.weighting import network
+from kpod.weighting.examples import tokenise
+from kpod.weighting.infer import infer
+
+_BATCH_TOKENS = 4096
+
+
+def text_weights(texts: Sequence[str], weighter: Path, student: Path) -> list[np.ndarray | None]:
+    """w_j (Eq. 2-3) of the tokens of each text, float32 [n] with the ids of `token_spans`; None for an empty text.
+
+    `weighter` is the folder that the stage `weights` wrote, `student` the model folder that it was trained on; of that
+    model only the embedding is read. Raises ModelError if either cannot be read.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(student, local_files_only=True)
+    net, changed = network.load(weighter)
+    weight = input_embedding(student) if changed is None else changed
+    rows = [Rationale(str(i), 0, "", None, "0", text, ((0, len(text)),)) for i, text in enumerate(texts)]
+    examples, _ = tokenise(rows, tokenizer, max_tokens=2**31)
+    found = infer(examples, net, nn.Embedding.from_pretrained(weight.float()), _BATCH_TOKENS)
+    return [found.get(row.key) for row in rows]
+
+
+def input_embedding(folder: Path) -> torch.Tensor:
+    """The input embedding [V, d] of the model in `folder`, read alone. Raises ModelError if it is not to be found."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    with torch.device("meta"):
+        model = kind.from_config(config)
+    wanted = model.get_input_embeddings().weight
+    names = [name for name, value in model.named_parameters(remove_duplicate=False) if value is wanted]
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in set(names) & set(tensors.keys()):
+                return torch.as_tensor(tensors.get_tensor(name))
+    raise ModelError(f"{folder} holds no input embedding ({', '.join(names)}): rerun the stage base")
