@@ -83,7 +83,7 @@ def test_the_page_fits_and_nothing_in_it_runs(pages, name, width):
     assert found["broken"] == found["scripts"] == found["handlers"] == found["small"] == 0
     assert found["title"] != "owned"
     assert found["images"] == (8 if name == "report" else 0)
-    expected = ["accuracy", "learning", "curriculum", "tokens", "teacher", "samples", "lineage"]
+    expected = ["example", "accuracy", "learning", "curriculum", "tokens", "teacher", "samples", "lineage"]
     assert found["sections"] == (expected if name == "report" else [])
 
 
