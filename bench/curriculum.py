@@ -55,7 +55,7 @@ def measure_plan(n: int, solver: str) -> Figures:
     difficulties, clusters = data(n)
     before = memory()
     clock = Clock()
-    schedule = plan(difficulties, clusters, Curriculum(epochs=20, T=10, beta=12, solver=solver))  # type: ignore[arg-type]
+    schedule = plan(difficulties, clusters, Curriculum(epochs=20, T=0.5, beta=12, solver=solver))  # type: ignore[arg-type]
     return {
         **clock.stop(),
         "gap": float(schedule.certificate.max()),

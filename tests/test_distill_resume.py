@@ -95,7 +95,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
 
 
-@pytest.mark.parametrize("change", [{"lr": 2e-2}, {"seed": 1}, {"epochs": 4}])
+@pytest.mark.parametrize("change", [{"lr": 2e-2}, {"seed": 1}, {"budget": {"epochs": 4}}])
 def test_a_checkpoint_of_other_settings_is_not_taken_up(change: dict, tmp_path: Path) -> None:
     trained("llama", tmp_path, checkpoint_seconds=1e-9)
     _, fresh = trained("llama", tmp_path / "fresh", **change)

@@ -8,13 +8,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kpod import schemas
-from kpod.config import Distill
+from kpod.config import Budget, Distill
 from kpod.distill.stage import run
 from kpod.errors import DataError
 from kpod.store.files import sha256_tree
 from kpod.text.tokens import Rationale, answer_ids, prompt_ids, rationale_ids, read_rationales
 from kpod.training import models
-from kpod.training.examples import build, read_weights
+from kpod.training.examples import build, read_weights, weighted
 
 TEXTS = {
     ("q1", 0): ("Tom has 3 apples. He buys 4 more. So 3 + 4 = 7.", [17, 33, 47]),
@@ -22,7 +22,7 @@ TEXTS = {
     ("q2", 0): ("Half of 6 is 3. It is 3.", [15, 24]),
 }
 QUESTIONS = {"q1": ("How many apples has Tom?", "7"), "q2": ("What is half of 6?", "3")}
-CONFIG = Distill(epochs=2, batch_size=2, precision="fp32", lr=1e-2)
+CONFIG = Distill(budget=Budget(epochs=2), batch_size=1, precision="fp32", lr=1e-2)
 
 
 def steps_of(ends: list[int]) -> list[tuple[int, int]]:
@@ -109,7 +109,7 @@ def write_curriculum(folder: Path, stages: int = 2, without: tuple[str, int] | N
 def test_rows_hold_what_the_student_sees_and_writes(inputs: dict[str, Path]) -> None:
     tokenizer = distill_tiny.tokenizer()
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    examples, rejected = build(tokenizer, rationales, 512, read_weights(inputs["weights"]))
+    examples, rejected = weighted(build(tokenizer, rationales, 512)[0], read_weights(inputs["weights"]))
     assert not rejected
     first = {example.key: example for example in examples}[("q1", 0)]
     assert list(first.prompt) == prompt_ids(tokenizer, "How many apples has Tom?")
@@ -125,8 +125,30 @@ def test_rows_hold_what_the_student_sees_and_writes(inputs: dict[str, Path]) -> 
 
 def test_weights_scaled_to_mean_one(inputs: dict[str, Path]) -> None:
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    examples, _ = build(distill_tiny.tokenizer(), rationales, 512, read_weights(inputs["weights"]), "mean1")
-    assert all(np.allclose(example.weight, 1) for example in examples)
+    plain, _ = build(distill_tiny.tokenizer(), rationales, 512)
+    weights = read_weights(inputs["weights"])
+    assert all(np.allclose(example.weight, 1) for example in weighted(plain, weights, scale="mean1")[0])
+
+
+def test_a_floor_lifts_every_weight_of_the_rationale(inputs: dict[str, Path]) -> None:
+    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
+    plain, _ = build(distill_tiny.tokenizer(), rationales, 512)
+    given = {row.key: (row.target[: row.rationale_tokens], np.linspace(0, 1, row.rationale_tokens)) for row in plain}
+    for row in weighted(plain, given, floor=0.3)[0]:
+        np.testing.assert_allclose(row.weight[: row.rationale_tokens], 0.3 + 0.7 * given[row.key][1], rtol=1e-6)
+        assert set(row.weight[row.rationale_tokens :]) == {1.0}
+
+
+@pytest.mark.parametrize("value", [0.001, 0.99])
+def test_weights_that_say_nothing_are_replaced_by_ones_with_a_warning(
+    inputs: dict[str, Path], value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_weights(inputs["weights"], value=value)
+    figures = run(inputs, CONFIG, inputs["out"])
+    assert "so the weights say nothing: all tokens weigh 1" in capsys.readouterr().err
+    (inputs["out"] / "plain").mkdir()
+    ones = run(inputs, CONFIG.model_copy(update={"token_weights": False}), inputs["out"] / "plain")
+    assert figures["loss"] == ones["loss"]
 
 
 def test_the_stage_writes_a_plain_student_and_its_history(inputs: dict[str, Path]) -> None:
@@ -142,10 +164,15 @@ def test_the_stage_writes_a_plain_student_and_its_history(inputs: dict[str, Path
         (1, 3, 2.0),
         (1, 4, 2.0),
     ]
+    seconds = [figures.pop(name) for name in ("cpu_seconds", "wall_seconds")]
+    assert min(seconds) > 0
     assert figures == {
         "loss": history[-1]["loss"],
         "target_tokens": history[-1]["tokens"],
+        "epochs": 2,
         "examples": 3,
+        "questions": 2,
+        "rationales_a_question": 1.5,
         "quarantined": 0,
     }
     student = AutoModelForCausalLM.from_pretrained(inputs["out"] / "student")
@@ -171,7 +198,8 @@ def test_without_weights_and_curriculum_their_files_are_not_read(inputs: dict[st
     figures = run(needed, CONFIG.model_copy(update={"token_weights": False, "progressive": False}), inputs["out"])
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
     examples, _ = build(distill_tiny.tokenizer(), rationales, 512)
-    assert figures["target_tokens"] == 2 * sum(len(example.target) for example in examples)
+    lengths = {example.key: len(example.target) for example in examples}
+    assert figures["target_tokens"] == sum(lengths.values()) + lengths["q2", 0]  # in turn
     history = schemas.read(inputs["out"] / "history.parquet", schemas.HISTORY).to_pylist()
     assert {row["difficulty"] for row in history} == {None}
 
@@ -212,10 +240,27 @@ def test_weights_of_another_tokenizer_are_refused(inputs: dict[str, Path]) -> No
         run(inputs, CONFIG, inputs["out"])
 
 
-def test_a_curriculum_that_is_too_short_is_refused(inputs: dict[str, Path]) -> None:
-    write_curriculum(inputs["curriculum"], stages=1)
-    with pytest.raises(DataError, match=r"has 1 stages, distill\.epochs is 2"):
-        run(inputs, CONFIG, inputs["out"])
+def test_near_copies_are_set_aside_and_samples_can_be_limited(inputs: dict[str, Path]) -> None:
+    table = schemas.read(inputs["rationales"] / "rationales.parquet", schemas.RATIONALES).to_pylist()
+    copied = next(row["rationale"] for row in table if (row["question_id"], row["sample"]) == ("q1", 0))
+    for row in table:
+        if (row["question_id"], row["sample"]) == ("q1", 1):
+            row["rationale"] = f"  {copied.upper()}!"
+    schemas.write(inputs["rationales"] / "rationales.parquet", schemas.table(table, schemas.RATIONALES))
+    plain = CONFIG.model_copy(update={"token_weights": False, "progressive": False})
+    figures = run(inputs, plain, inputs["out"])
+    found = schemas.read(inputs["out"] / "quarantine.parquet", schemas.QUARANTINE).to_pylist()
+    assert [(row["row"], row["reason"]) for row in found] == [("q1/1", "the same text as sample 0")]
+    assert figures["rationales_a_question"] == 1
+
+
+def test_fewer_samples_are_trained_for_as_many_tokens(inputs: dict[str, Path]) -> None:
+    (inputs["out"] / "one").mkdir()
+    plain = CONFIG.model_copy(update={"token_weights": False, "progressive": False, "budget": Budget(of="scotd")})
+    every = run(inputs, plain, inputs["out"])
+    one = run(inputs, plain.model_copy(update={"samples": 1}), inputs["out"] / "one")
+    assert (every["examples"], one["examples"]) == (3, 2)
+    assert abs(every["target_tokens"] - one["target_tokens"]) < 100
 
 
 def test_a_question_without_rationale_text_still_trains_its_answer() -> None:

@@ -5,13 +5,12 @@ import pytest
 import torch
 from distill_tiny import STUDENTS, halving, rows, tokenizer, trained
 
-from kpod.config import Distill
+from kpod.config import Budget, Distill
 from kpod.distill import train
 from kpod.errors import DataError, ModelError
 from kpod.training import models
 from kpod.training.batches import collate, target_logits
 from kpod.training.loss import weighted_nll
-from kpod.training.trainer import nothing_given
 
 ADAPTERS = [{"kind": "full"}, {"kind": "lora", "rank": 4, "alpha": 8}]
 
@@ -25,7 +24,7 @@ def same(a: torch.nn.Module, b: torch.nn.Module, **tolerance: float) -> None:
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=["full", "lora"])
 @pytest.mark.parametrize("student", STUDENTS)
 def test_the_student_learns_and_is_a_plain_model_again(student: str, adapter: dict, tmp_path: Path) -> None:
-    model, history = trained(student, tmp_path, epochs=8, adapter=adapter, lr=2e-2)
+    model, history = trained(student, tmp_path, budget={"epochs": 8}, adapter=adapter, lr=2e-2)
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
     before = STUDENTS[student]().state_dict()
     assert list(model.state_dict()) == list(before)
@@ -57,15 +56,16 @@ def test_the_first_loss_is_eq_15_over_the_batch(tmp_path: Path) -> None:
         _, history = trained(student, tmp_path / student, batch_size=20, micro_batch=3)
         model, examples = STUDENTS[student](), rows(20)
         start = model.config.decoder_start_token_id if student == "t5" else None
-        batch = collate(examples, [e.given(halving(0, e.key)) for e in examples], pad=0, decoder_start=start)
+        batch = collate(examples, [e.given(halving(examples)[e.key][0]) for e in examples], pad=0, decoder_start=start)
         loss = weighted_nll(target_logits(model, batch), batch.labels, batch.weights, len(batch.labels))
         assert history[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
 
 
 def test_target_tokens_follow_the_curriculum(tmp_path: Path) -> None:
-    _, history = trained("llama", tmp_path, epochs=4)
+    _, history = trained("llama", tmp_path, budget={"epochs": 4})
     seen = [row["tokens"] for row in history if row["step"] % 3 == 0]
-    expected = [sum(len(e.target) - e.given(halving(epoch, e.key)) for e in rows(20)) for epoch in range(4)]
+    plan = [2, 1, 0, 0]  # an epoch behind the last stage is like it
+    expected = [sum(len(e.target) - e.given(given) for e in rows(20)) for given in plan]
     assert [b - a for a, b in zip([0, *seen], seen, strict=False)] == expected
     assert expected[0] < expected[1] < expected[2] == expected[3] == sum(len(e.target) for e in rows(20))
 
@@ -74,8 +74,8 @@ def test_the_order_of_the_input_rows_does_not_matter(tmp_path: Path) -> None:
     found = []
     for name, examples in [("a", rows(20)), ("b", rows(20)[::-1])]:
         model = STUDENTS["llama"]()
-        config = Distill(epochs=2, batch_size=8, precision="fp32")
-        train(model, tokenizer(), examples, config, nothing_given, tmp_path / name)
+        config = Distill(budget=Budget(epochs=2), batch_size=8, precision="fp32")
+        train(model, tokenizer(), examples, config, None, tmp_path / name)
         found.append(model)
     same(*found, rtol=0, atol=0)
 
@@ -114,8 +114,8 @@ def test_compiled_blocks_change_nothing_and_leave_no_trace(
     monkeypatch.setattr("kpod.training.trainer.BACKEND", "eager")  # captured by dynamo, not turned into C++
     captured = []
     monkeypatch.setattr(torch.nn.Module, "compile", _counting(torch.nn.Module.compile, captured))
-    plain, _ = trained(student, tmp_path / "a", epochs=1, lr=1e-3)
-    compiled, _ = trained(student, tmp_path / "b", epochs=1, lr=1e-3, compile=True)
+    plain, _ = trained(student, tmp_path / "a", budget={"epochs": 1}, lr=1e-3)
+    compiled, _ = trained(student, tmp_path / "b", budget={"epochs": 1}, lr=1e-3, compile=True)
     assert len(captured) == {"llama": 2, "t5": 4}[student]
     assert all(module._compiled_call_impl is None for module in compiled.modules())
     same(plain, compiled, rtol=1e-3, atol=1e-5)
@@ -130,13 +130,13 @@ def _counting(original: Any, seen: list[torch.nn.Module]) -> Any:
 
 
 def test_dropout_is_put_back(tmp_path: Path) -> None:
-    model, _ = trained("t5", tmp_path, epochs=1, dropout=0.5)
+    model, _ = trained("t5", tmp_path, budget={"epochs": 1}, dropout=0.5)
     assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.1}
 
 
 def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no example"):
-        train(STUDENTS["llama"](), tokenizer(), [], Distill(), nothing_given, tmp_path)
+        train(STUDENTS["llama"](), tokenizer(), [], Distill(), None, tmp_path)
 
 
 def test_a_loss_that_blows_up_stops_the_run(tmp_path: Path) -> None:

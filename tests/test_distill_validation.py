@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from test_distill_stage import CONFIG, inputs  # noqa: F401
 
 from kpod import schemas
-from kpod.config import Distill, Evaluate, Lora, Validation
+from kpod.config import Budget, Distill, Evaluate, Lora, Validation
 from kpod.distill.points import FILE, Point, best, read
 from kpod.distill.stage import run
 from kpod.distill.validation import Examiner, questions_of
@@ -41,9 +41,9 @@ def trained(work: Path, right: list[int], monkeypatch: pytest.MonkeyPatch, **set
     monkeypatch.setattr(Examiner, "_right", told)
     model = llama()
     examiner = Examiner(ASKED, tokenizer(), SETTINGS)
-    config = Distill(**{"epochs": 4, "batch_size": 8, "lr": 1e-2, "precision": "fp32", **settings})
+    config = Distill(**{"budget": {"epochs": 4}, "batch_size": 8, "lr": 1e-2, "precision": "fp32", **settings})
     try:
-        train(model, tokenizer(), rows(20), config, halving, work, examiner)
+        train(model, tokenizer(), rows(20), config, halving(rows(20)), work, examiner)
     except KeyboardInterrupt:
         return after, examiner, None
     return after, examiner, model.state_dict()
@@ -82,7 +82,7 @@ def test_another_run_in_the_same_folder_asks_for_itself(tmp_path: Path, monkeypa
 
 
 def test_the_adapter_of_the_best_epoch_is_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = {"adapter": Lora(rank=4), "epochs": 2}
+    settings = {"adapter": Lora(rank=4), "budget": {"epochs": 2}}
     _, _, first = trained(tmp_path / "best", [3, 0], monkeypatch, **settings)
     _, _, last = trained(tmp_path / "last", [0, 3], monkeypatch, **settings)
     assert first.keys() == llama().state_dict().keys()
@@ -106,19 +106,20 @@ def asking(inputs: dict[str, Path]) -> dict[str, Path]:  # noqa: F811
     """The stages before, with validation questions; the student writes no number, so that most count as wrong."""
     path = inputs["questions"] / "questions.parquet"
     table = schemas.read(path, schemas.QUESTIONS).to_pylist()
-    schemas.write(path, schemas.table([*table, *ASKED], schemas.QUESTIONS))
+    alike = [{**row, "answer": "7"} for row in table]
+    schemas.write(path, schemas.table([*alike, *ASKED], schemas.QUESTIONS))
     return inputs
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_the_student_of_the_stage_is_the_one_that_was_asked(asking: dict[str, Path], processes: int) -> None:
     config = CONFIG.model_copy(
-        update={"validation": SETTINGS.model_copy(update={"questions": 5}), "epochs": 40, "lr": 5e-3,
+        update={"validation": SETTINGS.model_copy(update={"questions": 5}), "budget": Budget(epochs=80), "lr": 5e-3,
                 "progressive": False, "processes": processes}
     )  # fmt: skip
     figures = run(asking, config, asking["out"])
     points = read(asking["out"] / FILE)
-    assert [point.epoch for point in points] == list(range(40))
+    assert [point.epoch for point in points] == list(range(80))
     assert {point.questions for point in points} == {5}
     kept = best(points)
     assert (figures["kept_epoch"], figures["kept_tokens"]) == (kept.epoch, kept.tokens)
@@ -135,13 +136,13 @@ def test_the_student_of_the_stage_is_the_one_that_was_asked(asking: dict[str, Pa
 
 @pytest.mark.parametrize("student", ["llama", "t5"])
 def test_asking_leaves_no_trace_in_the_training(student: str, tmp_path: Path) -> None:
-    settings = {"epochs": 3, "batch_size": 8, "lr": 1e-2, "precision": "fp32", "dropout": 0.1}
+    settings = {"budget": {"epochs": 3}, "batch_size": 8, "lr": 1e-2, "precision": "fp32", "dropout": 0.1}
     runs = []
     for examiner in (None, Examiner(ASKED, tokenizer(), SETTINGS)):
         model = STUDENTS[student]()
         own = model.generation_config.to_dict()
         work = tmp_path / str(len(runs))
-        runs.append(train(model, tokenizer(), rows(20), Distill(**settings), halving, work, examiner))
+        runs.append(train(model, tokenizer(), rows(20), Distill(**settings), halving(rows(20)), work, examiner).history)
         assert model.generation_config.to_dict() == own
     assert runs[0] == runs[1]
 
@@ -188,12 +189,20 @@ def test_questions_too_long_for_the_student_count_as_wrong(tmp_path: Path) -> No
     model = llama()
     model.config.max_position_embeddings = 200
     long = {**ASKED[0], "id": "long", "question": "xyz " * 100}
-    config = Distill(epochs=1, batch_size=8, precision="fp32")
+    config = Distill(budget=Budget(epochs=1), batch_size=8, precision="fp32")
     examiner = Examiner([*ASKED, long], tokenizer(), SETTINGS)
-    train(model, tokenizer(), rows(4), config, halving, tmp_path, examiner)
+    train(model, tokenizer(), rows(4), config, halving(rows(4)), tmp_path, examiner)
     assert [(point.questions, len(examiner.asked)) for point in examiner.points] == [(6, 5)]
     with pytest.raises(DataError, match=r"distill\.validation: no question leaves the student 12 tokens"):
-        train(model, tokenizer(), rows(4), config, halving, tmp_path / "2", Examiner([long], tokenizer(), SETTINGS))
+        train(
+            model,
+            tokenizer(),
+            rows(4),
+            config,
+            halving(rows(4)),
+            tmp_path / "2",
+            Examiner([long], tokenizer(), SETTINGS),
+        )
 
 
 def test_points_are_read_as_they_were_written(tmp_path: Path) -> None:

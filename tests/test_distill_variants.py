@@ -101,7 +101,7 @@ class Tail(MethodSettings):
     kind: Literal["only-tail"] = "only-tail"
     tokens: int = 4
     def check(self, config: Pipeline) -> None:
-        if config.distill.epochs < 3:
+        if (config.distill.budget.epochs or 0) < 3:
             raise ValueError("methods: only-tail wants three epochs")
 
 @method(Tail)
@@ -128,7 +128,7 @@ if len(sys.argv) > 1:
     assert objective_of(made)(rows, None, made).given(0) == [3]
     for wrong, told in (
         ({"variants": {"only_tail": {"token": 2}}}, "did you mean tokens?"),
-        ({"methods": ["only-tail"], "distill": {"epochs": 2}}, "only-tail wants three epochs"),
+        ({"methods": ["only-tail"], "distill": {"budget": {"epochs": 2}}}, "only-tail wants three epochs"),
     ):
         try:
             validate(overlay(demo, wrong))

@@ -83,7 +83,7 @@ def test_a_pipeline_killed_while_it_trains_goes_on_at_its_checkpoint(
 ) -> None:
     home = tmp_path / "home"
     # Saved after every step, and long enough to be met in the middle.
-    settings = ["methods=[scotd]", "distill.epochs=60", "distill.checkpoint_seconds=0.001"]
+    settings = ["methods=[scotd]", "distill.budget={epochs: 60}", "distill.checkpoint_seconds=0.001"]
     arguments = [part for setting in settings for part in ("--set", setting)]
     process = subprocess.Popen(
         [sys.executable, "-m", "kpod.cli", "run", str(TINY), *arguments],

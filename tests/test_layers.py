@@ -19,6 +19,7 @@ LAYERS = (
     "kpod.answers",
     "kpod.training.loss",
     "kpod.training.examples",
+    "kpod.training.turns",
     "kpod.methods",
     "kpod.config",
     "kpod.tracking",

@@ -54,10 +54,11 @@ def test_every_recipe_is_valid_and_has_a_line_about_itself(name: str) -> None:
 
 def test_overrides_reach_nested_keys_and_list_items() -> None:
     config = load(
-        "demo", ["distill.epochs=4", "questions.sources=[{kind: wordproblems}]", "questions.sources.0.train=7"]
+        "demo",
+        ["distill.budget={epochs: 4}", "questions.sources=[{kind: wordproblems}]", "questions.sources.0.train=7"],
     )
-    assert config.distill.epochs == 4
-    assert config.curriculum.epochs == 4  # one epoch is one stage
+    assert config.distill.budget.epochs == 4
+    assert config.planned.budget == config.distill.budget  # one epoch is one stage
     assert config.questions.sources[0].train == 7
 
 
@@ -65,15 +66,17 @@ def test_overrides_reach_nested_keys_and_list_items() -> None:
     ("override", "message"),
     [
         ("distill.epocs=4", r"distill\.epocs: unknown key \(did you mean epochs\?\)"),
-        ("distill.epochs=many", r"distill\.epochs: Input should be a valid integer"),
-        ("distill.epochs=0", r"distill\.epochs: .*greater than or equal to 1"),
+        ("distill.budget={epochs: many}", r"distill\.budget\.epochs: Input should be a valid integer"),
+        ("distill.budget={epochs: 0}", r"distill\.budget\.epochs: .*greater than or equal to 1"),
+        ("distill.budget={}", r"distill\.budget: give {epochs: n}, {target_tokens: n} or {of: scotd, epochs: n}"),
+        ("distill.budget={epochs: 2, target_tokens: 9}", r"distill\.budget: give {epochs: n}"),
+        ("distill.budget={of: scotd, target_tokens: 9}", r"distill\.budget: give {epochs: n}"),
         ("teacher.endpoint={kind: smoke}", r"teacher\.endpoint: .*'smoke'.*'openai'"),
         ("teacher.endpoint={kind: scripted, wrongg: 1}", r"^teacher\.endpoint\.wrongg: unknown key"),
         ("distill", r"--set distill: write it as"),
-        ("distill.epochs.x=3", r"--set distill\.epochs\.x: .* plain value"),
+        ("distill.lr.x=3", r"--set distill\.lr\.x: .* plain value"),
         ("name.x.y=3", r"--set name\.x\.y: .* plain value"),
-        ("curriculum.epochs=3", r"curriculum\.epochs must equal distill\.epochs"),
-        ("curriculum.T=99", r"curriculum\.T must be below"),
+        ("curriculum.T=99", r"curriculum\.T: .*less than 1"),
         ("methods=[kpod, magic]", r"methods\.1: "),
         (
             "questions.sources=[{kind: file, dataset: d, files: {train: /no/such.jsonl}}]",

@@ -17,7 +17,7 @@ def demo(overrides: Overrides = [], refresh: Refresh = []) -> None:  # noqa: B00
     _run("demo", overrides, refresh, None)
 
 
-@app.command(epilog="Example: kpod run svamp-smollm2 --set distill.epochs=3 --refresh distill")
+@app.command(epilog="Example: kpod run svamp-smollm2 --set distill.lr=1e-4 --refresh distill")
 def run(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or a YAML file.")],
     overrides: Overrides = [],  # noqa: B006

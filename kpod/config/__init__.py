@@ -5,11 +5,13 @@ The same models validate YAML recipes, `--set` overrides and the form of a Prefe
 stage's cache key. A `Path` is an input file: it must exist, and its content (not its name) enters the key.
 """
 
+from kpod.config.budget import Budget
 from kpod.config.curriculum import (
     Curriculum,
     Difficulty,
     Embedder,
     GloveEmbedder,
+    PlannedCurriculum,
     SentenceEmbedder,
     Steps,
     StudentEmbedder,
@@ -29,12 +31,13 @@ from kpod.config.teacher import (
     Teacher,
     TeacherPrompt,
 )
-from kpod.config.weights import Weights
+from kpod.config.weights import Weights, collapsed
 from kpod.fields import NAME, Precision, Split
 
 __all__ = [
     "NAME",
     "VARIANTS",
+    "Budget",
     "Curriculum",
     "Difficulty",
     "Distill",
@@ -53,6 +56,7 @@ __all__ = [
     "Objective",
     "OpenAIEndpoint",
     "Pipeline",
+    "PlannedCurriculum",
     "Precision",
     "Price",
     "QuestionFile",
@@ -74,4 +78,5 @@ __all__ = [
     "Variants",
     "Weights",
     "WordProblems",
+    "collapsed",
 ]

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from kpod.config.budget import Budget
 from kpod.fields import Fraction, ModelStage, Seed, Strict, operational
 
 
@@ -61,10 +62,12 @@ Embedder = Annotated[StudentEmbedder | GloveEmbedder | SentenceEmbedder, Field(d
 class Curriculum(Strict):
     """Stage `curriculum`: Eq. 9-13."""
 
-    epochs: int | None = Field(None, ge=1, description="Number of stages; default distill.epochs.")
+    epochs: int | None = Field(
+        None, ge=1, description="Number of stages, one an epoch; null: as many as distill.budget pays for."
+    )
     p: float = Field(0.5, gt=0, description="Growth of the allowed difficulty (Eq. 10).")
     c0: Fraction = Field(0.3, description="Share of the whole difficulty allowed at stage 0.")
-    T: int | None = Field(None, ge=1, description="Stage at which all is generated; default half the epochs.")
+    T: float = Field(0.25, gt=0, lt=1, description="Share of the stages after which all is generated (the paper: 0.5).")
     beta: float = Field(12.0, ge=0, description="Weight of the diversity term (Eq. 12).")
     clusters: int = Field(5, ge=1, description="K of the K-means over questions.")
     embedder: Embedder = StudentEmbedder()
@@ -74,3 +77,10 @@ class Curriculum(Strict):
     passes: Literal["repeat", "single"] = Field("repeat", description="`single` is the paper's one selection a stage.")
     start: Literal["last-step", "answer-only"] = Field("last-step", description="What stage 0 generates before C0.")
     seed: Seed = 0
+
+
+class PlannedCurriculum(Curriculum):
+    """What the stage `curriculum` gets: its own settings, and those of `distill` that decide how many stages it has."""
+
+    budget: Budget
+    samples: int | None

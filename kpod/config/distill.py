@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from pydantic import Field, create_model, model_validator
 
+from kpod.config.budget import Budget
 from kpod.fields import Fraction, MethodSettings, ModelStage, Seed, Strict, operational
 
 # Methods with a formula of their own, one file each, by name. Imported by a string, so that the code of the trainer,
@@ -61,8 +62,16 @@ class Distill(ModelStage):
     )
     token_weights: bool = Field(True, description="Weight tokens by w_j; off: all ones.")
     progressive: bool = Field(True, description="Follow the curriculum; off: the whole rationale in every epoch.")
+    weight_floor: Fraction = Field(
+        0.5,
+        description="f of w' = f + (1 - f) w in Eq. 15 (0: the paper's). A token of weight 0 is never learnt, and what "
+        "a student cannot write it cannot get past: it must learn the other words too, only less.",
+    )
     weight_scale: Literal["raw", "mean1"] = Field("raw", description="mean1: scale each rationale's weights to mean 1.")
-    epochs: int = Field(4, ge=1, description="Passes over the rationales; one is one stage of the curriculum.")
+    samples: int | None = Field(
+        None, ge=1, description="Train on the first so many different rationales of each question; null: on all."
+    )
+    budget: Budget = Field(Budget(of="scotd"), description="How long to train; one epoch is one stage of a curriculum.")
     batch_size: int = Field(16, ge=1, description="Rationales an optimizer step.")
     micro_batch: int = operational(8, "Rationales a forward pass.", ge=1)
     lr: float = Field(

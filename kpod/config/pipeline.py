@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from kpod.config.curriculum import Curriculum, Difficulty, Steps
+from kpod.config.curriculum import Curriculum, Difficulty, PlannedCurriculum, Steps
 from kpod.config.distill import METHODS, Distill, Variants
 from kpod.config.evaluate import Evaluate
 from kpod.config.questions import EXAMPLE as QUESTIONS
@@ -22,7 +22,13 @@ _KPOD = {"distill": {"token_weights": True, "progressive": True}}
 VARIANTS: dict[str, dict[str, Any]] = {
     "base": {},  # the student before distillation
     "scotd": _PLAIN,  # Eq. 1
+    "scotd-1": {"distill": {**_PLAIN["distill"], "samples": 1}},  # on one rationale a question, however many there are
     "kpod": _KPOD,
+    # As published: no floor under the weights, whole rationales from half of the epochs on, budget.epochs epochs.
+    "kpod-paper": {
+        "distill": {**_KPOD["distill"], "weight_floor": 0.0, "budget": {"of": None}},
+        "curriculum": {"T": 0.5},
+    },
     "kpod-wo-sig": {"distill": {"token_weights": False, "progressive": True}},
     "kpod-wo-sig-dif": {**_KPOD, "difficulty": {"weighting": "uniform"}},
     "kpod-wo-prog": {"distill": {"token_weights": True, "progressive": False}},
@@ -72,16 +78,11 @@ class Pipeline(Strict):
                 return package
         return self.student.kind
 
-    @model_validator(mode="after")
-    def _stages_are_epochs(self) -> "Pipeline":
-        if self.curriculum.epochs is None:
-            filled = self.curriculum.model_copy(update={"epochs": self.distill.epochs})
-            object.__setattr__(self, "curriculum", filled)
-        elif self.curriculum.epochs != self.distill.epochs:
-            raise ValueError("curriculum.epochs must equal distill.epochs (one epoch is one stage): leave it out")
-        if self.curriculum.T is not None and self.distill.epochs <= self.curriculum.T:
-            raise ValueError("curriculum.T must be below distill.epochs, or the whole rationale is never trained")
-        return self
+    @property
+    def planned(self) -> PlannedCurriculum:
+        """The settings of the stage `curriculum`."""
+        shared = {"budget": self.distill.budget, "samples": self.distill.samples}
+        return PlannedCurriculum(**dict(self.curriculum), **shared)
 
     @model_validator(mode="after")
     def _a_server_has_one_student(self) -> "Pipeline":

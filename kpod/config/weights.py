@@ -8,6 +8,11 @@ from pydantic import Field
 from kpod.fields import ModelStage, Seed, operational
 
 
+def collapsed(mean: float) -> bool:
+    """Whether weights of this mean carry nothing: all tokens count alike, or none does."""
+    return not 0.05 <= mean <= 0.95
+
+
 class Weights(ModelStage):
     """Stage `weights`: the token weighter of Eq. 2-7."""
 

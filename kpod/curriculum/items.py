@@ -18,6 +18,15 @@ class Items:
     question_id: pa.Array  # string
     sample: np.ndarray  # int32 [n]
     difficulties: list[np.ndarray]  # float64 vectors, one value a step
+    tokens: list[np.ndarray]  # int64 vectors, one number a step
+
+    def first(self, samples: int) -> "Items":
+        """The first so many rationales of each question."""
+        question, rows = self.question_id.dictionary_encode().indices.to_numpy(), np.arange(len(self.sample))
+        begin = np.maximum.accumulate(np.where(np.diff(question, prepend=-1) != 0, rows, 0))
+        chosen = np.flatnonzero(rows - begin < samples)
+        difficulties, tokens = ([column[row] for row in chosen] for column in (self.difficulties, self.tokens))
+        return Items(self.question_id.take(pa.array(chosen)), self.sample[chosen], difficulties, tokens)
 
 
 def read_items(path: Path, questions: pa.Table) -> tuple[Items, pa.Table]:
@@ -34,6 +43,7 @@ def read_items(path: Path, questions: pa.Table) -> tuple[Items, pa.Table]:
     order = np.lexsort((step, sample, names, position))
     position, names, sample, step = position[order], names[order], sample[order], step[order]
     value = found["difficulty"].to_numpy()[order].astype(np.float64)
+    tokens = found["tokens"].to_numpy()[order].astype(np.int64)
 
     begin = np.flatnonzero(np.concatenate([[True], (np.diff(names) != 0) | (np.diff(sample) != 0)])[: len(order)])
     if not len(begin):
@@ -53,10 +63,13 @@ def read_items(path: Path, questions: pa.Table) -> tuple[Items, pa.Table]:
         quarantined.append({"source": "difficulty", "row": name, "reason": reason})
     if bad.all():
         raise DataError(f"{path} has no usable rationale; the first: {quarantined[0]['reason']}")
-    parts = np.split(value, begin[1:])
+    good = np.flatnonzero(~bad)
+    cut = [np.split(column, begin[1:]) for column in (value, tokens)]
+    difficulties, counted = ([column[row] for row in good] for column in cut)
     items = Items(
-        question_id=found["question_id"].combine_chunks().take(pa.array(order[begin[~bad]])),
-        sample=sample[begin[~bad]].astype(np.int32),
-        difficulties=[part for part, skip in zip(parts, bad.tolist(), strict=True) if not skip],
+        question_id=found["question_id"].combine_chunks().take(pa.array(order[begin[good]])),
+        sample=sample[begin[good]].astype(np.int32),
+        difficulties=difficulties,
+        tokens=counted,
     )
     return items, schemas.table(quarantined, schemas.QUARANTINE)

@@ -10,17 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kpod import observe, schemas
-from kpod.config import Curriculum
+from kpod.config import Curriculum, PlannedCurriculum
 from kpod.curriculum import Schedule, plan
 from kpod.curriculum.clusters import assign
 from kpod.curriculum.embed import embed
 from kpod.curriculum.items import Items, read_items
+from kpod.curriculum.spend import answer_tokens, lengths, spend
+from kpod.training.turns import allowed
 
 
-def run(inputs: Mapping[str, Path], config: Curriculum, out_dir: Path) -> dict[str, float]:
+def run(inputs: Mapping[str, Path], config: PlannedCurriculum, out_dir: Path) -> dict[str, float]:
     """Plan the whole curriculum (Eq. 9-13): writes `curriculum.parquet` and `clusters.parquet`.
 
-    Every rationale is an item of its own; the samples of a question share its cluster. `curriculum.parquet` carries
+    Every rationale is an item of its own; the samples of a question share its cluster. Without `epochs` there are as
+    many stages as `budget` pays for, if each is one epoch of the distillation. `curriculum.parquet` carries
     the key `stages` in its metadata: a JSON list of {stage, target, reached, certificate}. Raises DataError if no
     rationale is usable.
     """
@@ -28,9 +31,18 @@ def run(inputs: Mapping[str, Path], config: Curriculum, out_dir: Path) -> dict[s
     items, quarantined = read_items(inputs["difficulty"] / "difficulty.parquet", questions)
     if len(quarantined):
         schemas.write(out_dir / "quarantine.parquet", quarantined)
+    student = inputs["base"] / "student"
+    epochs = config.epochs or (None if config.budget.of else config.budget.epochs)
+    limit = 0 if epochs else allowed(config.budget, *lengths(items, answer_tokens(items, questions, student)))
+    if config.samples:
+        items = items.first(config.samples)
     keys = np.asarray(items.question_id.to_pylist(), dtype=object)
-    clusters = _clusters(keys, questions, config, inputs["base"] / "student")
-    schedule = _plan(keys, items, clusters, config)
+    clusters = _clusters(keys, questions, config, student)
+
+    def make(stages: int) -> Schedule:
+        return _plan(keys, items, clusters, config.model_copy(update={"epochs": stages}))
+
+    schedule = make(epochs) if epochs else spend(make, limit, items, answer_tokens(items, questions, student))
     _report(items, schedule, config)
 
     n, stages = len(items.sample), len(schedule.target)
@@ -53,6 +65,7 @@ def run(inputs: Mapping[str, Path], config: Curriculum, out_dir: Path) -> dict[s
     schemas.write(out_dir / "clusters.parquet", schemas.table(labels, schemas.CLUSTERS))
     return {
         "rationales": n,
+        "stages": stages,
         "difficulty_total": float(sum(float(values.sum()) for values in items.difficulties)),
         "reached_least": float(np.min(schedule.reached / np.maximum(schedule.target, 1e-300), initial=1.0)),
         "certificate_worst": float(schedule.certificate.max()),

@@ -9,11 +9,11 @@ import torch
 from kpod import observe, schemas
 from kpod.config import Difficulty
 from kpod.errors import DataError
-from kpod.text.tokens import read_rationales, split_by_tokens
+from kpod.text.tokens import distinct, read_rationales, split_by_tokens
 from kpod.training import models
 from kpod.training.batches import collate, decoder_start, target_logits
-from kpod.training.examples import ANSWER, Example, Key, build, read_weights
-from kpod.training.loss import token_nll
+from kpod.training.examples import ANSWER, Example, Key, build, read_weights, reject, weighted
+from kpod.training.passes import token_nll
 from kpod.training.processes import launch
 from kpod.training.ranks import collect, rank_and_world
 
@@ -35,8 +35,12 @@ def score(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict
     rank, _ = rank_and_world()  # before a model is loaded, because each rank has a GPU of its own
     model, tokenizer = models.load(inputs["base"] / "student", config.precision)
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    weights = None if config.weighting == "uniform" else read_weights(inputs["weights"])
-    examples, rejected = build(tokenizer, rationales, config.max_tokens, weights)
+    rationales, copies = distinct(rationales)
+    examples, rejected = build(tokenizer, rationales, config.max_tokens)
+    rejected += [reject(*copy) for copy in copies]
+    if config.weighting != "uniform":
+        examples, more = weighted(examples, read_weights(inputs["weights"]))
+        rejected += more
     if rejected and rank == 0:
         schemas.write(out_dir / "quarantine.parquet", schemas.table(rejected, schemas.QUARANTINE))
     if not examples:

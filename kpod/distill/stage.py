@@ -3,43 +3,56 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from kpod import observe, schemas
-from kpod.config import Distill, Lora
+from kpod.config import Distill, Lora, collapsed
 from kpod.distill import points
 from kpod.distill.plan import read_plan
 from kpod.distill.validation import Examiner, questions_of
 from kpod.errors import DataError
 from kpod.methods import Told, objective_of
 from kpod.store.files import publish, write_text
-from kpod.text.tokens import read_rationales
+from kpod.text.tokens import distinct, read_rationales
 from kpod.training import models
-from kpod.training.examples import build, read_weights, reject
+from kpod.training.examples import Example, build, first_samples, mean_weight, read_weights, reject, weighted
 from kpod.training.parallel import ranks
 from kpod.training.processes import launch
-from kpod.training.trainer import nothing_given, train
+from kpod.training.trainer import train
+from kpod.training.turns import Turns, allowed
 
 
 def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
     """Distil the student of `inputs["base"]` on the kept rationales (Eq. 15 and the answer term of Eq. 1).
 
     Reads the folders of `questions`, `rationales`, `steps` and `base`; of `weights` with `token_weights`, of
-    `curriculum` with `progressive`. A rationale that is too long, has no weights or is missing in the curriculum
-    goes to `quarantine.parquet` with the reason. A LoRA adapter is merged into `student/`, and with `adapter.keep`
-    also written to `adapter/`. With `validation` the student is that of the best epoch, and validation.json has the
-    right answers after each. Raises DataError if no rationale is left. With several `processes`, or a config file of
-    `accelerate`, the work is done by ranks that are started and ended here.
+    `curriculum` with `progressive`. A rationale that is too long, has no weights, is missing in the curriculum or is
+    a near-copy of another of its question goes to `quarantine.parquet` with the reason. Weights whose mean is near 0
+    or 1 are replaced by ones, with a warning. A LoRA adapter is merged into `student/`, and with `adapter.keep` also
+    written to `adapter/`. With `validation` the student is that of the best epoch, and validation.json has the right
+    answers after each. Figures are those of the training (`target_tokens`, `cpu_seconds` of all processes and
+    `wall_seconds`, both over all attempts) and of its data. Raises DataError if no rationale is left. With several
+    `processes`, or a config file of `accelerate`, the work is done by ranks that are started and ended here.
     """
-    return launch(distil, inputs, config, out_dir, "step")
+    return launch(distil, inputs, config, out_dir, "token")
 
 
 def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
     """`run` in this process, as one of its `ranks()`; the first of them writes."""
     writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
     model, tokenizer = models.load(inputs["base"] / "student")
-    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    weights = read_weights(inputs["weights"]) if config.token_weights else None
-    examples, rejected = build(tokenizer, rationales, config.max_tokens, weights, config.weight_scale)
-    plan = read_plan(inputs["curriculum"], config.epochs) if config.progressive else None
+    rationales, copies = distinct(read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"]))
+    examples, rejected = build(tokenizer, rationales, config.max_tokens)
+    rejected += [reject(*copy) for copy in copies]
+    # Counted before weights, curriculum and samples leave anything out: all methods of a run are allowed the same.
+    lengths = np.array([len(example.target) for example in examples])
+    target_tokens = allowed(config.budget, lengths, Turns([example.key[0] for example in examples]))
+    if config.samples:
+        examples = first_samples(examples, config.samples)
+    if config.token_weights and examples:
+        examples, more = _weigh(examples, config, inputs["weights"])
+        rejected += more
+    plan = read_plan(inputs["curriculum"]) if config.progressive else None
     if plan:
         rejected += [
             reject(example.key, "not in curriculum.parquet") for example in examples if example.key not in plan.steps
@@ -57,10 +70,12 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
     if config.validation:
         asked = questions_of(list(told.questions.values()), config.validation.questions)
         examiner = Examiner(asked, tokenizer, config.validation)
-    given = plan.input_steps if plan else nothing_given
-    history = train(model, tokenizer, examples, config, given, out_dir / "work", examiner)
+    steps = plan.steps if plan else None
+    ended = train(model, tokenizer, examples, config, steps, out_dir / "work", examiner, target_tokens)
+    history = ended.history
     if plan and plan.difficulty:
-        history = [{**row, "difficulty": plan.difficulty[row["epoch"]]} for row in history]
+        reached = plan.difficulty
+        history = [{**row, "difficulty": reached[min(row["epoch"], len(reached) - 1)]} for row in history]
     if writes:
         schemas.write(out_dir / "history.parquet", schemas.table(history, schemas.HISTORY))
         models.save(model, tokenizer, out_dir / "student")
@@ -72,10 +87,30 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
     if examiner:
         kept = points.best(examiner.points)
         chosen = {"kept_epoch": kept.epoch, "kept_tokens": kept.tokens, "validation_accuracy": kept.accuracy}
+    questions = len({example.key[0] for example in examples})
     return {
         "loss": history[-1]["loss"],
-        "target_tokens": history[-1]["tokens"],
+        "target_tokens": ended.tokens,
+        "epochs": ended.epoch,
+        "cpu_seconds": ended.cpu_seconds,
+        "wall_seconds": ended.wall_seconds,
         "examples": len(examples),
+        "questions": questions,
+        "rationales_a_question": len({example.key for example in examples}) / questions,
         "quarantined": len(rejected),
         **chosen,
     }
+
+
+def _weigh(examples: list[Example], config: Distill, folder: Path) -> tuple[list[Example], list[dict[str, str]]]:
+    """The examples with the weights of Eq. 15, or with ones if those that were learnt have collapsed."""
+    weights = read_weights(folder)
+    raw, rejected = weighted(examples, weights)
+    if raw and collapsed(mean := mean_weight(raw)):
+        observe.warning(
+            f"distill: the mean token weight is {mean:.3f}, so the weights say nothing: all tokens weigh 1, as in"
+            " kpod-wo-sig; see the stage weights"
+        )
+        known = {example.key for example in raw}
+        return [example for example in examples if example.key in known], rejected
+    return weighted(examples, weights, config.weight_floor, config.weight_scale)

@@ -61,12 +61,11 @@ class Adaptive(Objective):
     def first(self, passes: Passes) -> None:
         self.state = {"scores": self._losses(passes).tolist()}
 
-    def count(self, epoch: int) -> int:
-        return math.ceil(share(self.settings, epoch) * len(self.rows) - 1e-9)
-
     def units(self, epoch: int) -> list[Unit]:
-        order = np.argsort(self.state["scores"], kind="stable")
-        return [(int(row),) for row in np.sort(order[: self.count(epoch)])]
+        rows = self.turns.rows(epoch)
+        easiest = rows[np.argsort(np.asarray(self.state["scores"])[rows], kind="stable")]
+        count = math.ceil(share(self.settings, epoch) * len(rows) - 1e-9)
+        return [(int(row),) for row in np.sort(easiest[:count])]
 
     def loss(self, logits: torch.Tensor, micro: Micro, weights: torch.Tensor, step: Step) -> torch.Tensor:
         loss = super().loss(logits, micro, weights, step)
@@ -76,8 +75,8 @@ class Adaptive(Objective):
         gamma = self.settings.gamma * self.settings.gamma_decay**step.epoch
         return loss + gamma * divergence(before, logits).sum() / step.tokens
 
-    def after(self, epoch: int, passes: Passes) -> dict[str, float]:
-        if epoch + 1 < self.config.epochs and self.count(epoch + 1) < len(self.rows):
+    def after(self, epoch: int, passes: Passes, last: bool) -> dict[str, float]:
+        if not last and share(self.settings, epoch + 1) < 1:
             a = self.settings.a
             scores = (1 - a) * np.asarray(self.state["scores"]) + a * self._losses(passes)
             self.state = {"scores": scores.tolist()}

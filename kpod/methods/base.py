@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kpod.text.tokens import Rationale
     from kpod.training.examples import Example, Key
     from kpod.training.passes import Micro, Passes, Unit
+    from kpod.training.turns import Turns
 
 
 class Eq15(MethodSettings):
@@ -73,9 +74,10 @@ class Step:
 
 
 class Objective:
-    """Eq. 15: every row once an epoch, with the weights and given steps that it came with.
+    """Eq. 15: one rationale of each question an epoch, in turn, with the weights and given steps that it came with.
 
-    `rows` are ordered by key; `given` int [epochs, rows] counts the target tokens that are input.
+    `rows` are ordered by key; `given` int [stages, rows] counts the target tokens that are input at each stage of the
+    curriculum. An epoch is a stage; epochs behind the last stage are like it.
     """
 
     width = 1  # rows of a unit, at most
@@ -90,6 +92,13 @@ class Objective:
         """The rows to train on, made of what the stage has read, and the rows of `schemas.QUARANTINE` beside them."""
         return told.examples, []
 
+    @cached_property
+    def turns(self) -> Turns:
+        """The rows of each epoch: one of each question and form."""
+        from kpod.training.turns import Turns
+
+        return Turns([(row.key[0], row.form) for row in self.rows])
+
     def start(self, passes: Passes) -> None:
         """Called with the student before training, whether or not a checkpoint is taken up behind it."""
 
@@ -98,15 +107,11 @@ class Objective:
 
     def units(self, epoch: int) -> list[Unit]:
         """What the epoch trains on; the trainer orders and batches it."""
-        return [(row,) for row in range(len(self.rows))]
-
-    def count(self, epoch: int) -> int:
-        """How many units the epoch has, known before training."""
-        return len(self.units(epoch))
+        return [(int(row),) for row in self.turns.rows(epoch)]
 
     def given(self, epoch: int) -> np.ndarray:
         """Number of leading target tokens of each row that are input, int [rows]."""
-        return np.asarray(self.planned[epoch])
+        return np.asarray(self.planned[min(epoch, len(self.planned) - 1)])
 
     def weights(self, passes: Passes, micros: Sequence[Micro], step: Step) -> list[torch.Tensor]:
         """Weights float [n] of the target tokens of each micro-batch."""
@@ -118,8 +123,8 @@ class Objective:
 
         return weighted_nll(logits, micro.batch.labels, weights, step.tokens)
 
-    def after(self, epoch: int, passes: Passes) -> dict[str, float]:
-        """Called behind the last step of an epoch; may change `state`. Returns figures to report."""
+    def after(self, epoch: int, passes: Passes, last: bool) -> dict[str, float]:
+        """Called behind an epoch, `last` or not; may change `state`. Returns figures to report."""
         return {}
 
 

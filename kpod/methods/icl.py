@@ -50,12 +50,12 @@ class InSample(Objective):
             raise DataError("icl holds questions out to watch the validation loss: it needs two questions or more")
 
     def units(self, epoch: int) -> list[Unit]:
-        return [(i,) for i, row in enumerate(self.rows) if row.key[0] not in self.held_out]
+        return [unit for unit in super().units(epoch) if self.rows[unit[0]].key[0] not in self.held_out]
 
     def given(self, epoch: int) -> np.ndarray:
         return np.array([given_tokens(len(row.target), self.state["rho"]) for row in self.rows])
 
-    def after(self, epoch: int, passes: Passes) -> dict[str, float]:
+    def after(self, epoch: int, passes: Passes, last: bool) -> dict[str, float]:
         rho, best = self.state["rho"], self.state["best"]
         loss = float(passes.row_losses(self.watched, self.given(epoch))[self.watched].mean())
         if best is not None and loss >= best and rho > 0:
@@ -63,6 +63,6 @@ class InSample(Objective):
             self.state = {"rho": max(0.0, round(rho - self.settings.drop, 9)), "best": None}
         else:
             self.state = {"rho": rho, "best": loss if best is None else min(best, loss)}
-        if epoch == self.config.epochs - 1 and rho > 0:
-            observe.warning(f"icl: the last epoch still gave {rho:.0%} of each target; raise distill.epochs")
+        if last and rho > 0:
+            observe.warning(f"icl: the last epoch still gave {rho:.0%} of each target; raise distill.budget")
         return {"icl_rho": rho, "validation_loss": loss}

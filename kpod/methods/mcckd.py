@@ -34,7 +34,10 @@ class MccKd(MethodSettings):
 
 @method(MccKd)
 class Consistency(Objective):
-    """A unit is two rationales of a question, drawn anew each epoch; a question that has only one trains that."""
+    """A unit is two rationales of a question, drawn anew each epoch; a question that has only one trains that.
+
+    So an epoch has twice the target tokens of the other methods': compare by target tokens.
+    """
 
     width = 2
 
@@ -46,9 +49,6 @@ class Consistency(Objective):
             self.questions.setdefault(row.key[0], []).append(index)
         if all(len(found) == 1 for found in self.questions.values()):
             raise DataError("mcc-kd: no question has two kept rationales; raise teacher.samples")
-
-    def count(self, epoch: int) -> int:
-        return len(self.questions)
 
     def units(self, epoch: int) -> list[Unit]:
         generator = np.random.default_rng([self.config.seed, epoch, 2])

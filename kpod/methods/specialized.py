@@ -39,14 +39,18 @@ SHOTS, DIRECT = "in-context ", "answer"  # a form is a join of these, "" the pla
 
 @method(Specialized)
 class Formats(Objective):
-    """Each rationale comes once an epoch, in a format drawn from (seed, epoch)."""
+    """One rationale of each question an epoch, in turn, in a format drawn from (seed, epoch)."""
 
     def __init__(self, rows: Sequence[Example], given: np.ndarray, config: Distill) -> None:
+        from kpod.training.turns import Turns
+
         super().__init__(rows, given, config)
         self.settings = cast(Specialized, config.objective)
         self.forms: dict[Key, dict[str, int]] = {}
         for index, row in enumerate(rows):
             self.forms.setdefault(row.key, {})[row.form] = index
+        self.of_row = list(self.forms.values())
+        self.turns = Turns([question for question, _ in self.forms])
 
     @classmethod
     def records(cls, told: Told, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
@@ -67,14 +71,12 @@ class Formats(Objective):
             )
         return plain + fitting, []
 
-    def count(self, epoch: int) -> int:
-        return len(self.forms)
-
     def units(self, epoch: int) -> list[Unit]:
         generator = np.random.default_rng([self.config.seed, epoch, 4])
-        draws = generator.random((len(self.forms), 2)) < [self.settings.in_context, self.settings.answer_only]
+        chosen = [self.of_row[row] for row in self.turns.rows(epoch)]
+        draws = generator.random((len(chosen), 2)) < [self.settings.in_context, self.settings.answer_only]
         units: list[Unit] = []
-        for forms, (in_context, direct) in zip(self.forms.values(), draws, strict=True):
+        for forms, (in_context, direct) in zip(chosen, draws, strict=True):
             rest = DIRECT if direct else ""
             shown = SHOTS + rest
             units.append((forms[shown if in_context and shown in forms else rest],))

@@ -67,7 +67,7 @@ STAGES = {
         Stage(
             "curriculum",
             "kpod.curriculum.stage",
-            lambda c: c.curriculum,
+            lambda c: c.planned,
             lambda c: ("questions", "base", "difficulty"),
         ),
         Stage(

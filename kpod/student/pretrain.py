@@ -9,7 +9,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from kpod.config import Distill, Family, ScratchStudent, ScriptedEndpoint
+from kpod.config import Budget, Distill, Family, ScratchStudent, ScriptedEndpoint
 from kpod.questions.wordproblems import easy, sums
 from kpod.teacher.scripted import Scripted
 from kpod.text.prompts import answer_text, prompt
@@ -48,7 +48,7 @@ def pretrain(config: ScratchStudent, work: Path) -> tuple[LlamaForCausalLM, PreT
     settings = Distill(
         token_weights=False,
         progressive=False,
-        epochs=config.epochs,
+        budget=Budget(epochs=config.epochs),
         batch_size=config.batch_size,
         micro_batch=config.batch_size,
         lr=config.lr,
@@ -56,8 +56,8 @@ def pretrain(config: ScratchStudent, work: Path) -> tuple[LlamaForCausalLM, PreT
         precision="fp32",  # mixed precision costs such a small model more time than it saves
         seed=config.seed,
     )
-    history = train(model, tokenizer, _examples(tokenizer, problems), settings, lambda epoch, key: 0, work)
-    return model, tokenizer, {"pretraining_loss": history[-1]["loss"], "pretraining_tokens": history[-1]["tokens"]}
+    ended = train(model, tokenizer, _examples(tokenizer, problems), settings, None, work)
+    return model, tokenizer, {"pretraining_loss": ended.history[-1]["loss"], "pretraining_tokens": ended.tokens}
 
 
 def build_tokenizer(problems: list[Problem]) -> PreTrainedTokenizerFast:

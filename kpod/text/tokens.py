@@ -5,6 +5,7 @@ therefore, id for id, the prompt that the student sees at evaluation, and the ra
 `weights.parquet` and in every later stage, whatever the tokenizer would merge across the borders.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -21,6 +22,7 @@ from kpod.text.prompts import answer_text, prompt
 
 # A teacher that writes "</s>" must not end the student's sentence: special tokens in a text are plain characters.
 _AS_TEXT = {"split_special_tokens": True}
+_WORDS = re.compile(r"\d+(?:[.,]\d+)*|\w+|[^\w\s.,;:!?*`'\"]")  # of a text, with the signs that change what it says
 _CHUNK = 512  # texts whose tokens are Python objects at one time
 _MANY = 100  # texts for which a copy of the tokenizer is worth its making
 
@@ -66,6 +68,28 @@ def read_rationales(questions: Path, rationales: Path, steps: Path) -> list[Rati
         for key, found in spans.items()
         if key in texts and key[0] in asked
     ]
+
+
+def distinct(rationales: Sequence[Rationale]) -> tuple[list[Rationale], list[tuple[tuple[str, int], str]]]:
+    """The rationales without near-copies of an earlier sample of their question; keys of the copies with the reason.
+
+    Texts that differ in case, white space and punctuation alone are copies: training on both is training twice on one.
+    """
+    first: dict[tuple[str, str], int] = {}
+    for one in sorted(rationales, key=lambda one: one.sample):
+        first.setdefault((one.question_id, _normalised(one.text)), one.sample)
+    original = [first[one.question_id, _normalised(one.text)] for one in rationales]
+    kept = [one for one, sample in zip(rationales, original, strict=True) if one.sample == sample]
+    copies = [
+        (one.key, f"the same text as sample {sample}")
+        for one, sample in zip(rationales, original, strict=True)
+        if one.sample != sample
+    ]
+    return kept, copies
+
+
+def _normalised(text: str) -> str:
+    return " ".join(_WORDS.findall(text.casefold()))
 
 
 def _rows(path: Path, schema: Any) -> list[dict[str, Any]]:

@@ -21,10 +21,16 @@ Parameters = Mapping[str, torch.nn.Parameter]
 
 @dataclass
 class Position:
-    """Where a run stands: optimizer steps done, target tokens seen, what the objective remembers, the history."""
+    """Where a run stands: optimizer steps done, the epoch and how many of its batches are done, target tokens seen,
+    seconds of work in all attempts, what the objective remembers, the history.
+    """
 
     step: int = 0
+    epoch: int = 0
+    batch: int = 0
     tokens: int = 0
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
     objective: dict[str, Any] = field(default_factory=dict)  # JSON
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -56,12 +62,8 @@ def save(
     building.mkdir(parents=True)
     save_file(tensors, building / "state.safetensors")
     schemas.write(building / "history.parquet", schemas.table(position.history, schemas.HISTORY))
-    about = {
-        "fingerprint": fingerprint,
-        "step": position.step,
-        "tokens": position.tokens,
-        "objective": position.objective,
-    }
+    numbers = {name: value for name, value in vars(position).items() if name != "history"}
+    about = {"fingerprint": fingerprint, **numbers}
     (building / "position.json").write_text(json.dumps(about))
     older = _found(work)
     publish(building, work / f"checkpoint-{position.step}")
@@ -77,11 +79,12 @@ def restore(work: Path, fingerprint: str, parameters: Parameters, optimizer: tor
     for path in reversed(_found(work)):
         try:
             about = json.loads((path / "position.json").read_text())
-            if about["fingerprint"] != fingerprint:
+            if about.pop("fingerprint") != fingerprint:
                 continue
             tensors = load_file(path / "state.safetensors")
             history = schemas.read(path / "history.parquet", schemas.HISTORY).to_pylist()
-        except (OSError, ValueError, KeyError, SafetensorError, DataError) as error:
+            position = Position(**about, history=history)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError, DataError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             observe.warning(f"{path.name} cannot be read and is passed over: {reason}")
             continue
@@ -94,7 +97,7 @@ def restore(work: Path, fingerprint: str, parameters: Parameters, optimizer: tor
                     if state is not None:  # a parameter that never had a gradient has none
                         # Adam counts its steps in a scalar, which no rank splits.
                         optimizer.state[value][slot] = like(state, value) if state.dim() else state.to(value.device)
-        return Position(about["step"], about["tokens"], about["objective"], history)
+        return position
     return None
 
 

@@ -1,7 +1,8 @@
 """Training rows: ids, weights and steps of one rationale, tokenised once for all epochs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -75,54 +76,82 @@ def read_weights(folder: Path) -> dict[Key, tuple[np.ndarray, np.ndarray]]:
 
 
 def build(
-    tokenizer: PreTrainedTokenizerBase,
-    rationales: Sequence[Rationale],
-    max_tokens: int,
-    weights: Mapping[Key, tuple[np.ndarray, np.ndarray]] | None = None,
-    weight_scale: Literal["raw", "mean1"] = "raw",
+    tokenizer: PreTrainedTokenizerBase, rationales: Sequence[Rationale], max_tokens: int
 ) -> tuple[list[Example], list[dict[str, str]]]:
-    """Examples and the rows that cannot be used, as rows of `schemas.QUARANTINE`.
+    """Examples whose tokens all weigh 1, and the rows that cannot be used, as rows of `schemas.QUARANTINE`.
 
-    `weights` None means 1 for every token. Rows longer than `max_tokens` are left out, never cut. Raises
-    DataError if the weights were made with another tokenizer.
+    Rows longer than `max_tokens` are left out, never cut.
     """
     examples: list[Example] = []
     rejected: list[dict[str, str]] = []
     tokenised = rationale_ids(tokenizer, [r.text for r in rationales], [r.steps for r in rationales])
     for rationale, (ids, step) in zip(rationales, tokenised, strict=True):
-        prompt = np.asarray(prompt_ids(tokenizer, rationale.question, rationale.choices), dtype=np.int32)
         answer = np.asarray(answer_ids(tokenizer, rationale.answer), dtype=np.int32)
-        total = len(prompt) + len(ids) + len(answer)
-        reason = f"{total} tokens, max_tokens is {max_tokens}" if total > max_tokens else None
-        weight = np.ones(len(ids), dtype=np.float32)
-        if weights is not None and reason is None:
-            weight, reason = _weight(rationale.key, ids, weights, weight_scale)
-        if reason is not None:
-            rejected.append(reject(rationale.key, reason))
-            continue
-        examples.append(
-            Example(
-                key=rationale.key,
-                prompt=prompt,
-                target=np.concatenate([ids, answer]),
-                weight=np.concatenate([weight, np.ones(len(answer), dtype=np.float32)]),
-                step=np.concatenate([step, np.full(len(answer), ANSWER, dtype=np.int32)]),
-            )
+        made = Example(
+            key=rationale.key,
+            prompt=np.asarray(prompt_ids(tokenizer, rationale.question, rationale.choices), dtype=np.int32),
+            target=np.concatenate([ids, answer]),
+            weight=np.ones(len(ids) + len(answer), dtype=np.float32),
+            step=np.concatenate([step, np.full(len(answer), ANSWER, dtype=np.int32)]),
         )
+        if made.tokens > max_tokens:
+            rejected.append(reject(rationale.key, f"{made.tokens} tokens, max_tokens is {max_tokens}"))
+        else:
+            examples.append(made)
     return examples, rejected
 
 
-def _weight(
-    key: Key, ids: np.ndarray, weights: Mapping[Key, tuple[np.ndarray, np.ndarray]], scale: str
-) -> tuple[np.ndarray, str | None]:
+def weighted(
+    examples: Sequence[Example],
+    weights: Mapping[Key, tuple[np.ndarray, np.ndarray]],
+    floor: float = 0.0,
+    scale: Literal["raw", "mean1"] = "raw",
+) -> tuple[list[Example], list[dict[str, str]]]:
+    """The examples with `weights` on their rationales, and those that have none, as rows of `schemas.QUARANTINE`.
+
+    `floor` f turns w into f + (1 - f) w; `mean1` then scales each rationale's weights to mean 1. The answer's tokens
+    keep weight 1. Raises DataError if the weights were made with another tokenizer.
+    """
+    found: list[Example] = []
+    rejected: list[dict[str, str]] = []
+    for example in examples:
+        weight, reason = _weight(example, weights)
+        if reason is not None:
+            rejected.append(reject(example.key, reason))
+            continue
+        weight = floor + (1 - floor) * weight
+        if scale == "mean1" and weight.sum() > 0:
+            weight = weight / weight.mean()
+        answer = example.weight[example.rationale_tokens :]
+        found.append(replace(example, weight=np.concatenate([weight, answer]).astype(np.float32)))
+    return found, rejected
+
+
+def first_samples(examples: Sequence[Example], samples: int) -> list[Example]:
+    """The examples that are among the first so many of their question, by sample."""
+    places: Counter[str] = Counter()
+    kept = set()
+    for key in sorted(example.key for example in examples):
+        places[key[0]] += 1
+        if places[key[0]] <= samples:
+            kept.add(key)
+    return [example for example in examples if example.key in kept]
+
+
+def mean_weight(examples: Sequence[Example]) -> float:
+    """Mean weight of all tokens of all rationales, the answers' left out."""
+    return float(np.mean(np.concatenate([example.weight[: example.rationale_tokens] for example in examples])))
+
+
+def _weight(example: Example, weights: Mapping[Key, tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, str | None]:
     """The weights of one rationale, or why it has none."""
-    if key not in weights:
+    if example.key not in weights:
         return np.empty(0, dtype=np.float32), "not in weights.parquet"
-    weighted_ids, weight = weights[key]
-    if not np.array_equal(weighted_ids, ids):
-        raise DataError(f"weights.parquet, row {key}: other token ids than the student's; rerun the stage weights")
+    ids, weight = weights[example.key]
+    if not np.array_equal(ids, example.target[: example.rationale_tokens]):
+        raise DataError(
+            f"weights.parquet, row {example.key}: other token ids than the student's; rerun the stage weights"
+        )
     if not np.isfinite(weight).all() or (weight < 0).any():
         return weight, "a weight is negative or not finite"
-    if scale == "mean1" and weight.sum() > 0:
-        weight = weight / weight.mean()
     return weight, None

@@ -16,12 +16,14 @@ def adamw(parameters: Mapping[str, torch.nn.Parameter], config: Distill) -> torc
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.lr, fused=True)
 
 
-def learning_rate(step: int, steps: int, config: Distill) -> float:
-    """Rate of the 0-based `step` out of `steps`: a linear rise, then `config.decay` towards (not to) zero."""
-    rise = math.ceil(config.warmup * steps)
-    if step < rise:
-        return config.lr * (step + 1) / rise
-    left = (steps - step) / max(steps - rise, 1)
+def learning_rate(before: float, after: float, config: Distill) -> float:
+    """Rate of a step, given the shares of the budget that are spent `before` and `after` it (0 to 1).
+
+    A linear rise over the share `config.warmup`, then `config.decay` towards (not to) zero.
+    """
+    if before < config.warmup:
+        return config.lr * min(1.0, after / config.warmup)
+    left = (1 - before) / (1 - config.warmup)
     match config.decay:
         case "constant":
             return config.lr

@@ -1,12 +1,12 @@
-"""The training loop: one epoch is one stage of the curriculum, and a killed run goes on to the same last bit."""
+"""The training loop: epochs until the budget is spent, and a killed run goes on to the same last bit."""
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,13 +21,15 @@ from kpod.store.keys import identity
 from kpod.training import checkpoint
 from kpod.training.adapter import trainable
 from kpod.training.batches import check_packing, decoder_start, epoch_batches
+from kpod.training.checkpoint import Position
 from kpod.training.examples import Example, Key
 from kpod.training.optimizer import adamw, learning_rate
 from kpod.training.parallel import blocks, ranks, whole
 from kpod.training.passes import Passes, Unit
+from kpod.training.turns import Turns, allowed
 
 BACKEND = "inductor"  # of torch.compile
-InputSteps = Callable[[int, Key], int]  # (epoch, key) -> number of leading steps that are input, c_i(t)
+InputSteps = Mapping[Key, Sequence[int]]  # c_i(t): leading steps that are input at each stage, as many for every key
 
 
 class Watch(Protocol):
@@ -40,21 +42,21 @@ class Watch(Protocol):
     def take_best(self, parameters: checkpoint.Parameters) -> None: ...
 
 
-def nothing_given(_epoch: int, _key: Key) -> int:
-    """The whole rationale is generated in every epoch."""
-    return 0
-
-
 def train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[Example],
     config: Distill,
-    input_steps_of: InputSteps,
+    input_steps: InputSteps | None,
     work: Path,
     watch: Watch | None = None,
-) -> list[dict[str, Any]]:
-    """Train `model` (fp32 weights, see `models.load`) in place; returns rows of `schemas.HISTORY`, one a step.
+    target_tokens: int | None = None,
+) -> Position:
+    """Train `model` (fp32 weights, see `models.load`) in place; returns where it ended, with a row of history a step.
+
+    Epochs follow each other until `config.budget` is spent, the last one is cut short. One that counts the tokens of
+    plain distillation allows `target_tokens`, by default those of `examples`. Without `input_steps` every rationale
+    is generated whole; an epoch behind their last stage is like it.
 
     The loss of a step is that of `config.objective`, by default Eq. 15, over the target tokens of its
     `config.batch_size` examples, so neither `micro_batch` nor padding changes it. The order of rows depends on
@@ -66,14 +68,20 @@ def train(
     if not examples:
         raise DataError("there is no example to train on: see the counts of the stages before")
     rows = sorted(examples, key=lambda row: (row.key, row.form))
-    given = np.array([[row.given(input_steps_of(epoch, row.key)) for row in rows] for epoch in range(config.epochs)])
+    if input_steps is None:
+        given = np.zeros((1, len(rows)), dtype=np.int64)
+    else:
+        given = np.array([np.searchsorted(row.step, input_steps[row.key], side="left") for row in rows]).T
+    if target_tokens is None:
+        lengths = np.array([len(row.target) for row in rows])
+        target_tokens = allowed(config.budget, lengths, Turns([row.key[0] for row in rows]))
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # LoRA's start
-        fingerprint = _fingerprint(model, rows, given, config)
+        fingerprint = _fingerprint(model, rows, given, target_tokens, config)
         objective = objective_of(config)(rows, given, config)
         keeps = isinstance(config.adapter, Lora) and config.adapter.keep and ranks().writes
         with trainable(model, config, work / "adapter" if keeps else None):
-            run = _Run(model, tokenizer, rows, objective, config, work, fingerprint, watch)
+            run = _Run(model, tokenizer, rows, objective, config, work, fingerprint, watch, target_tokens)
             return run.to_the_end()
 
 
@@ -90,7 +98,9 @@ class _Run:
         work: Path,
         fingerprint: str,
         watch: Watch | None,
+        limit: int,
     ) -> None:
+        self.limit = limit  # target tokens; 0: the budget counts epochs
         self.rows, self.config, self.objective, self.watch = rows, config, objective, watch
         self.model, self.work, self.fingerprint = model, work, fingerprint
         pad: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -112,35 +122,61 @@ class _Run:
             block.compile(backend=BACKEND)
         self.optimizer = adamw(self.parameters, config)
         found = checkpoint.restore(work, fingerprint, self.parameters, self.optimizer)
-        self.position = found or checkpoint.Position()
+        self.position = found or Position()
         if found:
             objective.state = found.objective
         else:
             objective.first(self.passes)
-        size = max(1, config.batch_size // objective.width)
-        self.ends = np.cumsum([-(-objective.count(epoch) // size) for epoch in range(config.epochs)])
-        self.size = size
+        self.size = max(1, config.batch_size // objective.width)
+        self.started = time.monotonic(), time.process_time()
         self.saved = time.monotonic()
         self.saving = config.checkpoint_seconds  # what the last checkpoint took; before the first, as long as can be
 
-    def to_the_end(self) -> list[dict[str, Any]]:
-        position, steps = self.position, int(self.ends[-1])
-        with observe.progress("distill", steps, unit="step", initial=position.step) as bar:
-            for epoch in range(int(np.searchsorted(self.ends, position.step, side="right")), self.config.epochs):
-                given, left = self.objective.given(epoch), int(self.ends[epoch]) - position.step
-                for chosen in self.batches(epoch)[-left:]:
-                    self.step(epoch, chosen, given)
-                    bar.advance(epoch=epoch, loss=f"{position.history[-1]['loss']:.4f}", tokens=position.tokens)
-                    if position.step == self.ends[epoch]:
-                        self.report(self.objective.after(epoch, self.passes))
-                        self.validate(epoch)
-                    self.maybe_save(last_of_epoch=position.step == self.ends[epoch])
+    def to_the_end(self) -> Position:
+        position = self.position
+        with observe.progress("distill", self.expected(), unit="token", initial=position.tokens) as bar:
+            while not self.spent():
+                self.go_through_epoch(bar)
         if self.watch:
             self.watch.take_best(self.parameters)
         for block in self.compiled:
             block._compiled_call_impl = None
         self.ranks.gather(self.passes.wrapped, self.model)
-        return position.history
+        self.clock()
+        return position
+
+    def go_through_epoch(self, bar: observe.Progress) -> None:
+        """Train on what is left of an epoch, or of the budget."""
+        position, epoch = self.position, self.position.epoch
+        given, batches = self.objective.given(epoch), self.batches(epoch)
+        ended = False
+        while not ended:
+            tokens = self.step(batches[position.batch], given, len(batches))
+            position.batch += 1
+            ended = position.batch == len(batches) or self.spent()
+            if ended:
+                position.epoch, position.batch = epoch + 1, 0
+            bar.advance(tokens, epoch=epoch, loss=f"{position.history[-1]['loss']:.4f}")
+            if ended:
+                self.report(self.objective.after(epoch, self.passes, last=self.spent()))
+                self.validate(epoch)
+            self.maybe_save(ended)
+
+    def spent(self) -> bool:
+        """Whether the budget is."""
+        position = self.position
+        return position.tokens >= self.limit if self.limit else position.epoch >= (self.config.budget.epochs or 0)
+
+    def share(self, tokens: int, epochs: float) -> float:
+        """The share of the budget that is spent after so many target tokens and epochs."""
+        return min(1.0, tokens / self.limit if self.limit else epochs / (self.config.budget.epochs or 1))
+
+    def expected(self) -> int:
+        """Target tokens of the whole run, for the progress bar; exact unless an objective chooses its rows itself."""
+        epochs = range(0 if self.limit else self.config.budget.epochs or 0)
+        turns = [(epoch, self.objective.turns.rows(epoch)) for epoch in epochs]
+        planned = sum(int((self.targets - self.objective.given(epoch))[rows].sum()) for epoch, rows in turns)
+        return self.limit or planned
 
     def batches(self, epoch: int) -> list[list[Unit]]:
         """The units of each optimizer step of the epoch, in order."""
@@ -149,18 +185,22 @@ class _Run:
         order = epoch_batches(lengths, self.size, self.config.seed, epoch)
         return [[units[i] for i in chosen] for chosen in order]
 
-    def step(self, epoch: int, chosen: list[Unit], given: np.ndarray) -> None:
-        """One optimizer step over the units `chosen`."""
+    def step(self, chosen: list[Unit], given: np.ndarray, batches: int) -> int:
+        """One optimizer step over the units `chosen`, one of the epoch's `batches`; returns its target tokens."""
         position = self.position
-        rate = learning_rate(position.step, int(self.ends[-1]), self.config)
+        rows = [row for unit in chosen for row in unit]
+        tokens = int((self.targets[rows] - given[rows]).sum())
+        epochs = position.epoch + position.batch / batches
+        before, after = (
+            self.share(position.tokens, epochs), self.share(position.tokens + tokens, epochs + 1 / batches)
+        )  # fmt: skip
+        rate = learning_rate(before, after, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         # Dropout masks follow from the step, so a resumed run draws the same ones.
         seeds = np.random.SeedSequence([self.config.seed, position.step, self.ranks.rank])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
-        rows = [row for unit in chosen for row in unit]
-        tokens = int((self.targets[rows] - given[rows]).sum())
-        loss = self.ranks.total(self.gradients(chosen, given, Step(epoch, tokens, len(chosen))))
+        loss = self.ranks.total(self.gradients(chosen, given, Step(position.epoch, tokens, len(chosen))))
         if not torch.isfinite(loss):
             raise ModelError(f"the loss is {loss.item()} at step {position.step}: lower distill.lr")
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
@@ -169,8 +209,9 @@ class _Run:
         position.step += 1
         position.tokens += tokens
         figures = {"loss": loss.item(), "lr": rate, "tokens": position.tokens}
-        position.history.append({"epoch": epoch, "step": position.step, **figures, "difficulty": None})
-        self.report({**figures, "epoch": epoch, "grad_norm": whole(norm).item()})
+        position.history.append({"epoch": position.epoch, "step": position.step, **figures, "difficulty": None})
+        self.report({**figures, "epoch": position.epoch, "grad_norm": whole(norm).item()})
+        return tokens
 
     def gradients(self, chosen: list[Unit], given: np.ndarray, step: Step) -> torch.Tensor:
         """Add this rank's part of the gradients of the step's loss; returns its part of the loss."""
@@ -209,15 +250,24 @@ class _Run:
             started = time.monotonic()
             position = self.position
             position.objective = self.objective.state
+            self.clock()
             writes = self.ranks.writes
             checkpoint.save(self.work, self.fingerprint, position, self.parameters, self.optimizer, writes)
             self.saved = time.monotonic()
             self.saving = self.saved - started
 
+    def clock(self) -> None:
+        """Add the seconds since the last call; CPU seconds of all ranks, who call this together."""
+        wall, cpu = time.monotonic(), time.process_time()
+        spent = torch.tensor(cpu - self.started[1], device=self.passes.device)
+        self.position.cpu_seconds += float(self.ranks.total(spent))
+        self.position.wall_seconds += wall - self.started[0]
+        self.started = wall, cpu
 
-def _fingerprint(model: PreTrainedModel, rows: list[Example], given: np.ndarray, config: Distill) -> str:
+
+def _fingerprint(model: PreTrainedModel, rows: list[Example], given: np.ndarray, limit: int, config: Distill) -> str:
     """Names a run by what its result depends on: settings, data, curriculum and the model it starts from."""
-    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([identity(config), limit], sort_keys=True).encode())
     digest.update(given.astype(np.int64).tobytes())
     for row in rows:
         digest.update(repr((row.key, row.form)).encode())

@@ -12,7 +12,7 @@ from kpod import schemas
 from kpod.answers.closings import strip_closing
 from kpod.errors import DataError
 from kpod.text.prompts import ANSWER_WORDS
-from kpod.text.tokens import Rationale, answer_ids, prompt_ids, rationale_ids, read_rationales, token_spans
+from kpod.text.tokens import Rationale, answer_ids, distinct, prompt_ids, rationale_ids, read_rationales, token_spans
 
 Quarantined = tuple[tuple[str, int], str]  # key, reason
 
@@ -47,13 +47,14 @@ def read(inputs: Mapping[str, Path]) -> tuple[list[Rationale], list[Quarantined]
         name: place
         for place, name in enumerate(schemas.read(questions / "questions.parquet", schemas.QUESTIONS)["id"].to_pylist())
     }
+    found, copies = distinct(found)
     kept = {
         (row["question_id"], row["sample"])
         for row in schemas.read(texts / "rationales.parquet", schemas.RATIONALES).to_pylist()
         if row["kept"]
     }
-    lost = kept - {rationale.key for rationale in found}
-    reasons = [(key, "no step" if key[0] in order else "no question of this id") for key in sorted(lost)]
+    lost = kept - {rationale.key for rationale in found} - {key for key, _ in copies}
+    reasons = copies + [(key, "no step" if key[0] in order else "no question of this id") for key in sorted(lost)]
     return sorted(found, key=lambda one: (order[one.question_id], one.sample)), reasons
 
 

@@ -1,0 +1,35 @@
+"""How long a student is trained: settings that the stages `curriculum` and `distill` share."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from kpod.fields import Strict
+
+
+class Budget(Strict):
+    """How much a student is trained on, in one of three ways.
+
+    `{epochs: n}`: n epochs, whatever their tokens; in an epoch one rationale of each question has its turn.
+    `{target_tokens: n}`: epochs until n target tokens are trained on.
+    `{of: scotd}`: as many target tokens as plain distillation has in `epochs` epochs (4 unless given), so that all
+    methods of a run are compared at equal target tokens: a curriculum, whose epochs have fewer, gets more of them.
+
+    Training stops behind the optimizer step that spends the budget, less than one batch beyond it.
+    """
+
+    of: Literal["scotd"] | None = Field(None, description="Count `epochs` in the target tokens of plain distillation.")
+    epochs: int | None = Field(None, ge=1)
+    target_tokens: int | None = Field(None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_four_epochs(cls, given: Any) -> Any:
+        alone = isinstance(given, dict) and given.get("of") and given.keys() <= {"of"}
+        return {**given, "epochs": 4} if alone else given
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Budget":
+        if (self.epochs is None) == (self.target_tokens is None) or (self.of and self.epochs is None):
+            raise ValueError("give {epochs: n}, {target_tokens: n} or {of: scotd, epochs: n}")
+        return self

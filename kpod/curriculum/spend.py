@@ -1,0 +1,56 @@
+"""As many stages as a budget in target tokens pays for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kpod.curriculum.items import Items
+from kpod.curriculum.schedule import Schedule
+from kpod.training.turns import Turns
+
+
+def answer_tokens(items: Items, questions: pa.Table, student: Path) -> np.ndarray:
+    """Target tokens of the answer (its words, the gold answer, EOS) behind each rationale, int64 [n]."""
+    from transformers import AutoTokenizer
+
+    from kpod.text.tokens import answer_ids
+
+    tokenizer = AutoTokenizer.from_pretrained(student, local_files_only=True)
+    asked = items.question_id.unique()
+    rows = pc.index_in(asked, value_set=questions["id"].combine_chunks())
+    lengths = np.array([len(answer_ids(tokenizer, one)) for one in questions["answer"].take(rows).to_pylist()])
+    return lengths[pc.index_in(items.question_id, value_set=asked).to_numpy()]
+
+
+def lengths(items: Items, answers: np.ndarray) -> tuple[np.ndarray, Turns]:
+    """Target tokens of each whole rationale with its answer, int64 [n], and the turns of all."""
+    return np.array([int(tokens.sum()) for tokens in items.tokens]) + answers, Turns(items.question_id.to_pylist())
+
+
+def trained(schedule: Schedule, items: Items, answers: np.ndarray, turns: Turns) -> int:
+    """Target tokens of a distillation that goes through every stage of the schedule once."""
+    sizes = np.fromiter(map(len, items.tokens), np.int64, len(items.tokens))
+    before = np.concatenate([[0], np.cumsum(np.concatenate(items.tokens))])
+    first = np.cumsum(sizes) - sizes
+    total = 0
+    for stage, given in enumerate(schedule.input_steps):
+        rows = turns.rows(stage)
+        rationales = before[first[rows] + sizes[rows]] - before[first[rows] + given[rows]]
+        total += int((rationales + answers[rows]).sum())
+    return total
+
+
+def spend(make: Callable[[int], Schedule], limit: int, items: Items, answers: np.ndarray) -> Schedule:
+    """The schedule `make(stages)` of the fewest stages whose target tokens reach `limit`."""
+    whole, turns = lengths(items, answers)
+    epoch = max(int(whole[turns.rows(turn)].sum()) for turn in range(int(items.sample.max()) + 1))
+    stages = max(1, -(-limit // epoch))
+    while True:
+        schedule = make(stages)
+        missing = limit - trained(schedule, items, answers, turns)
+        if missing <= 0:
+            return schedule
+        stages += max(1, missing // epoch)
