@@ -1,7 +1,7 @@
 """Does the weighter find keypoints? Area under the ROC of weight against what is known to matter.
 
     python bench/weights.py                                 # learned (defaults) and rule, seeds 0 1 2
-    python bench/weights.py --name zero --set blank=zero    # another setting, beside the others in the results
+    python bench/weights.py --name hard --set mask=hard     # another setting, beside the others in the results
 
 The data are generated word problems with the scripted teacher's wording: the digits and signs of its equations are the
 keypoints, its sentences of filler are not. Each seed draws its own questions and pretrains its own student (kept in

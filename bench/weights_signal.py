@@ -34,6 +34,7 @@ def measure(inputs: dict[str, Path], changed: dict[str, Any], rationales: int) -
     from kpod.weighting.build import build_predictor, build_weighter
     from kpod.weighting.examples import read, tokenise
     from kpod.weighting.loss import blank
+    from kpod.weighting.network import START
     from kpod.weighting.order import held_out
     from kpod.weighting.train import Training
 
@@ -46,7 +47,7 @@ def measure(inputs: dict[str, Path], changed: dict[str, Any], rationales: int) -
     examples, _ = tokenise(list(known.values()), tokenizer, config.max_tokens, reader)
     with tempfile.TemporaryDirectory() as work:
         Training(examples, build_weighter(embedding, config), embedding, predictor, config, Path(work)).run()
-    masked = blank(embedding, config)
+    masked = blank(embedding)
     _, watched = held_out(examples, config.validation, None, config.seed)
     batch = collate(watched, "steps", config.seed, 10**6, torch.device("cpu"))
 
@@ -63,7 +64,7 @@ def measure(inputs: dict[str, Path], changed: dict[str, Any], rationales: int) -
         part = collate(
             examples[start : start + config.batch_size], config.prefixes, config.seed, 10**6, torch.device("cpu")
         )
-        mask = (part.uniform < config.keep).float().requires_grad_()
+        mask = (part.uniform < START).float().requires_grad_()
         nll = predictor.nll(part, masked + mask[..., None] * (embedding(part.rationale) - masked))
         (nll.sum(1) / torch.tensor([len(cut) for cut in part.ends])).sum().backward()
         for row, example in enumerate(part.examples):
@@ -74,7 +75,7 @@ def measure(inputs: dict[str, Path], changed: dict[str, Any], rationales: int) -
                 name = "last result" if place == final else kind
                 gradients.setdefault((name, bool(mask[row, place])), []).append(float(mask.grad[row, place]))
     return {
-        "worth": {name: worth(keep) for name, keep in (("all", 2.0), ("keep", config.keep), ("none", -1.0))},
+        "worth": {name: worth(keep) for name, keep in (("all", 2.0), ("keep", START), ("none", -1.0))},
         "pressure": config.alpha / float(np.mean([len(e.rationale) for e in examples])),
         "gradient": {
             f"{kind}, {'kept' if kept else 'masked'}": [float(np.mean(g)), float(np.std(g) / len(g) ** 0.5), len(g)]

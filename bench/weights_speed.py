@@ -72,7 +72,7 @@ def step_of(
         parts = [replace(whole, ends=[cut[min(k, len(cut) - 1)][None] for cut in whole.ends]) for k in range(most)]
     else:
         parts = [whole]
-    masked = blank(embedding, config)
+    masked = blank(embedding)
     slow = [p for p in predictor.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW([*weighter.parameters(), *slow], lr=1e-6)
 

@@ -70,7 +70,7 @@ def test_the_saved_weighter_gives_the_stored_weights(tmp_path: Path) -> None:
     inputs = world(tmp_path, *sums(6))
     folder = out(tmp_path)
     run(inputs, CONFIG, folder)
-    weighter, _ = network.load(folder / "weighter")
+    weighter = network.load(folder / "weighter")
     embed = models.load(inputs["base"] / "student")[0].get_input_embeddings()
     for row in weights(folder):
         raw = embed(torch.tensor([row["token_ids"]]))
@@ -132,10 +132,13 @@ def test_no_usable_rationale_is_one_clear_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("keep", "collapsed"), [(0.02, True), (0.98, True), (0.5, False)])
-def test_a_collapse_is_a_warning_and_a_figure(tmp_path: Path, keep: float, collapsed: bool) -> None:
+@pytest.mark.parametrize(("start", "collapsed"), [(0.02, True), (0.98, True), (0.5, False)])
+def test_a_collapse_is_a_warning_and_a_figure(
+    tmp_path: Path, start: float, collapsed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "START", start)
     inputs = world(tmp_path, *sums(4))
-    figures, seen = told(inputs, CONFIG.model_copy(update={"keep": keep, "lr": 1e-9}), out(tmp_path))
+    figures, seen = told(inputs, CONFIG.model_copy(update={"lr": 1e-9}), out(tmp_path))
     assert figures["collapsed"] == collapsed
     assert any("collapsed to a mean of" in message for message in seen.warnings) == collapsed
 
@@ -177,14 +180,25 @@ def test_bf16_trains_and_infers(tmp_path: Path) -> None:
     assert np.isfinite(list(figures.values())).all()
 
 
-def test_a_trained_embedding_is_stored_with_the_weighter(tmp_path: Path) -> None:
-    inputs = world(tmp_path, *sums(4))
-    folder = out(tmp_path)
-    run(inputs, CONFIG.model_copy(update={"train_embedding": True, "predictor_lr": 1e-2}), folder)
-    _, table = network.load(folder / "weighter")
-    before = models.load(inputs["base"] / "student")[0].get_input_embeddings().weight
-    assert table is not None
-    assert not torch.equal(table, before)
+def test_a_closing_statement_moves_no_weight_and_weighs_one(tmp_path: Path) -> None:
+    """One weighter on two texts that differ in nothing but the answer that closes them."""
+    first = out(tmp_path, "first")
+    questions, texts = sums(3)
+    run(world(tmp_path / "a", questions, texts), CONFIG, first)
+    applied = CONFIG.model_copy(update={"weighter": first / "weighter"})
+    body = "Tom has 3 apples. So 3 + 4 makes them 7 apples."
+    found = []
+    for answer in "72":
+        closed = [{**row, "rationale": f"{body} Therefore, the answer is {answer}."} for row in texts]
+        folder = out(tmp_path, f"closed-{answer}")
+        run(world(tmp_path / answer, questions, closed), applied, folder)
+        found.append(weights(folder)[0])
+    one, other = found
+    inside = len(byte_bpe()(f" {body}", add_special_tokens=False)["input_ids"])
+    assert one["token_ids"] != other["token_ids"]
+    assert one["weight"][:inside] == other["weight"][:inside]
+    assert set(one["weight"][inside:]) == set(other["weight"][inside:]) == {1.0}
+    assert len(set(one["weight"][:inside])) > 1
 
 
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:

@@ -47,28 +47,20 @@ class Weights(ModelStage):
         description="soft: the binary concrete value itself, in (0, 1); hard: rounded to zeros and ones with a "
         "straight-through gradient (Eq. 4), which a sure predictor leaves without a signal.",
     )
-    blank: Literal["mean", "zero"] = Field(
-        "mean", description="What a masked token is read as: the mean of all embeddings, or zero (Eq. 4)."
-    )
     temperature: float = Field(1.0, gt=0, description="Temperature of the binary concrete masks (Eq. 4).")
     final_temperature: float | None = Field(None, gt=0, description="Anneal the temperature to this by the last epoch.")
     per_length: bool = Field(
         True, description="Divide both losses by the rationale's length, so alpha keeps its meaning."
     )
-    keep: float = Field(0.8, gt=0, lt=1, description="Weight of every token before training.")
     hidden: int = Field(64, ge=1, description="Width of the two-layer MLP in Eq. 3.")
     heads: int = Field(4, ge=1, description="Heads of the self-attention in Eq. 2.")
     lr: float = Field(5e-4, gt=0, description="Learning rate of the weighter.")
     predictor_lr: float = Field(5e-5, ge=0, description="Learning rate of the answer predictor; 0 freezes it.")
-    predictor_layers: int | None = Field(
-        None, ge=0, description="Train only so many of the predictor's top layers; null: all of them."
-    )
-    train_embedding: bool = Field(False, description="Let the student's embedding of the rationale be trained too.")
     batch_size: int = Field(8, ge=1, description="Rationales an optimizer step.")
     batch_tokens: int = operational(8192, "Padded tokens a forward pass; larger batches are accumulated.", ge=1)
     processes: int = operational(1, "Processes on this machine that train and weigh together, one a GPU.", ge=1)
     train_on: int | None = Field(None, ge=1, description="Train on a sample of so many rationales; all get weights.")
-    validation: float = Field(0.1, ge=0, lt=1, description="Share of questions held out to watch the answer loss.")
+    validation: float = Field(0.1, ge=0, lt=1, description="Share of questions held out to watch the loss.")
     patience: int = Field(
         2,
         ge=1,

@@ -17,8 +17,7 @@ class Batch:
 
     examples: Sequence[Example]
     rationale: Tensor  # int64 [B, R], the student's ids; padding 0
-    valid: Tensor  # bool [B, R]
-    visible: Tensor  # bool [B, R]: valid, and not in a closing statement of the answer
+    visible: Tensor  # bool [B, R]: no padding, and not in a closing statement of the answer
     uniform: Tensor  # float [B, R] in (0, 1), the randomness of the masks
     ends: list[np.ndarray]  # B arrays of prefix lengths
 
@@ -43,7 +42,6 @@ def collate(examples: Sequence[Example], rule: Rule, seed: int, epoch: int, devi
     return Batch(
         examples=examples,
         rationale=torch.from_numpy(ids).to(device),
-        valid=torch.from_numpy(place < lengths[:, None]).to(device),
         visible=torch.from_numpy(place < visible[:, None]).to(device),
         uniform=torch.from_numpy(uniform).to(device),
         ends=cuts,

@@ -6,7 +6,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kpod import observe
 from kpod.config import Weights
-from kpod.errors import ModelError
 from kpod.training import models
 from kpod.weighting.batch import Batch
 from kpod.weighting.examples import template_length
@@ -18,7 +17,7 @@ def build_weighter(embedding: nn.Embedding, config: Weights) -> Weighter:
     """A fresh weighter for the student's embedding, the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Weighter(embedding.weight.shape[1], config.hidden, config.heads, config.keep).to(embedding.weight.device)
+        return Weighter(embedding.weight.shape[1], config.hidden, config.heads).to(embedding.weight.device)
 
 
 def build_predictor(
@@ -28,7 +27,7 @@ def build_predictor(
 
     Without `config.predictor` it is the student itself: pass a copy if the student is needed unchanged afterwards.
     Its embeddings and, where tied, its output layer stay as they are, so that rationale and question are read with
-    one table; which other layers train is set here by `requires_grad`.
+    one table; all other layers train unless `config.predictor_lr` is 0.
     """
     model, reader, projection = student, tokenizer, None
     if config.predictor is not None:
@@ -37,9 +36,8 @@ def build_predictor(
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     if config.predictor_lr > 0:
-        for module in _trained(model, config.predictor_layers):
-            for parameter in module.parameters():
-                parameter.requires_grad_(True)
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
         for layer in (model.get_input_embeddings(), *_tied_head(model)):
             layer.weight.requires_grad_(False)
     kind = EncoderDecoder if model.config.is_encoder_decoder else OnePass
@@ -49,16 +47,6 @@ def build_predictor(
 def _tied_head(model: PreTrainedModel) -> list[nn.Module]:
     head = model.get_output_embeddings()
     return [head] if head is not None and head.weight is model.get_input_embeddings().weight else []
-
-
-def _trained(model: PreTrainedModel, top: int | None) -> list[nn.Module]:
-    """The modules whose weights train: all, or the last `top` blocks of the (answer's) decoder."""
-    if top is None:
-        return [model]
-    stacks = [m for m in model.get_decoder().modules() if isinstance(m, nn.ModuleList)]
-    if not stacks:
-        raise ModelError(f"{type(model).__name__} shows no list of layers: leave weights.predictor_layers out")
-    return list(max(stacks, key=len)[-top:]) if top else []
 
 
 def _projection(

@@ -20,13 +20,17 @@ RULE_HIGH, RULE_LOW = 0.9, 0.1
 
 
 def infer(examples: Sequence[Example], weighter: Weighter, embedding: nn.Embedding, batch_tokens: int) -> Weighted:
-    """w_j of every token (Eq. 2-3), the same for any batching; each rank computes its share, all get the whole."""
+    """w_j of every token (Eq. 2-3), the same for any batching; each rank computes its share, all get the whole.
+
+    A closing statement of the answer is not seen; its tokens weigh 1, as those of the answer in Eq. 1.
+    """
     rank, world = ranks.rank_and_world()
     rows: list[tuple[tuple[str, int], np.ndarray]] = []
     with observe.progress("weights: inference", len(examples), "rationale") as bar, torch.inference_mode():
         for part in split_by_tokens(examples, batch_tokens)[rank::world]:
             batch = collate(part, 1, 0, 0, embedding.weight.device)
-            weight = torch.sigmoid(weighter(embedding(batch.rationale).float(), batch.valid)).cpu().numpy()
+            logits = weighter(embedding(batch.rationale).float(), batch.visible)
+            weight = torch.sigmoid(logits).masked_fill(~batch.visible, 1.0).cpu().numpy()
             rows += [(e.key, w[: len(e.rationale)].copy()) for e, w in zip(part, weight, strict=True)]
             bar.advance(len(part) * world)
     return dict(ranks.collect(rows))

@@ -24,15 +24,14 @@ class Losses:
     kept: Tensor  # share of tokens that were not masked
 
 
-def blank(embedding: nn.Embedding, config: Weights) -> Tensor:
-    """What a masked token is read as, float [d].
+def blank(embedding: nn.Embedding) -> Tensor:
+    """What a masked token is read as, float [d]: the mean of all embeddings.
 
     Zero has no direction, and a transformer that normalises its input by length sees only the direction: for it
     m * Emb is the same at every m > 0, and the gradient at m = 0 is divided by almost nothing. Towards the mean of
     all embeddings a token fades instead.
     """
-    table = embedding.weight.detach()
-    return table.mean(0) if config.blank == "mean" else torch.zeros_like(table[0])
+    return embedding.weight.detach().mean(0)
 
 
 def losses(
@@ -50,7 +49,7 @@ def losses(
     The predictor reads a leaf of its own, so that dL_p/dm can be had before it goes on to the weighter.
     """
     raw = embedding(batch.rationale)
-    logits = weighter(raw.detach(), batch.valid)
+    logits = weighter(raw.detach(), batch.visible)
     drawn = mask(logits, batch.uniform, temperature, hard=config.mask == "hard")
     leaf = drawn.detach().requires_grad_()
     with models.autocast(config.precision):

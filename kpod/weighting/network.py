@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from kpod.errors import ModelError
 from kpod.store.files import atomic, write_text
 
+_SHAPE = ("width", "hidden", "heads")
+START = 0.8  # weight of every token before training: a predictor reads little of a rationale half of which is masked
+
 
 class Weighter(nn.Module):
     """`e = Att(Emb(r))` (Eq. 2), `w_j = sigmoid(MLP(e_j))` (Eq. 3): the chance that token j is not masked.
@@ -20,24 +23,28 @@ class Weighter(nn.Module):
     sinusoidal positions, so a token can look for its neighbours at any length; values carry none.
     """
 
-    def __init__(self, width: int, hidden: int, heads: int, keep: float = 0.5) -> None:
-        """`width` d of the student's embedding, `hidden` of the MLP; every w_j starts near `keep`.
+    def __init__(self, width: int, hidden: int, heads: int) -> None:
+        """`width` d of the student's embedding, `hidden` of the MLP; every w_j starts near START.
 
         Raises ModelError if `heads` does not divide `width`.
         """
         super().__init__()
         if width % heads:
             raise ModelError(f"weights.heads is {heads}, which does not divide the embedding's width {width}")
-        self.width, self.hidden, self.heads, self.keep = width, hidden, heads, keep
+        self.width, self.hidden, self.heads = width, hidden, heads
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, 1))
         last = self.mlp[2]
         nn.init.normal_(last.weight, std=0.1 / math.sqrt(hidden))
-        nn.init.constant_(last.bias, math.log(keep / (1 - keep)))
+        nn.init.constant_(last.bias, math.log(START / (1 - START)))
 
-    def forward(self, embeddings: Tensor, valid: Tensor) -> Tensor:
-        """Logits of w, float [B, n], from raw embeddings [B, n, d] and `valid` bool [B, n] (False: padding)."""
+    def forward(self, embeddings: Tensor, visible: Tensor) -> Tensor:
+        """Logits of w, float [B, n], from raw embeddings [B, n, d].
+
+        Tokens where `visible` bool [B, n] is False (padding, a closing statement of the answer) are seen by none that
+        is visible, and their own logits mean nothing.
+        """
         rows, length, width = embeddings.shape
         # Embeddings of different students differ in scale by orders of magnitude; what is masked stays raw.
         normal = F.layer_norm(embeddings, (width,))
@@ -47,8 +54,8 @@ class Weighter(nn.Module):
             layer(x).view(split).transpose(1, 2)
             for layer, x in ((self.query, placed), (self.key, placed), (self.value, normal))
         )
-        # A padding token sees everything, so that no row of the softmax is empty; its output is not used.
-        seen = valid[:, None, None, :] | ~valid[:, None, :, None]
+        # A token that is not visible sees everything, so that no row of the softmax is empty.
+        seen = visible[:, None, None, :] | ~visible[:, None, :, None]
         context = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         mixed = normal + self.out(context.transpose(1, 2).reshape(rows, length, width))
         return self.mlp(mixed).squeeze(-1)
@@ -62,28 +69,22 @@ def _positions(length: int, width: int, like: Tensor) -> Tensor:
     return waves.to(like.dtype)
 
 
-def save(weighter: Weighter, folder: Path, embedding: Tensor | None = None) -> None:
-    """Write `weighter.safetensors` and `weighter.json`; `embedding` [V, d] too, where training changed it."""
+def save(weighter: Weighter, folder: Path) -> None:
+    """Write `weighter.safetensors` and `weighter.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().contiguous() for name, value in weighter.state_dict().items()}
-    if embedding is not None:
-        tensors["embedding"] = embedding.detach().cpu().contiguous()
     with atomic(folder / "weighter.safetensors") as temporary:
         save_file(tensors, temporary)
-    settings = {name: getattr(weighter, name) for name in ("width", "hidden", "heads", "keep")}
+    settings = {name: getattr(weighter, name) for name in _SHAPE}
     write_text(folder / "weighter.json", json.dumps(settings, indent=2) + "\n")
 
 
-def load(folder: Path) -> tuple[Weighter, Tensor | None]:
-    """Read what `save` wrote: the weighter, and the embedding [V, d] if it is not the student's own.
-
-    Raises ModelError if a file is missing or does not fit.
-    """
+def load(folder: Path) -> Weighter:
+    """Read what `save` wrote, in evaluation mode. Raises ModelError if a file is missing or does not fit."""
     try:
-        weighter = Weighter(**json.loads((folder / "weighter.json").read_text(encoding="utf-8")))
-        tensors = load_file(folder / "weighter.safetensors")
-        embedding = tensors.pop("embedding", None)
-        weighter.load_state_dict(tensors)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        shape = json.loads((folder / "weighter.json").read_text(encoding="utf-8"))
+        weighter = Weighter(**{name: shape[name] for name in _SHAPE})
+        weighter.load_state_dict(load_file(folder / "weighter.safetensors"))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(f"{folder} holds no weighter ({str(error).splitlines()[0]}): rerun stage weights") from error
-    return weighter.eval(), embedding
+    return weighter.eval()

@@ -7,7 +7,7 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from kpod import observe, schemas
-from kpod.config import Weights
+from kpod.config import Weights, collapsed
 from kpod.errors import DataError, ModelError
 from kpod.text.tokens import Rationale, token_spans
 from kpod.training import models, ranks
@@ -19,8 +19,6 @@ from kpod.weighting.classes import CLASSES, classify
 from kpod.weighting.examples import Example, Quarantined, read, tokenise
 from kpod.weighting.infer import Weighted, by_rule, infer
 from kpod.weighting.train import Training
-
-COLLAPSE = (0.05, 0.95)  # a mean weight outside says that the weights carry nothing
 
 
 def run(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str, float]:
@@ -49,15 +47,13 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
     elif config.weighter is not None:
         student, tokenizer = models.load(folder)
         embedding = student.get_input_embeddings()
-        weighter, changed = network.load(config.weighter)
+        weighter = network.load(config.weighter)
         if weighter.width != embedding.weight.shape[1]:
             raise ModelError(f"weights.weighter was trained for width {weighter.width}, the student has another")
-        if changed is not None:
-            embedding.weight.data.copy_(changed)
         examples, dropped = _tokenise(rationales, tokenizer, config)
         weights = infer(examples, weighter.to(embedding.weight.device), embedding, config.batch_tokens)
         if writes:
-            network.save(weighter, out_dir / "weighter", changed)
+            network.save(weighter, out_dir / "weighter")
     else:
         student, tokenizer = models.load(folder)
         embedding = student.get_input_embeddings()
@@ -71,7 +67,7 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
         figures = Training(examples, weighter, embedding, predictor, config, out_dir / "work").run()
         weights = infer(examples, weighter, embedding, config.batch_tokens)
         if writes:
-            network.save(weighter, out_dir / "weighter", embedding.weight if config.train_embedding else None)
+            network.save(weighter, out_dir / "weighter")
     quarantined += dropped
     if writes:
         _write(out_dir, examples, weights, quarantined)
@@ -111,18 +107,17 @@ def write_quarantine(out_dir: Path, source: str, quarantined: Sequence[Quarantin
 
 
 def _summary(rationales: Sequence[Rationale], tokenizer, weights: Weighted) -> dict[str, float]:  # type: ignore[no-untyped-def]
-    """Mean weight, over all tokens and by class; a mean outside 0.05 .. 0.95 is reported as a collapse."""
+    """Mean weight, over all tokens and by class; one near 0 or 1 is reported as a collapse."""
     used = [one for one in rationales if one.key in weights]
     texts = [one.text for one in used]
     kinds = [classify(text, spans) for text, (_, spans) in zip(texts, token_spans(tokenizer, texts), strict=True)]
     flat = np.concatenate([weights[one.key] for one in used])
     kind = np.array([name for row in kinds for name in row])
     mean = float(flat.mean())
-    collapsed = not COLLAPSE[0] <= mean <= COLLAPSE[1]
-    if collapsed:
+    if collapsed(mean):
         observe.warning(
-            f"weights: collapsed to a mean of {mean:.3f} (healthy: {COLLAPSE[0]} to {COLLAPSE[1]}); "
-            f"{'lower' if mean < COLLAPSE[0] else 'raise'} weights.alpha, or train longer"
+            f"weights: collapsed to a mean of {mean:.3f}, so distill will train with weights of 1; "
+            f"{'lower' if mean < 0.5 else 'raise'} weights.alpha, or train longer"
         )
     by_class = {f"weight_{name}": float(flat[kind == name].mean()) for name in CLASSES if (kind == name).any()}
-    return {"tokens": float(len(flat)), "weight": mean, **by_class, "collapsed": float(collapsed)}
+    return {"tokens": float(len(flat)), "weight": mean, **by_class, "collapsed": float(collapsed(mean))}

@@ -25,11 +25,10 @@ def text_weights(texts: Sequence[str], weighter: Path, student: Path) -> list[np
     model only the embedding is read. Raises ModelError if either cannot be read.
     """
     tokenizer = AutoTokenizer.from_pretrained(student, local_files_only=True)
-    net, changed = network.load(weighter)
-    weight = input_embedding(student) if changed is None else changed
+    net = network.load(weighter)
     rows = [Rationale(str(i), 0, "", None, "0", text, ((0, len(text)),)) for i, text in enumerate(texts)]
     examples, _ = tokenise(rows, tokenizer, max_tokens=2**31)
-    found = infer(examples, net, nn.Embedding.from_pretrained(weight.float()), _BATCH_TOKENS)
+    found = infer(examples, net, nn.Embedding.from_pretrained(input_embedding(student).float()), _BATCH_TOKENS)
     return [found.get(row.key) for row in rows]
 
 

@@ -49,12 +49,9 @@ class Training:
         self.path = work / "training.safetensors"
         self.rank, self.world = ranks.rank_and_world()
         self.device = embedding.weight.device
-        embedding.weight.requires_grad_(config.train_embedding)
-        self.masked = blank(embedding, config)
+        embedding.weight.requires_grad_(False)
+        self.masked = blank(embedding)
         slow = {f"predictor.{n}": p for n, p in predictor.named_parameters() if p.requires_grad}
-        if config.train_embedding:
-            slow["embedding"] = embedding.weight
-            slow = {name: p for name, p in slow.items() if name == "embedding" or p is not embedding.weight}
         self.fast = {f"weighter.{n}": p for n, p in weighter.named_parameters()}
         self.slow = slow
         groups = [{"params": list(self.fast.values()), "lr": config.lr}]
@@ -66,13 +63,13 @@ class Training:
         self.epoch = self.batch = self.step = self.bad = 0
         self.best = math.inf
         # What inference uses; the predictor has done its work.
-        self.kept = {**self.fast, **({"embedding": embedding.weight} if config.train_embedding else {})}
+        self.kept = self.fast
         self.best_state = self._state()
         self.sums = dict.fromkeys((*_SUMS, "gradient", "rationales", "steps"), 0.0)
         self.last: dict[str, float] = {}
 
     def run(self) -> dict[str, float]:
-        """Train to the end, or on from the last checkpoint; weighter and embedding then hold their best state.
+        """Train to the end, or on from the last checkpoint; the weighter then holds its best state.
 
         Returns the last epoch's means. Raises ModelError with the batch's keys if the loss is not finite.
         """
@@ -162,11 +159,14 @@ class Training:
         self._watch()
 
     def _watch(self) -> None:
-        """Validate, and remember the weighter if the answer loss is the lowest since it began to train."""
+        """Validate, and remember the weighter if L_k of Eq. 7 is the lowest since it began to train.
+
+        L_p alone prefers weights that mask nothing.
+        """
         score = -float(self.step)  # nothing to watch: the last state is the best
         if self.watched:
             answer, masked = self._validate()
-            score = answer
+            score = answer + self.config.alpha * masked
             self.last |= {"validation_answer_loss": answer, "validation_mask_loss": masked}
             if self.rank == 0:
                 observe.metrics({"validation_answer_loss": answer, "validation_mask_loss": masked}, self.step)
