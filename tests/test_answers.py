@@ -95,7 +95,7 @@ EXTRACT = [
     ("The answer is 2 million people.", "2000000"),
     ("The answer is 1.2 x 10^5.", "120000"),
     ("The answer is 1.5e3.", "1500"),
-    ("The answer is 3 dozen.", "3"),
+    ("The answer is 3 dozen.", "36"),
     # signs, parts, powers and roots
     ("The answer is $-\\frac{3}{4}$.", "-3/4"),
     ("The answer is -½.", "-1/2"),

@@ -2,8 +2,9 @@
 
 import re
 
-from kpod.answers.extract import SENTENCE_END, STATEMENT, clause_of
+from kpod.answers.extract import clause_of
 from kpod.answers.number_words import number_in_words
+from kpod.answers.statements import SENTENCE_END, STATEMENT, VALUE
 
 MOST_CLOSING = 320  # characters from "the answer is" to the end of the text, for the statement to close it
 MOST_BEHIND = 120  # characters behind the statement, such as "I hope this helps!"
@@ -19,14 +20,32 @@ _BEGINS = re.compile(
     rf"(?:(?!{_NOT_YET})[^.!?\n]){{0,80}}?"
     rf"(?:\b(?:is|comes? out (?:to be|as))\b|\b(?P<modal_too>(?:would|should|must|will) be)\b|[*_]{{0,3}}\s*[:=])"
     rf"[*_]{{0,3}}\s*:?|"
+    # what names the answer only if a value follows, or stands in front;
+    r"(?P<with_value>\b(?:the|our|final)\s+(?:(?:final|correct|right|only)\s+)?(?:solution|option|choice)\s+is\b|"
+    rf"{_START}[^\w/]{{0,4}}(?:(?:so|hence|thus|therefore),?\s+)?(?:final )?(?:answer|solution|ans)\b\W{{1,4}}|"
+    r"\bthe answer (?:can|may) be \w{1,20} as\b|"
+    r"\b(?:I|we)(?:'d| would| will|'ll)? (?:choose|pick|select|go with)(?: (?:option|choice|answer))?"
+    r"(?=\s+\(?(?-i:[A-J])\)?\s*(?:[.!,;:\n]|$|because|since)))|"
+    rf"(?<![\w.,/$€£:^-])(?P<right_value>(?:(?:option|choice|answer)\s+)?{VALUE})\s+(?:as\s+(?:the|our|my)\s+"
+    r"(?:(?:final|correct|right)\s+)?answer\b|is\s+(?:therefore |thus |hence )?(?:the )?(?:correct|right)(?: one)?"
+    r"(?=[.!]?\s*$))|"
     # a heading; a box by itself.
     rf"{_START}#{{1,6}}\s*(?:final )?answer\s*\n|{_START}(?:[$*]|\\[\[(])*\s*\\boxed\b",
     re.IGNORECASE,
 )
-_VALUE = re.compile(r"\W*(?:(?i:about|approximately|around|exactly|equal to|a total of)\s+)?\W*(?:\d|[A-J]\b)")
+_VALUE = re.compile(
+    r"\W*(?:(?i:about|approximately|around|exactly|equal to|a total of|la|option)\s+)?\W*(?:\d|[A-J]\b)"
+)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_PURPOSE = re.compile(r"\W*to\b", re.IGNORECASE)  # "To find the answer: ..." begins to reason
-_CONNECTORS = re.compile(r"\b(?:and|so|thus|hence|therefore|then|which|means|the)$", re.IGNORECASE)
+_PURPOSE = re.compile(r"\W*(?:to|para|um|pour)\b", re.IGNORECASE)  # "To find the answer: ..." begins to reason
+_CONNECTORS = re.compile(
+    r"(?:\b(?:and|so|thus|hence|therefore|then|which|means|the|that|así que|por lo tanto|entonces|luego|y|"
+    r"also|daher|somit|folglich|und|donc|ainsi|alors|et)|所以|因此|故|那么|，)$",
+    re.IGNORECASE,
+)
+_MIXED = re.compile(r"%\s*\w|\bor\b")  # "The solution is 40% acid."
+_RULE = re.compile(r"\n\s{0,3}[-*_=#>]{2,9}\s{0,3}$")
+_OPERATOR = re.compile(r"[-+*/x×÷=<>]\s*$")
 
 
 def strip_closing(text: str) -> str:
@@ -37,7 +56,7 @@ def strip_closing(text: str) -> str:
     """
     text = text.rstrip()
     while text and (begin := _closing(text)) is not None:
-        text = text[:begin].rstrip()
+        text = _RULE.sub("", text[:begin].rstrip()).rstrip()
     return text
 
 
@@ -48,12 +67,20 @@ def _closing(text: str) -> int | None:
         found = match
     if found is None:
         return None
-    stated, behind = clause_of(text[found.end() :])
-    if (found["modal"] or found["modal_too"]) and not _is_value(stated):
+    value = found["value"] or found["right_value"]
+    if value:
+        stated, behind = value, text[found.end() :].lstrip(".!? )*")
+    else:
+        stated, behind = clause_of(text[found.end() :])
+    if any(found[name] for name in ("modal", "modal_too", "named", "with_value")) and not _is_value(stated):
         return None  # "The answer must be a place for cats." begins to reason
+    if found["with_value"] and _MIXED.search(stated):
+        return None
     if len(behind.strip()) > MOST_BEHIND or not set(_NUMBER.findall(behind)) <= set(_NUMBER.findall(stated)):
         return None
     before = text[: found.start()]
+    if value and _OPERATOR.search(before[-4:]):  # "3 + 4 = 7 is the answer" works it out as well
+        return found.end("value" if found["value"] else "right_value")
     near = max(0, len(before) - MOST_LEAD)
     lead = SENTENCE_END.split(before[near:])[-1]
     if _PURPOSE.match(lead):
@@ -73,7 +100,7 @@ def _is_value(stated: str) -> bool:
 def _without_connectors(text: str) -> str:
     while True:
         text = text.rstrip(" \n\t,;:*")
-        word = _CONNECTORS.search(text[-12:])
+        word = _CONNECTORS.search(text[-16:])
         if word is None:
             return text
         text = text[: -len(word[0])]

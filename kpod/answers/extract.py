@@ -2,44 +2,60 @@
 
 Decisions, each of which a test pins down:
 - Values are compared exactly: 0.5 = 1/2, 42.0 = 42, and 0.333 is not 1/3. Nothing is rounded, nothing evaluated.
-- Currency, separators and units do not matter, unless both name a unit and the units differ (5 km, 5 miles).
+- Currency, separators and units do not matter, unless both name a unit and the units differ (5 km, 5 miles); an
+  extracted answer remembers its unit, although the number alone is written down.
 - A percentage equals the same number without its sign (the gold of "what percentage?" is often a bare 50) and the
   value it stands for: 50% = 50 and 50% = 0.5, while 50 is not 0.5.
-- An answer that offers several numbers ("5 or 6") is kept as a text, so it is never a number by luck.
-- No answer equals an empty one.
+- A dozen is 12 and a lakh 100,000. A time of day equals the same time in another spelling, and its bare hour.
+- An answer that offers several numbers ("5 or 6"), or that the grammar of numbers does not cover ("sqrt(3)/2", "5!",
+  "3x"), is kept as a text, so it is never a number by luck.
+- No answer equals an empty one, or one that is not a number ("NaN").
 """
 
 import re
 from collections.abc import Sequence
 
+from kpod.answers.clock import TIME, same_time, time_of_day
+from kpod.answers.denial import affirmed, corrected, last_match
+from kpod.answers.latex import unboxed
 from kpod.answers.options import last_option, stated_option
-from kpod.answers.quantities import CURRENCY, NUMBER, conflict, decimal_text, parse, plain
+from kpod.answers.quantities import CURRENCY, NUMBER, PERCENT, Quantity, conflict, decimal_text, parse
+from kpod.answers.spelling import plain
+from kpod.answers.statements import SENTENCE_END, stated
 
-STATEMENT = re.compile(
-    r"(?:\b(?:the|our|my|your|this|final)\s+(?:[\w-]+\s+){0,2}?answers?(?: to [^.?!\n]{1,80})?\s*"
-    r"(?:\b(?:is|are|(?P<modal>(?:would|should|must) be)|equals)\b|[:=])|\banswers?\s*[:=]|"
-    r"####(?=\W{0,4}(?:\d|[A-J]\b)))\s*:?",
-    re.IGNORECASE,
-)
-_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-SENTENCE_END = re.compile(r"(?<!\bapprox)(?<!\bRs)(?<!\bca)[.!?]+(?=\s|$|[\"')\]*}])|\n")
 _NEXT_QUESTION = re.compile(r"(?<=\S)\s+Q:")
-
-_WORDS_THAT_END_IT = "and|or|to|because|since|so|as|is|which|plus|minus|times|for|if|not|but"
-_UNIT = rf"(?: ?(?:%|(?!(?:x(?![A-Za-z])|(?:{_WORDS_THAT_END_IT})\b))[A-Za-z°¢€£$]+))"
-_TERM = rf"(?:(?<![A-Za-z0-9)])[-+]|negative |minus )?{CURRENCY}?(?:-(?=[0-9.]))?{NUMBER}{_UNIT}{{0,3}}"
+_WORDS_THAT_END_IT = "and|or|to|because|since|so|as|is|which|plus|minus|times|for|if|not|but|rather|instead"
+_UNIT = rf"(?: ?(?:%|(?!(?:x(?![A-Za-z])|(?:{_WORDS_THAT_END_IT})\b))[A-Za-z°¢€£$]+(?:\^[23])?))"
+_TERM = (
+    rf"(?:(?<![A-Za-z0-9)])[-+]|negative |minus )?(?:{CURRENCY})?(?:-(?=[0-9.]))?{NUMBER}"
+    rf"(?: and (?:an?|one|two|three) (?:half|halves|thirds?|quarters?)\b)?(?:{PERCENT})?{_UNIT}{{0,3}}"
+)
 _GROUP = rf"\({{0,4}}{_TERM}\){{0,4}}"
 _EXPRESSION = rf"{_GROUP}(?: ?[-+*x/] ?{_GROUP})*"
-_CHAIN = re.compile(rf"(?<![A-Za-z_0-9.,]){_EXPRESSION}(?: ?= ?{_EXPRESSION})*", re.IGNORECASE)
-_BARE = re.compile(rf"(?<![A-Za-z_0-9.,])(?:(?<!\))-)?{CURRENCY}?(?:-(?=[0-9.]))?{NUMBER}(?: ?%)?")
-_LEAD = re.compile(
-    r"\W*(?:(?:about|approximately|approx\.|roughly|around|exactly|just|only|simply|equal to|a total of|[a-z] ?=)\W+)*",
+_CHAIN = re.compile(rf"(?<![A-Za-z_0-9.,^]){_EXPRESSION}(?: ?= ?{_EXPRESSION})*", re.IGNORECASE)
+_COUNTED = r"(?: ?(?:k|thousand|million|billion|trillion|lakhs?|lacs?|crores?|dozens?)\b)?"
+_BARE = re.compile(
+    rf"(?<![A-Za-z_0-9.,^])(?:(?<!\))-)?(?:{CURRENCY})?(?:-(?=[0-9.]))?{NUMBER}(?: and a half\b)?"
+    rf"(?:{PERCENT})?{_COUNTED}",
     re.IGNORECASE,
 )
-_ANOTHER = re.compile(rf"(?: ?(?:,? ?(?:and|or|to)|-) ?|[,;]? (?=[0-9]))(?P<second>{_TERM})", re.IGNORECASE)
+_TIME = re.compile(rf"{TIME}(?!\w)")
+_LEAD = re.compile(
+    r"\W*(?:(?:about|approximately|approx\.|roughly|around|exactly|just|only|simply|equal to|a total of|no\.|number|at|"
+    r"therefore|thus|hence|then|[a-z] ?=)\W+)*",
+    re.IGNORECASE,
+)
+_HEDGE = re.compile(
+    r"[\s\"'(*:]*(?:(?:about|approximately|approx\.|roughly|around|exactly|just|only|simply|at)\s+)+", re.IGNORECASE
+)
+_ANOTHER = re.compile(
+    rf"(?: ?(?:,? ?(?:and|or|to)|-) ?|[,;]? (?=[0-9]|[a-z] ?= ?[-0-9]))(?:[a-z] ?= ?)?(?P<second>{_TERM})",
+    re.IGNORECASE,
+)
 _EVASIVE = re.compile(
     r"\W*(?:\w+ly )?"
-    r"(?:not|between|either|(?:no )?(?:more|less|fewer|greater) than|at (?:least|most)|half|twice|double)\b",
+    r"(?:not|neither|nor|between|either|(?:no )?(?:more|less|fewer|greater) than|at (?:least|most)|half|quarter|twice|"
+    r"double|triple|up to|over|under)\b",
     re.IGNORECASE,
 )
 _IN_WORDS = [
@@ -48,35 +64,68 @@ _IN_WORDS = [
     (re.compile(r"(?<=\d) (?:times|multiplied by) (?=\d)"), " x "),
     (re.compile(r"(?<=\d) divided by (?=\d)"), " / "),
     (re.compile(r"(?<=\d) equals (?=[-$\d])"), " = "),
+    (re.compile(r"(?<=\d) point (?=\d)"), "."),
 ]
-_ROOT = re.compile(r"(?:sqrt|√|log)\W*$", re.IGNORECASE)
+# What stands beside a number and makes it a part of something that is no number.
+_BOUND_LEFT = re.compile(
+    r"(?:(?:sqrt|root\d?|log|ln|sin|cos|tan|exp|√|\\[A-Za-z]+)[\s({]*|[<>≤≥±∓∞π^]\s*|[\wπ)\]!]\s?[+*/^]\s?|[\dπ)\]]\s-\s|"
+    r"\b[a-z]\s-\s)$",
+    re.IGNORECASE,
+)
+_BOUND_RIGHT = re.compile(
+    r"\)*\s*(?:[√π∞^±∓!]|[<>≤≥]|\\[A-Za-z]|(?:sqrt|log|ln|sin|cos|tan)\b|[*x/+]\s?[a-z(√π\\]\b|[-+]\s[a-z]\b|['\"_:]\s?\d|"
+    r"\s?and (?:an? |one )?(?:half|quarter)\b)"
+    r"|(?<=\d)(?:[xyznabieqruvw]\b(?!\.)|\([^)]{0,9}\d)",
+    re.IGNORECASE,
+)
+_SEVERAL = re.compile(r"[,;](?!\d{3})|\b(?:or|and)\b")
+_DENIED = re.compile(r"(?:\bnot|n't|\brather than|\binstead of|\bneither|\bnor)\s+\W{0,3}$", re.IGNORECASE)
+_BULLET = re.compile(r"(?:[-*•–—‣▪·]|\(?\d{1,2}[.)](?=\s+\S))\s+")
+_ROOT_SIGN = re.compile(r"√ ?(?:\(([^()]*)\)|([0-9.]+|[a-z]))")
+_ENDLESS = {"inf", "+inf", "infinity", "+infinity", "∞", "+∞"}
+
+
+class Answer(str):
+    """An extracted number, and the units that it was given in ("4", frozenset({"pear"}))."""
+
+    __slots__ = ("units",)
+    units: frozenset[str]
+
+    def __new__(cls, quantity: Quantity) -> "Answer":
+        answer = super().__new__(cls, quantity.written)
+        answer.units = quantity.units
+        return answer
 
 
 def extract_answer(text: str, choices: Sequence[str] | None = None) -> str | None:
     """The answer that `text` gives: what follows its last "the answer is", else its last number or option letter.
 
-    A number comes without separators, currency and units ("1,234.50 dollars" gives "1234.50"; the % sign stays).
+    A number comes without separators, currency and units ("1,234.50 dollars" gives "1234.50"; the % sign stays);
+    `answers_equal` still tells an extracted "4" pears from "4 apples". What is stated but no number comes as its text.
     With `choices` the answer is the letter of an option ("A" is the first). None if the text gives no answer.
     """
-    text = plain(_NEXT_QUESTION.split(_BOXED.sub(r" the answer is \1 . ", text))[0])
-    for match in reversed(list(STATEMENT.finditer(text))):
-        clause = clause_of(text[match.end() :])[0]
+    text = _NEXT_QUESTION.split(text)[0]
+    text = plain(_boxes_as_statements(text))
+    for _, said in stated(text):
+        if box := re.match(r"\s*<box>(.*?)</box>", said):
+            if box[1].strip():
+                return stated_option(box[1], choices) if choices else _boxed(box[1])
+            continue
+        clause, rest = clause_of(corrected(re.sub(r"</?box>", " ", said)))
         if clause:
-            return stated_option(clause, choices) if choices else _stated(clause)
-    if choices:
-        return last_option(text, choices)
-    numbers = _BARE.findall(text)
-    return _written(numbers[-1]) if numbers else None
+            return _chosen(clause, rest, choices) if choices else _stated(affirmed(clause, rest) or clause)
+    text = re.sub(r"</?box>", " ", text)
+    return last_option(text, choices) if choices else _last(text)
 
 
 def answers_equal(a: str | None, b: str | None) -> bool:
     """Whether two answers are the same, see the top of this module; symmetric, and False if either is missing."""
     if not a or not b:
         return False
-    x, y = parse(a), parse(b)
-    if x is None and y is None:
-        return _same_text(_key(a), _key(b))
-    if x is None or y is None or conflict(x, y):
+    x, y = _quantity(a), _quantity(b)
+    if x is None or y is None:
+        return _same_moment(a, b, x, y) or (x is y and _same_text(_key(a), _key(b)))
+    if conflict(x, y):
         return False
     if x.percent != y.percent:
         share, other = (x.value, y.value) if x.percent else (y.value, x.value)
@@ -86,9 +135,34 @@ def answers_equal(a: str | None, b: str | None) -> bool:
 
 def clause_of(text: str) -> tuple[str, str]:
     """The statement that `text` begins with, and the rest."""
-    text = text.lstrip(" \n\t:*")
-    end = SENTENCE_END.search(text)
-    return (text[: end.start()].strip(), text[end.end() :]) if end else (text.strip(), "")
+    begun = text.lstrip(" \n\t:*=")
+    if "\n" in text[: len(text) - len(begun)] or "\n" in text[: text.find("*") + 1]:  # a list behind "the answer is:"
+        while bullet := _BULLET.match(begun):
+            begun = begun[bullet.end() :]
+    end = SENTENCE_END.search(begun)
+    return (begun[: end.start()].strip(), begun[end.end() :]) if end else (begun.strip(), "")
+
+
+def _boxes_as_statements(text: str) -> str:
+    pieces, at = [], 0
+    for begin, end, content in unboxed(text):
+        pieces += [text[at:begin], f" the answer is <box>{' '.join(content.split())}</box>. "]
+        at = end
+    return "".join(pieces) + text[at:]
+
+
+def _chosen(clause: str, rest: str, choices: Sequence[str]) -> str | None:
+    claim = affirmed(clause, rest)
+    return stated_option(clause_of(claim)[0], choices) if claim else None
+
+
+def _boxed(content: str) -> str:
+    """A box holds a number or a formula, seldom a sentence."""
+    before, _, said = content.rpartition("=")
+    if quantity := parse(content if _SEVERAL.search(before) else said):
+        return Answer(quantity)
+    formula = re.search(r"[\\^√π∞{}<>≤≥±≈,;()_|]|\d ?: ?\d|\bsqrt|\d[a-z]\b|\b[a-z]\b", content)
+    return content.strip() if formula else _stated(content)
 
 
 def _stated(clause: str) -> str:
@@ -96,18 +170,40 @@ def _stated(clause: str) -> str:
     clause = re.sub(r"^- (?=[0-9.$])", "-", clause)
     for pattern, sign in _IN_WORDS:
         clause = pattern.sub(sign, clause)
+    if quantity := parse(clause[hedge.end() :] if (hedge := _HEDGE.match(clause)) else clause):
+        return Answer(quantity)
+    if (moment := _TIME.search(clause)) and _LEAD.fullmatch(clause, 0, moment.start()):
+        return moment[0]
     chains = list(_CHAIN.finditer(clause))
     if not chains or _EVASIVE.match(clause):
-        quantity = parse(clause)
-        return quantity.written if quantity else clause.strip(" \"'") or clause
+        return clause.strip(" \"'") or clause
     # "8, since 5 + 4 - 1 = 8" begins with its answer; "that after 3 days 5 are left" has it at the end.
     chain = chains[0] if _LEAD.fullmatch(clause, 0, chains[0].start()) else chains[-1]
-    if "=" not in chain[0] and _ROOT.search(clause, 0, chain.start()):
+    if "=" not in chain[0] and _BOUND_LEFT.search(clause, max(0, chain.start() - 20), chain.start()):
         return clause
+    if _BOUND_RIGHT.match(clause, chain.end()):
+        # "5! = 120", "2x = 10": what the formula comes to is said behind it.
+        return _stated(clause[at + 1 :]) if (at := clause.rfind("=")) > chain.start() else clause
     value = chain[0].split("=")[-1].strip()
     if another := _ANOTHER.match(clause, chain.end()):
         return _two(value, another["second"]) or clause[chain.start() : another.end()]
     return _written(value)
+
+
+def _last(text: str) -> str | None:
+    """The last number of a text that it does not deny."""
+    found = last_match(_BARE.finditer(text))
+    if found is None:
+        return None
+    while _DENIED.search(text, max(0, found.start() - 30), found.start()):
+        found = last_match(_BARE.finditer(text, max(0, found.start() - 500), found.start()))
+        if found is None:
+            return None
+    if (moment := _TIME.search(text, max(0, found.start() - 12))) and moment.start() <= found.start() < moment.end():
+        return moment[0]
+    if _BOUND_LEFT.search(text, max(0, found.start() - 20), found.start()) or _BOUND_RIGHT.match(text, found.end()):
+        return None
+    return _written(found[0])
 
 
 def _two(first: str, second: str) -> str | None:
@@ -116,19 +212,35 @@ def _two(first: str, second: str) -> str | None:
     if x is None or y is None:
         return None
     if x.units == {"dollar"} and y.units == {"cent"}:
-        return decimal_text(x.value + y.value / 100)
-    return x.written if answers_equal(first, second) else None
+        value = x.value + y.value / 100
+        return Answer(Quantity(value, False, x.units, decimal_text(value)))
+    return Answer(x) if answers_equal(first, second) else None
 
 
 def _written(term: str) -> str:
     quantity = parse(term)
-    return quantity.written if quantity else term.strip()
+    return Answer(quantity) if quantity else term.strip()
+
+
+def _quantity(answer: str) -> Quantity | None:
+    quantity = parse(answer)
+    if quantity and isinstance(answer, Answer):
+        return Quantity(quantity.value, quantity.percent, answer.units, quantity.written)
+    return quantity
+
+
+def _same_moment(a: str, b: str, x: Quantity | None, y: Quantity | None) -> bool:
+    """Whether both are the same time of day; a bare number is a full hour."""
+    first = time_of_day(f"{x.written}:00" if x else a)
+    second = time_of_day(f"{y.written}:00" if y else b)
+    return first is not None and second is not None and same_time(first, second)
 
 
 def _key(text: str) -> str:
     """A text answer without case, outer punctuation and article: "The Cat." is "cat", "(B) cat" is "b) cat"."""
-    text = " ".join(plain(text).casefold().split()).strip(" .,;:!?\"'()[]")
-    return re.sub(r"^(?:the|an?) ", "", text)
+    text = " ".join(plain(text).casefold().split()).strip(" .,;:!?\"'()[]$")
+    text = _ROOT_SIGN.sub(r"sqrt(\1\2)", re.sub(r"^(?:the|an?) ", "", text))
+    return "" if text == "nan" else "infinity" if text in _ENDLESS else text
 
 
 def _same_text(a: str, b: str) -> bool:

@@ -5,6 +5,7 @@ tokens: after each, the rows that are done leave, and the others are packed into
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from kpod import observe
 from kpod.store.files import write_text
 from kpod.text.tokens import prompt_ids
 
-NEXT_QUESTION = "Q:"
+NEXT_QUESTION = re.compile(r"(?<!\S)Q:")  # a word of its own: "Her IQ: 120" goes on
 ROUND = 32  # tokens
 Question = tuple[str, str, Sequence[str] | None]  # id, question, choices
 
@@ -159,7 +160,7 @@ class _NextQuestion(StoppingCriteria):
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, start: int) -> None:
         self._tokenizer, self._start = tokenizer, start
-        # Only a token with a colon can complete "Q:": the others need no decoding.
+        # Only a token with a colon can complete the mark: the others need no decoding.
         tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         self._colon = torch.zeros(max(model.get_output_embeddings().weight.shape[0], len(tokens)), dtype=torch.bool)
         self._colon[[i for i, token in enumerate(tokens) if token and ":" in token]] = True
@@ -167,7 +168,7 @@ class _NextQuestion(StoppingCriteria):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
         done = self._colon[input_ids[:, -1].cpu()]
         for row in done.nonzero().flatten().tolist():
-            done[row] = NEXT_QUESTION in self._tokenizer.decode(input_ids[row, self._start :][-6:])
+            done[row] = _asks(self._tokenizer, input_ids[row, self._start :].tolist())
         return done.to(input_ids.device)
 
 
@@ -180,10 +181,20 @@ def _read(path: Path, batch: Mapping[str, object]) -> dict[str, list[int]] | Non
 
 
 def _ended(tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig, tokens: list[int]) -> bool:
-    return any(end in tokens for end in settings.eos_token_id) or NEXT_QUESTION in tokenizer.decode(tokens)
+    return any(end in tokens for end in settings.eos_token_id) or _asks(tokenizer, tokens)
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig, tokens: list[int]) -> str:
     """The words up to EOS or to the next question."""
     end = min((tokens.index(end) for end in settings.eos_token_id if end in tokens), default=len(tokens))
-    return str(tokenizer.decode(tokens[:end], skip_special_tokens=True)).split(NEXT_QUESTION)[0].strip()
+    return first_answer(str(tokenizer.decode(tokens[:end], skip_special_tokens=True)))
+
+
+def _asks(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> bool:
+    """Whether the tokens ask the next question. All are decoded: the first of a part would lose its space."""
+    return NEXT_QUESTION.search(str(tokenizer.decode(tokens))) is not None
+
+
+def first_answer(text: str) -> str:
+    """`text` up to the question that it goes on to ask itself."""
+    return NEXT_QUESTION.split(text)[0].strip()
