@@ -64,6 +64,114 @@ CASES = [
     )),
 ]  # fmt: skip
 
+FORMS = [
+    " The correct option is (B).",
+    " Hence 7 is the answer.",
+    " So 7 is the correct answer.",
+    " <answer>7</answer>",
+    "\n<answer>\n7\n</answer>",
+    " So the solution is 7.",
+    " The correct choice is B.",
+    " (B) is the correct answer.",
+    " Therefore, B is the answer.",
+    " So option B is correct.",
+    " Hence (B) is correct.",
+    " 所以答案是7。",
+    "因此，答案是7。",
+    "答案：7",
+    "\n答案为7",
+    "故选B。",
+    " Por lo tanto, la respuesta es 7.",
+    " La respuesta es 7.",
+    " La respuesta correcta es (B).",
+    " Así que la respuesta final es 7.",
+    " Die Antwort ist 7.",
+    " Die Antwort lautet 7.",
+    " Also lautet die Antwort 7.",
+    " Daher ist die Antwort 7.",
+    " Antwort: 7",
+    " Somit ist die richtige Antwort (B).",
+    " La réponse est 7.",
+    " Donc, la réponse est 7.",
+    " La réponse est donc 7.",
+    " La bonne réponse est (B).",
+    " Réponse : 7",
+    '\n{"answer": 7}',
+    '\n{"answer": "7"}',
+    " 7 apples is the answer.",
+    " Thus, 7 would be the final answer.",
+    " So we choose (B).",
+    " I would choose option B.",
+    " The final option is (B).",
+    " So the final solution is 7.",
+    " Hence, the answer is option (B) cat.",
+    " Therefore seven is the answer.",
+    " Thus $7$ is the answer.",
+    " Thus **7** is the correct answer.",
+    " The right answer is 7.",
+    " The best option is B.",
+    " So the most likely answer is B.",
+    " The answer is therefore 7.",
+    " The answer equals 7.",
+    " Answer - 7",
+    " Final answer - 7",
+    " Therefore the answer can be stated as 7.",
+    " So that the answer is 7.",
+    " 答えは7です。",
+    " A resposta é 7.",
+    " La risposta è 7.",
+    " Ответ: 7",
+    " Solution: 7",
+    " Hence the required answer is 7 apples.",
+    " Thus our answer is: 7 apples.",
+    " That is, 7 is the answer to the question.",
+    " Which means the answer is 7.",
+    " We conclude that the answer is 7.",
+    " We get 7 as the answer.",
+    " We get 7 as our final answer.",
+    " 7 is our answer.",
+    " [ANSWER] 7",
+    " The answer is\n\n$$7$$",
+    " ANSWER 7",
+    " Final Answer: The final answer is $7$. I hope it is correct.",
+    "\n\n### Final Answer\n\n7",
+    " Hence, ans = 7",
+    " Ans: 7",
+    " ∴ 7 is the answer.",
+    "\n---\n**Answer: 7**",
+]
+REASONING = [
+    "The solution is 40% acid.",
+    "The solution is mixed with water. So 3 + 4 = 7.",
+    "A is the right angle. So 90 - 30 = 60.",
+    "She says that 7 is the answer to life, and Tom adds 3.",
+    "The best option is to add both: 3 + 4 = 7.",
+    "The correct choice is the one with cats.",
+    "We choose 2 of 5 in 10 ways.",
+    "Tom will pick 3 apples.",
+    "We select 7 of them.",
+    "La respuesta es la suma. 3 + 4 = 7",
+    "Die Antwort ist die Summe. 3 + 4 = 7",
+    "So 5 is right, and 3 + 4 = 7.",
+    "Tom picks option B because it costs 3.",
+]
+
+
+@pytest.mark.parametrize("closing", FORMS)
+def test_every_usual_form_is_cut_off(closing: str) -> None:
+    assert strip_closing(TOM + closing) == TOM
+
+
+@pytest.mark.parametrize("text", REASONING)
+def test_reasoning_in_such_words_stays(text: str) -> None:
+    assert strip_closing(text) == text
+
+
+def test_a_sum_that_is_called_the_answer_keeps_the_sum() -> None:
+    assert strip_closing("So 3 + 4 = 7 is the answer.") == "So 3 + 4 = 7"
+    assert strip_closing("3 + 4 = 7, así que la respuesta es 7.") == "3 + 4 = 7"
+    assert strip_closing("3 + 4 = 7，所以答案是7。") == "3 + 4 = 7"
+
 
 @pytest.mark.parametrize(("text", "left"), CASES)
 def test_a_closing_statement_of_the_answer_is_cut_off(text: str, left: str) -> None:
@@ -84,4 +192,4 @@ def test_stripping_undoes_the_template(sentences: list[str]) -> None:
 @pytest.mark.timeout(60)  # seconds; quadratic matching takes minutes on these
 @pytest.mark.parametrize("piece", ["1 + ", " ", "answer to ", "the answer is ", "so ", "the answer is 5. "])
 def test_long_texts_cost_linear_time(piece: str) -> None:
-    strip_closing(f"{piece * (400_000 // len(piece))} the answer is 5.")
+    strip_closing(f"{piece * (100_000 // len(piece))} the answer is 5.")

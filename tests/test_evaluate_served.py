@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,11 @@ from evaluate_tiny import QUESTIONS, SAID, learned, questions, student
 from kpod import schemas
 from kpod.config import Evaluate, StudentServer
 from kpod.errors import ConfigError, ModelError
-from kpod.evaluate.served import ask
+from kpod.evaluate.served import ALIKE, ask
 from kpod.evaluate.stage import run
 from kpod.teacher.http import HttpRequest, HttpResponse, HttpServer, refusal, reply
 from kpod.text.prompts import prompt
+from kpod.text.stops import STOPS
 
 BY_PROMPT = {prompt(text): name for name, text in QUESTIONS.items()}
 
@@ -41,7 +43,8 @@ class Server:
         if self.failures:
             return self.failures.pop(0)
         name = BY_PROMPT[body["prompt"]]
-        said = SAID[name].removesuffix("<eos>").split(body["stop"][0])[0]
+        said = SAID[name].removesuffix("<eos>")
+        said = re.split("|".join(map(re.escape, body["stop"])), said)[0]
         reason = "length" if name == "endless" else "stop"
         return reply({"id": "1", "object": "text_completion", "created": 0, "model": body["model"],
                       "choices": [{"index": 0, "text": said, "finish_reason": reason, "logprobs": None}]})  # fmt: skip
@@ -73,7 +76,7 @@ def test_a_served_student_is_judged_like_a_local_one(tmp_path: Path, server: Ser
     assert local == there
     assert [text for text in tables[1]["completion"].to_pylist() if "Q:" in text] == []
     for body in server.asked:
-        assert (body["model"], body["temperature"], body["stop"], body["max_tokens"]) == ("mine", 0.0, ["Q:"], 90)
+        assert (body["model"], body["temperature"], body["stop"], body["max_tokens"]) == ("mine", 0.0, STOPS, 90)
         assert body["prompt"] in BY_PROMPT
     assert len(server.asked) == len(QUESTIONS)
 
@@ -134,6 +137,41 @@ def test_what_can_pass_is_asked_again_and_what_is_told_is_never_asked_twice(
     assert not {"right", "next"} & set(again)
     assert ask(settings, every, 90, tmp_path) == told
     assert len(server.asked) == before + len(again)
+
+
+NOTHING = {
+    "error body": reply({"error": {"message": "the model is loading"}}),
+    "no choices": reply({"id": "1", "object": "text_completion", "choices": []}),
+    "null choices": reply({"id": "1", "choices": None}),
+    "null choice": reply({"id": "1", "choices": [None]}),
+    "no text": reply({"id": "1", "choices": [{"index": 0, "text": None, "finish_reason": "stop"}]}),
+    "a chat": reply({"id": "1", "choices": [{"index": 0, "message": {"content": "7"}, "finish_reason": "stop"}]}),
+    "a list": reply([1, 2]),
+    "a number": reply(7),
+    "null": reply(None),
+    "html": HttpResponse(200, b"<html>Sign in</html>", {"content-type": "text/html"}),
+    "not json": HttpResponse(200, b'{"choices": [', {"content-type": "application/json"}),
+    "empty": HttpResponse(200, b"", {"content-type": "application/json"}),
+    "failed": reply({"choices": [{"index": 0, "text": "So 3", "finish_reason": "error", "error": {"code": 502}}]}),
+    "too long": refusal(400, "This model's maximum context length is 1024 tokens"),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_an_answer_without_a_completion_is_a_counted_row_or_one_clear_line(
+    tmp_path: Path, server: Server, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = StudentServer(base_url=server.url, model="m", concurrency=1)
+    every = {name: prompt(text) for name, text in QUESTIONS.items()}
+    server.failures = [NOTHING[name]]
+    told = ask(settings, every, 90, tmp_path / "one")
+    assert len(told) == len(every) - 1
+    assert "1 questions got no completion" in capsys.readouterr().err
+    assert ask(settings, every, 90, tmp_path / "one").keys() == every.keys()  # asked again
+    server.failures = [NOTHING[name]] * ALIKE
+    with pytest.raises(ModelError, match=r"evaluate\.server: .* gives no completions") as caught:
+        ask(settings, every, 90, tmp_path / "all")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_key_is_one_line_before_anything_is_asked(tmp_path: Path, server: Server) -> None:

@@ -16,10 +16,11 @@ from jinja2 import Environment, StrictUndefined
 from kpod import schemas
 from kpod.config import Evaluate
 from kpod.evaluate import answers_equal, extract_answer
-from kpod.evaluate.generate import NEXT_QUESTION, Completion
+from kpod.evaluate.generate import Completion
 from kpod.evaluate.judge import judged
 from kpod.evaluate.lm_eval import write_task
 from kpod.text.prompts import prompt
+from kpod.text.stops import STOPS, first_answer
 
 ROWS = [
     *({"id": name, "question": text} for name, text in QUESTIONS.items()),
@@ -63,7 +64,7 @@ def test_the_harness_gives_the_training_prompt_and_stops_where_kpod_stops(
     assert [document["question_id"] for document in documents] == ASKED
     for document, row in zip(documents, ROWS, strict=False):
         assert render(**document) == prompt(row["question"], row.get("choices"))
-    assert task["generation_kwargs"] == {"until": [NEXT_QUESTION], "do_sample": False, "max_gen_toks": 160}
+    assert task["generation_kwargs"] == {"until": STOPS, "do_sample": False, "max_gen_toks": Evaluate().max_new_tokens}
     assert task["output_type"] == "generate_until"
 
 
@@ -72,7 +73,7 @@ def test_both_judge_the_same_predictions_alike(task: dict[str, Any], documents: 
     named = {metric["metric"] for metric in task["metric_list"]}
     verdicts = []
     for document in documents:
-        said = TOLD[document["question_id"]].removesuffix("<eos>").split(NEXT_QUESTION)[0]
+        said = TOLD[document["question_id"]].removesuffix("<eos>").split(STOPS[0])[0]
         row = {"id": document["question_id"], **{k: document[k] for k in ("dataset", "split", "answer", "choices")}}
         ours = judged({**row, "choices": row["choices"] or None}, Completion(said.strip(), truncated=False))
         theirs = judge(document, [said])
@@ -84,5 +85,5 @@ def test_both_judge_the_same_predictions_alike(task: dict[str, Any], documents: 
 
 @pytest.mark.parametrize("said", ["", "The answer is " + "7" * 10_000, "7 7 7 " * 500, "Q:", "\x00"])
 def test_odd_completions_are_judged_like_ours(said: str, documents: list[dict[str, Any]], task: dict[str, Any]) -> None:
-    expected = answers_equal(extract_answer(said.strip()), documents[0]["answer"])
+    expected = answers_equal(extract_answer(first_answer(said)), documents[0]["answer"])
     assert task["process_results"](documents[0], [said])["accuracy"] == float(expected)

@@ -56,7 +56,9 @@ def strip_closing(text: str) -> str:
     """
     text = text.rstrip()
     while text and (begin := _closing(text)) is not None:
-        text = _RULE.sub("", text[:begin].rstrip()).rstrip()
+        text = text[:begin].rstrip()
+        if rule := _RULE.search(text, max(0, len(text) - 20)):
+            text = text[: rule.start()].rstrip()
     return text
 
 

@@ -5,7 +5,6 @@ tokens: after each, the rows that are done leave, and the others are packed into
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,9 @@ from transformers import (
 
 from kpod import observe
 from kpod.store.files import write_text
+from kpod.text.stops import NEXT_QUESTION, first_answer
 from kpod.text.tokens import prompt_ids
 
-NEXT_QUESTION = re.compile(r"(?<!\S)Q:")  # a word of its own: "Her IQ: 120" goes on
 ROUND = 32  # tokens
 Question = tuple[str, str, Sequence[str] | None]  # id, question, choices
 
@@ -193,8 +192,3 @@ def _text(tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig, tokens
 def _asks(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> bool:
     """Whether the tokens ask the next question. All are decoded: the first of a part would lose its space."""
     return NEXT_QUESTION.search(str(tokenizer.decode(tokens))) is not None
-
-
-def first_answer(text: str) -> str:
-    """`text` up to the question that it goes on to ask itself."""
-    return NEXT_QUESTION.split(text)[0].strip()

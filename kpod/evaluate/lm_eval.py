@@ -18,6 +18,7 @@ import pyarrow as pa
 from kpod.answers.extract import answers_equal, extract_answer
 from kpod.store.files import write_text
 from kpod.text.prompts import prompt
+from kpod.text.stops import STOPS, first_answer
 
 TASK = """# Written by `kpod export --lm-eval`. Questions as kpod asks them, judged as kpod judges.
 task: kpod
@@ -31,7 +32,7 @@ doc_to_text: "{{{{prompt}}}}"
 doc_to_target: "{{{{answer}}}}"
 target_delimiter: ""
 generation_kwargs:
-  until: ["Q:"]
+  until: {stops}
   do_sample: false
   max_gen_toks: {tokens}
 process_results: !function kpod.evaluate.lm_eval.process_results
@@ -54,12 +55,15 @@ def write_task(folder: Path, questions: pa.Table, asked: Sequence[str], max_new_
     folder.mkdir(parents=True, exist_ok=True)
     path = (folder / "questions.jsonl").absolute()
     write_text(path, "".join(json.dumps(_document(row)) + "\n" for row in rows))
-    write_text(folder / "kpod.yaml", TASK.format(questions=json.dumps(str(path)), tokens=max_new_tokens))
+    write_text(
+        folder / "kpod.yaml",
+        TASK.format(questions=json.dumps(str(path)), stops=json.dumps(STOPS), tokens=max_new_tokens),
+    )
 
 
 def process_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
     """The harness's hook: figures of one completion."""
-    predicted = extract_answer(results[0].strip(), document["choices"] or None)
+    predicted = extract_answer(first_answer(results[0]), document["choices"] or None)
     return {
         "accuracy": float(answers_equal(predicted, document["answer"])),
         "answerless": float(predicted is None),

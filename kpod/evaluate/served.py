@@ -15,21 +15,30 @@ import openai
 from kpod import observe
 from kpod.config import StudentServer
 from kpod.errors import ConfigError, ModelError
-from kpod.evaluate.generate import NEXT_QUESTION, Completion
+from kpod.evaluate.generate import Completion
+from kpod.teacher.finish import finish_reason
 from kpod.teacher.key import NO_KEY, strike
+from kpod.text.stops import STOPS, first_answer
 
 RETRIES = 8  # of what can pass: connections, timeouts, 408, 409, 429 and 5xx, with growing pauses
+ALIKE = 5  # rows without a completion, and none with one, after which the server is taken to be at fault
+
+
+class NoCompletion(Exception):
+    """The server said 200 but gave no completion, or refused this one prompt: the reason, in one line."""
 
 
 def ask(server: StudentServer, prompts: Mapping[str, str], max_new_tokens: int, work: Path) -> dict[str, Completion]:
     """Completions by id for prompts by id; finished ones are kept in `work`, so that a killed evaluation goes on.
 
-    Raises ConfigError if the key is not set, ModelError in one line if the server refuses or cannot be reached.
+    A prompt without a completion is left out and warned about; the next attempt asks it again. Raises ConfigError if
+    the key is not set, ModelError in one line if the server refuses, cannot be reached, or completes nothing.
     """
     key = _key(server)
     work.mkdir(parents=True, exist_ok=True)
     kept = work / "served.jsonl"
     told = {name: told for name, told in _read(kept) if name in prompts}
+    failed: dict[str, str] = {}
     waiting = [name for name in prompts if name not in told]
     with (
         openai.OpenAI(base_url=server.base_url, api_key=key, max_retries=RETRIES) as client,
@@ -40,32 +49,65 @@ def ask(server: StudentServer, prompts: Mapping[str, str], max_new_tokens: int, 
         asked = {pool.submit(_one, client, server, prompts[name], max_new_tokens): name for name in waiting}
         try:
             for future in as_completed(asked):
-                completion, name = future.result(), asked[future]
-                told[name] = completion
+                name = asked[future]
+                try:
+                    told[name] = completion = future.result()
+                except NoCompletion as error:
+                    failed[name] = str(error)
+                    if not told and len(failed) >= min(ALIKE, len(prompts)):
+                        raise ModelError(_blame(server, f"gives no completions: {error}", key)) from None
+                    continue
                 journal.write("\n" + json.dumps([name, completion.text, completion.truncated]))
                 journal.flush()
                 bar.advance(1)
         except openai.OpenAIError as error:
             pool.shutdown(cancel_futures=True)
-            raise ModelError(f"evaluate.server: {server.base_url} failed: {strike(str(error), key)}") from None
+            raise ModelError(_blame(server, f"failed: {error}", key)) from None
+        except ModelError:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if failed:
+        first = strike(next(iter(failed.values())), key)
+        observe.warning(f"evaluate: {len(failed)} questions got no completion and count as wrong; the first: {first}")
     return told
 
 
 def _one(client: openai.OpenAI, server: StudentServer, prompt: str, max_new_tokens: int) -> Completion:
-    answer = client.completions.create(
-        model=server.model,
-        prompt=prompt,
-        max_tokens=max_new_tokens,
-        stop=[NEXT_QUESTION],
-        temperature=0.0,
-        top_p=1.0,
-        frequency_penalty=0.0,
-        presence_penalty=0.0,
-        seed=0,
-        extra_body=server.extra_body,
-    )
-    first = answer.choices[0]
-    return Completion(first.text.split(NEXT_QUESTION)[0].strip(), truncated=first.finish_reason == "length")
+    try:
+        answer: object = client.completions.create(
+            model=server.model,
+            prompt=prompt,
+            max_tokens=max_new_tokens,
+            stop=STOPS,
+            temperature=0.0,
+            top_p=1.0,
+            frequency_penalty=0.0,
+            presence_penalty=0.0,
+            seed=0,
+            extra_body=server.extra_body,
+        )
+    except (openai.BadRequestError, openai.UnprocessableEntityError) as error:  # a prompt too long, or blocked
+        raise NoCompletion(str(error)) from None
+    except (openai.APIResponseValidationError, ValueError) as error:
+        raise NoCompletion(f"the answer is not JSON ({type(error).__name__})") from None
+    return _completion(answer)
+
+
+def _completion(answer: object) -> Completion:
+    """The first choice of what the server sent, of which nothing is taken for granted."""
+    choices = getattr(answer, "choices", None)
+    first = choices[0] if isinstance(choices, list) and choices else None
+    text = getattr(first, "text", None)
+    failure = getattr(first, "error", None) or getattr(answer, "error", None)
+    reason = finish_reason(getattr(first, "finish_reason", None))
+    if not isinstance(text, str) or failure or reason in ("error", "abort", "content_filter"):
+        said = failure or (f"finish_reason {reason}" if isinstance(text, str) else answer)
+        raise NoCompletion(f"{type(answer).__name__} without a text: {str(said)[:200]}")
+    return Completion(first_answer(text), truncated=reason != "stop")
+
+
+def _blame(server: StudentServer, what: str, key: str) -> str:
+    return strike(" ".join(f"evaluate.server: {server.base_url} {what}".split()), key)
 
 
 def _key(server: StudentServer) -> str:
