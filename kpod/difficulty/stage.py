@@ -36,7 +36,7 @@ def score(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict
     model, tokenizer = models.load(inputs["base"] / "student", config.precision)
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
     rationales, copies = distinct(rationales)
-    examples, rejected = build(tokenizer, rationales, config.max_tokens)
+    examples, rejected = build(tokenizer, rationales, config.max_tokens, models.positions(model))
     rejected += [reject(*copy) for copy in copies]
     if config.weighting != "uniform":
         examples, more = weighted(examples, read_weights(inputs["weights"]))

@@ -15,7 +15,7 @@ from kpod.methods import Told, objective_of
 from kpod.store.files import publish, write_text
 from kpod.text.tokens import distinct, read_rationales
 from kpod.training import models
-from kpod.training.examples import Example, build, first_samples, mean_weight, read_weights, reject, weighted
+from kpod.training.examples import Example, build, first_samples, mean_weight, read_weights, reject, weighted, within
 from kpod.training.parallel import ranks
 from kpod.training.processes import launch
 from kpod.training.trainer import train
@@ -42,7 +42,7 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
     writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
     model, tokenizer = models.load(inputs["base"] / "student")
     rationales, copies = distinct(read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"]))
-    examples, rejected = build(tokenizer, rationales, config.max_tokens)
+    examples, rejected = build(tokenizer, rationales, config.max_tokens, models.positions(model))
     rejected += [reject(*copy) for copy in copies]
     # Counted before weights, curriculum and samples leave anything out: all methods of a run are allowed the same.
     lengths = np.array([len(example.target) for example in examples])
@@ -60,7 +60,8 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
         examples = [example for example in examples if example.key in plan.steps]
     told = Told(tokenizer, examples, {rationale.key: rationale for rationale in rationales}, inputs)
     examples, more = objective_of(config).records(told, config)
-    rejected += more
+    examples, long = within(examples, models.positions(model))  # records may be longer than what they are made of
+    rejected += more + long
     if rejected and writes:
         observe.warning(f"distill: {len(rejected)} rationales cannot be used, see quarantine.parquet")
         schemas.write(out_dir / "quarantine.parquet", schemas.table(rejected, schemas.QUARANTINE))

@@ -19,9 +19,8 @@ from kpod import schemas
 from kpod.text.byte_tokens import ByteTokens
 from kpod.text.offsets import token_steps
 from kpod.text.prompts import answer_text, prompt
+from kpod.text.special import AS_TEXT, reader
 
-# A teacher that writes "</s>" must not end the student's sentence: special tokens in a text are plain characters.
-_AS_TEXT = {"split_special_tokens": True}
 _WORDS = re.compile(r"\d+(?:[.,]\d+)*|\w+|[^\w\s.,;:!?*`'\"]")  # of a text, with the signs that change what it says
 _CHUNK = 512  # texts whose tokens are Python objects at one time
 _MANY = 100  # texts for which a copy of the tokenizer is worth its making
@@ -125,12 +124,14 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, choices: Seque
 
 def input_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of a text that the student is given, with the tokenizer's own special tokens around it."""
-    return tokenizer(text, **_AS_TEXT)["input_ids"]
+    return reader(tokenizer, [text])(text, **AS_TEXT)["input_ids"]
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
     """Ids of ` Therefore, the answer is <answer>.` and EOS."""
-    return [*tokenizer(answer_text(answer), add_special_tokens=False, **_AS_TEXT)["input_ids"], tokenizer.eos_token_id]
+    text = answer_text(answer)
+    ids = reader(tokenizer, [text])(text, add_special_tokens=False, **AS_TEXT)["input_ids"]
+    return [*ids, tokenizer.eos_token_id]
 
 
 def rationale_ids(
@@ -158,7 +159,7 @@ def token_spans(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> lis
 
 def _chunks(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
     """`token_spans` of `_CHUNK` texts at a time."""
-    bytewise = ByteTokens.of(tokenizer) if len(texts) >= _MANY else None
+    bytewise = ByteTokens.of(reader(tokenizer, texts)) if len(texts) >= _MANY else None
     for first in range(0, len(texts), _CHUNK):
         spaced = [f" {text}" for text in texts[first : first + _CHUNK]]
         found = bytewise.spans(spaced) if bytewise else {}
@@ -173,8 +174,8 @@ def _token_spans(tokenizer: PreTrainedTokenizerBase, spaced: Sequence[str]) -> l
 
     All rows at once: numpy's calls cost more than their work.
     """
-    encoded = tokenizer(
-        list(spaced), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, **_AS_TEXT
+    encoded = reader(tokenizer, spaced)(
+        list(spaced), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, **AS_TEXT
     )
     rows: list[list[int]] = encoded["input_ids"]
     bounds = np.cumsum([0, *map(len, rows)])

@@ -58,6 +58,19 @@ def example(key: Key, prompt: Sequence[int], rationale: Sequence[int], answer: S
     )
 
 
+@dataclass(frozen=True)
+class Positions:
+    """How many positions a model has learnt. `apart`: prompt and target have their own (encoder-decoder)."""
+
+    count: int
+    apart: bool = False
+
+    def lack(self, row: Example) -> str | None:
+        """Why a row does not fit, or None."""
+        needed = max(len(row.prompt), len(row.target)) if self.apart else row.tokens
+        return f"{needed} tokens, the model has {self.count} positions" if needed > self.count else None
+
+
 def reject(key: Key, reason: str) -> dict[str, str]:
     """A row of `schemas.QUARANTINE`."""
     return {"source": "rationales", "row": f"{key[0]}/{key[1]}", "reason": reason}
@@ -76,11 +89,14 @@ def read_weights(folder: Path) -> dict[Key, tuple[np.ndarray, np.ndarray]]:
 
 
 def build(
-    tokenizer: PreTrainedTokenizerBase, rationales: Sequence[Rationale], max_tokens: int
+    tokenizer: PreTrainedTokenizerBase,
+    rationales: Sequence[Rationale],
+    max_tokens: int,
+    positions: Positions | None = None,
 ) -> tuple[list[Example], list[dict[str, str]]]:
     """Examples whose tokens all weigh 1, and the rows that cannot be used, as rows of `schemas.QUARANTINE`.
 
-    Rows longer than `max_tokens` are left out, never cut.
+    Rows longer than `max_tokens`, or than the model's `positions`, are left out, never cut.
     """
     examples: list[Example] = []
     rejected: list[dict[str, str]] = []
@@ -98,7 +114,17 @@ def build(
             rejected.append(reject(rationale.key, f"{made.tokens} tokens, max_tokens is {max_tokens}"))
         else:
             examples.append(made)
-    return examples, rejected
+    fitting, lacking = within(examples, positions)
+    return fitting, rejected + lacking
+
+
+def within(examples: Sequence[Example], positions: Positions | None) -> tuple[list[Example], list[dict[str, str]]]:
+    """The examples that the model's `positions` suffice for, and the others as rows of `schemas.QUARANTINE`."""
+    lacking = {id(row): reason for row in examples if positions and (reason := positions.lack(row))}
+    return (
+        [row for row in examples if id(row) not in lacking],
+        [reject(row.key, lacking[id(row)]) for row in examples if id(row) in lacking],
+    )
 
 
 def weighted(

@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -17,6 +18,7 @@ from transformers import (
 from kpod.config import Precision
 from kpod.errors import ModelError
 from kpod.store.model_folder import missing_part
+from kpod.training.examples import Positions
 
 
 def device() -> torch.device:
@@ -43,8 +45,8 @@ def autocast(precision: Precision) -> AbstractContextManager[None]:
 def load(folder: Path, precision: Precision = "fp32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a student in `compute_dtype(precision)` onto `device()`, in evaluation mode; nothing is downloaded.
 
-    The tokenizer's padding token falls back to EOS. Raises ModelError if the folder lacks a config, safetensors
-    or a tokenizer, or holds code of its own.
+    The tokenizer's padding token falls back to EOS, also where it has no row in the embedding. Raises ModelError if
+    the folder lacks a config, safetensors or a tokenizer, or holds code of its own.
     """
     if missing := missing_part(folder):
         raise ModelError(f"{folder} is not a complete model folder: no {missing}")
@@ -60,9 +62,22 @@ def load(folder: Path, precision: Precision = "fp32") -> tuple[PreTrainedModel, 
         raise ModelError(f"{folder} cannot be loaded as a model: {reason}") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{folder}: the tokenizer has no end-of-sequence token, so no output would ever stop")
-    if tokenizer.pad_token_id is None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    if tokenizer.eos_token_id >= rows:
+        raise ModelError(
+            f"{folder}: the end-of-sequence token has the id {tokenizer.eos_token_id}, the model embeds {rows} tokens:"
+            " resize its embedding to the tokenizer and save it again"
+        )
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:  # padding is masked: any valid id will do
         tokenizer.pad_token = tokenizer.eos_token
     return model.to(device()).eval(), tokenizer  # type: ignore[arg-type]
+
+
+def positions(model: torch.nn.Module) -> Positions | None:
+    """How long a row may be for the model; None if it has no such limit."""
+    config: PretrainedConfig = model.config  # type: ignore[assignment]
+    count = getattr(config, "max_position_embeddings", None)
+    return Positions(count, bool(config.is_encoder_decoder)) if isinstance(count, int) and count > 0 else None
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -63,10 +63,12 @@ def tokenise(
     student: PreTrainedTokenizerBase,
     max_tokens: int,
     predictor: PreTrainedTokenizerBase | None = None,
+    positions: int | None = None,
 ) -> tuple[list[Example], list[Quarantined]]:
     """Examples in the order of `rationales`, and the keys that were dropped, with the reason.
 
-    Dropped: no token, an answer with a token that the predictor does not know, more than `max_tokens` in all.
+    Dropped: no token, an answer with a token that the predictor does not know, more than `max_tokens` in all, or
+    than the `positions` that the predictor has learnt.
     """
     reader = predictor or student
     texts = [one.text for one in rationales]
@@ -82,7 +84,7 @@ def tokenise(
             answer=np.asarray(answer, dtype=np.int32),
             visible=_visible(student, one.text, len(ids)),
         )
-        if reason := _unusable(example, one.answer, reader, max_tokens):
+        if reason := _unusable(example, one.answer, reader, max_tokens, positions):
             dropped.append((one.key, reason))
         else:
             examples.append(example)
@@ -108,11 +110,15 @@ def _visible(student: PreTrainedTokenizerBase, text: str, tokens: int) -> int:
     return int((spans[:, 0] < len(shown)).sum())
 
 
-def _unusable(example: Example, answer: str, reader: PreTrainedTokenizerBase, max_tokens: int) -> str | None:
+def _unusable(
+    example: Example, answer: str, reader: PreTrainedTokenizerBase, max_tokens: int, positions: int | None
+) -> str | None:
     if not len(example.rationale):
         return "the rationale has no token"
     if not answer.strip() or (reader.unk_token_id is not None and reader.unk_token_id in example.answer):
         return "the answer cannot be encoded"
     if example.tokens > max_tokens:
         return f"{example.tokens} tokens, more than max_tokens {max_tokens}"
+    if positions is not None and example.tokens > positions:
+        return f"{example.tokens} tokens, the predictor has {positions} positions"
     return None

@@ -58,7 +58,8 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
         student, tokenizer = models.load(folder)
         embedding = student.get_input_embeddings()
         predictor, reader = build_predictor(student, tokenizer, config)
-        examples, dropped = _tokenise(rationales, tokenizer, config, reader)
+        learnt = models.positions(predictor.model)
+        examples, dropped = _tokenise(rationales, tokenizer, config, reader, learnt and learnt.count)
         weighter = build_weighter(embedding, config)
         trial = [example for example in examples if example.visible][:2]
         if trial:
@@ -76,8 +77,8 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
     return {"rationales": float(len(examples)), "quarantined": float(len(quarantined)), **figures}
 
 
-def _tokenise(rationales: list[Rationale], student, config: Weights, reader=None):  # type: ignore[no-untyped-def]
-    examples, dropped = tokenise(rationales, student, config.max_tokens, reader)
+def _tokenise(rationales: list[Rationale], student, config: Weights, reader=None, positions=None):  # type: ignore[no-untyped-def]
+    examples, dropped = tokenise(rationales, student, config.max_tokens, reader, positions)
     if not examples:
         why = f"; first: {dropped[0][1]}" if dropped else ""
         raise DataError(f"weights: none of {len(rationales)} rationales is usable{why}")
