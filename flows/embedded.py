@@ -10,7 +10,7 @@ from threading import Thread
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
-from kpod.store.files import once
+from kpod.store.files import run_once
 
 
 @contextmanager
@@ -36,5 +36,5 @@ def _start() -> None:
             server.port = probe.getsockname()[1]
     with suppress(Exception):
         # The first server of a state folder makes its tables, which two must not do at once.
-        once(Path(PREFECT_HOME.value()) / f".made.{version('prefect')}", server.start)
+        run_once(Path(PREFECT_HOME.value()) / f".made.{version('prefect')}", server.start)
         server.start()

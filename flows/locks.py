@@ -13,7 +13,7 @@ from typing import Any
 
 from prefect.locking.protocol import LockManager
 
-from kpod.store.files import locked
+from kpod.store.files import is_locked
 
 POLL_SECONDS = 0.1
 
@@ -54,7 +54,7 @@ class FlockManager(LockManager):
 
     def is_locked(self, key: str) -> bool:
         """Whether anybody holds the lock."""
-        return key in self._held or locked(self._path(key))
+        return key in self._held or is_locked(self._path(key))
 
     def is_lock_holder(self, key: str, holder: str) -> bool:
         """Whether `holder` of this process holds the lock."""

@@ -15,7 +15,7 @@ from prefect.states import Cancelled, Crashed
 
 from kpod.store import liveness
 from kpod.store.home import prepare
-from kpod.store.liveness import die_with_parent, kill_after_me
+from kpod.store.liveness import die_with_parent, kill_on_exit
 
 BY_WORKER = "PREFECT__FLOW_RUN_ID"  # in the environment of a run that a worker has started
 
@@ -29,16 +29,18 @@ def leave_no_orphan() -> None:
         from prefect.server.api.server import SubprocessASGIServer
 
         if embedded := SubprocessASGIServer().server_process:  # the one that this flow talks to
-            kill_after_me(embedded.pid)
+            kill_on_exit(embedded.pid)
     _end_the_dead()
     if runtime.flow_run.id:
-        liveness.hold("prefect", runtime.flow_run.id)  # to the end of the process, which comes after that of the flow
+        liveness.acquire(
+            "prefect", runtime.flow_run.id
+        )  # to the end of the process, which comes after that of the flow
 
 
 def _end_the_dead() -> None:
     """End the runs of dead processes, which would wait for ever and hold their deployments' slots."""
     with get_client(sync_client=True) as client:
-        for run_id in liveness.dead("prefect"):
+        for run_id in liveness.dead_runs("prefect"):
             try:
                 state = client.read_flow_run(UUID(run_id)).state
             except ObjectNotFound:  # of another server than this one, or removed

@@ -66,15 +66,15 @@ class _Round:
         questions = tracking.final_metrics(dataset.run_id)["dataset.questions"] if dataset else 0
         if dataset is None or not questions:
             return self._end(gate.Decision("keep", f"{NOTHING}: no usable question at {address}", {}))
-        larger = rounds.larger(self.config, artifacts.folder_of(dataset.stage, dataset.key))
-        mark = rounds.mark(larger)
+        larger = rounds.with_dataset(self.config, artifacts.folder_of(dataset.stage, dataset.key))
+        mark = rounds.config_digest(larger)
         if tracking.newest_run({"kpod.retrained": mark}):
             return self._end(gate.Decision("keep", f"{NOTHING} at {address}", {}))
         champion = tracking.version_of(registry.model_name(self.config.dataset), registry.CHAMPION)
         chain = apply(larger, self.method)
         if champion and self.retrain.reuse_weights:
             base = self.session.result("base", chain, self.method)
-            chain = rounds.reusing(chain, registry.student_of(champion), base)
+            chain = rounds.with_champion_weighter(chain, registry.student_of(champion), base)
         student = self.session.result("distill", chain, self.method)
         number = self.session.register(self.method, student)
         version = registry.find(f"{registry.model_name(self.config.dataset)}/{number}")
@@ -96,7 +96,7 @@ class _Round:
             for refused in arrived.refused:
                 warning(f"refused at {address}: {refused}")
         previous = rounds.newest_dataset(self.config.dataset)
-        known = grow.seen(artifacts.folder_of(previous.stage, previous.key) if previous else None)
+        known = grow.file_digests(artifacts.folder_of(previous.stage, previous.key) if previous else None)
         fresh = [file for file in arrived.files if sha256_file(file) not in known]
         if not fresh:
             return previous

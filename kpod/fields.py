@@ -1,4 +1,4 @@
-"""What all settings are made of."""
+"""Base classes and field types of all settings."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,7 +14,7 @@ Split = Literal["train", "validation", "test"]
 Precision = Literal["auto", "fp32", "bf16"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # of runs and sets: part of file names, tags and registered models
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32, description="Of all that is drawn at random here.")]
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of the random numbers of this stage.")]
 
 
 def _without_password(address: str) -> str:
@@ -46,17 +46,17 @@ class Strict(BaseModel):
         extra="forbid",
         frozen=True,
         validate_default=True,
-        hide_input_in_errors=True,  # it may be a secret that went astray
+        hide_input_in_errors=True,  # the input may be a secret written under a wrong key
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _texts_can_be_written(cls, given: Any) -> Any:
-        return well_formed_tree(given) if isinstance(given, dict) else given
+    def _valid_unicode(cls, value: Any) -> Any:
+        return well_formed_tree(value) if isinstance(value, dict) else value
 
 
 class ModelStage(Strict):
-    """What stages that run a model share."""
+    """Settings shared by the stages that run a model."""
 
     precision: Precision = Field("auto", description="auto: bf16 where the machine computes in it natively, else fp32.")
     max_tokens: int = Field(1024, ge=8, description="Rows longer than this are dropped and counted, never truncated.")
@@ -67,9 +67,9 @@ class MethodSettings(Strict):
 
     kind: str
 
-    def training_dropout(self, asked: float) -> float:
-        """Dropout of the student while it trains, where `distill.dropout` is `asked`."""
-        return asked
+    def training_dropout(self, dropout: float) -> float:
+        """Dropout of the student during training; `dropout` is the value of `distill.dropout`."""
+        return dropout
 
     def check(self, config: "Pipeline") -> None:
-        """Raise ValueError, naming the setting to change, if the data that the method needs cannot be there."""
+        """Raise ValueError, naming the setting to change, if `config` cannot provide the data that the method needs."""

@@ -1,7 +1,7 @@
-"""What a stage tells the world while it runs: progress, metrics and warnings.
+"""Progress, metrics and warnings that a stage reports while it runs.
 
 Stages call these functions; whoever runs a stage installs observers (a progress bar, MLflow, a Prefect
-artifact). Keeping the channel this small means that a change of tracking never changes a stage's cache key.
+artifact). Stages depend on this module only, so a change of tracking does not change their cache keys.
 """
 
 import sys
@@ -44,30 +44,30 @@ def metrics(values: Mapping[str, float], step: int = 0) -> None:
 
 
 def warning(message: str) -> None:
-    """Report something a person should look at although the stage goes on."""
+    """Report a problem that does not stop the stage."""
     tqdm.write(f"warning: {message}", file=sys.stderr)
     for observer in _observers.get():
         observer.warning(message)
 
 
 class Progress:
-    """One bar of a known length with an estimate of the time left."""
+    """A progress bar of known length with an estimate of the time left."""
 
     def __init__(self, description: str, total: float, unit: str, initial: float = 0) -> None:
         self._bar = tqdm(desc=description, total=total, unit=unit, initial=initial, mininterval=0.5, leave=True)
-        self._description, self._total, self._first = description, total, initial
-        self._started = self._told = time.monotonic()
+        self._description, self._total, self._initial = description, total, initial
+        self._started = self._reported = time.monotonic()
 
     def advance(self, amount: float = 1, **figures: object) -> None:
-        """Move on by `amount`; `figures` are shown beside the bar (loss, cost, ...)."""
+        """Advance by `amount`; `figures` are shown beside the bar (loss, cost, ...)."""
         self._bar.update(amount)
         if figures:
             self._bar.set_postfix(figures, refresh=False)
         now = time.monotonic()
-        if now - self._told >= 1 or self._bar.n >= self._total:
-            self._told = now
-            fresh = self._bar.n - self._first
-            left = (now - self._started) / fresh * (self._total - self._bar.n) if fresh > 0 else None
+        if now - self._reported >= 1 or self._bar.n >= self._total:
+            self._reported = now
+            done = self._bar.n - self._initial
+            left = (now - self._started) / done * (self._total - self._bar.n) if done > 0 else None
             for observer in _observers.get():
                 observer.progress(self._description, self._bar.n, self._total, left)
 
@@ -77,7 +77,7 @@ class Progress:
 
 @contextmanager
 def progress(description: str, total: float, unit: str = "it", initial: float = 0) -> Iterator[Progress]:
-    """Show a progress bar for the code inside the block; `initial` is what an earlier run already did."""
+    """Show a progress bar for the code inside the block; `initial` is the progress of an earlier attempt."""
     bar = Progress(description, total, unit, initial)
     try:
         yield bar

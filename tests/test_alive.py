@@ -16,7 +16,7 @@ from kpod.store import liveness
 HOLD = """
 import sys
 from kpod.store import liveness
-with liveness.held("mlflow", sys.argv[1]):
+with liveness.alive("mlflow", sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -28,26 +28,26 @@ def test_a_run_is_dead_once_its_process_was_killed_and_not_before() -> None:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
-    with liveness.held("mlflow", "b"):
-        assert liveness.dead("mlflow") == []
+    with liveness.alive("mlflow", "b"):
+        assert liveness.dead_runs("mlflow") == []
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        assert liveness.dead("mlflow") == ["a"]
-    assert sorted(liveness.dead("mlflow")) == ["a", "b"]  # b too, until its end is recorded
+        assert liveness.dead_runs("mlflow") == ["a"]
+    assert sorted(liveness.dead_runs("mlflow")) == ["a", "b"]  # b too, until its end is recorded
     for run_id in ("a", "b"):
         liveness.forget("mlflow", run_id)
-    assert liveness.dead("mlflow") == []
+    assert liveness.dead_runs("mlflow") == []
 
 
 def test_the_next_run_ends_the_dead_one_in_mlflow() -> None:
     api = tracking.client()
     orphan = api.create_run(tracking.experiment_id(api)).info.run_id
     for run_id in (orphan, "0" * 32):  # MLflow does not know the second
-        with liveness.held("mlflow", run_id):
+        with liveness.alive("mlflow", run_id):
             pass
     with tracking.run("next", {}, {}):
         assert api.get_run(orphan).info.status == "KILLED"
-        assert liveness.dead("mlflow") == []
+        assert liveness.dead_runs("mlflow") == []
 
 
 def test_a_run_that_could_not_tell_its_end_is_ended_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ def test_a_run_that_could_not_tell_its_end_is_ended_by_the_next(monkeypatch: pyt
     with tracking.run("next", {}, {}) as following:
         assert api.get_run(run.run_id).info.status == "KILLED"
     assert api.get_run(following.run_id).info.status == "FINISHED"
-    assert liveness.dead("mlflow") == []
+    assert liveness.dead_runs("mlflow") == []
 
 
 def test_a_client_leaves_no_address_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

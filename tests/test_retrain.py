@@ -18,7 +18,7 @@ from kpod.evaluate.compare import Comparison, Flip, SetComparison
 from kpod.evaluate.statistics import mcnemar_exact
 from kpod.questions.rows import read
 from kpod.retrain import grow, incoming
-from kpod.retrain.contract import broken
+from kpod.retrain.contract import violation
 from kpod.retrain.duplicates import Index, jaccard, shingles, words
 from kpod.retrain.gate import decide
 
@@ -120,7 +120,7 @@ def test_versions_grow_and_remember_their_files(tmp_path: Path) -> None:
     )
     assert (figures["version"], later["version"]) == (1, 2)
     assert ids(two) == ["n1", "n2"]
-    assert grow.seen(two) > grow.seen(one) > grow.seen(None)
+    assert grow.file_digests(two) > grow.file_digests(one) > grow.file_digests(None)
 
 
 @pytest.mark.parametrize(
@@ -136,11 +136,11 @@ def test_versions_grow_and_remember_their_files(tmp_path: Path) -> None:
     ],
 )
 def test_each_clause_of_the_contract_refuses_its_row(row: dict[str, object], reason: str) -> None:
-    found = broken({"choices": None, **row}, Contract(), {"numbers"})
+    found = violation({"choices": None, **row}, Contract(), {"numbers"})
     assert found is not None
     assert reason in found
     fine = {"id": "b", "question": "What is 3 plus 4 in this sum?", "answer": "7", "choices": None}
-    assert broken(fine, Contract(), {"numbers"}) is None
+    assert violation(fine, Contract(), {"numbers"}) is None
 
 
 def test_a_file_that_mostly_breaks_the_contract_is_set_aside_whole(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def compared(n: int, only_a: int, only_b: int, both: int, name: str = "set") -> 
         ([compared(200, 5, 30, 50)], "promote", "+12.5 points on 200 questions"),
         ([compared(200, 30, 5, 50)], "keep", "the challenger is worse"),
         ([compared(50, 0, 20, 5)], "hold", "fewer than 100"),
-        ([compared(200, 10, 16, 50)], "hold", "the evidence is thin"),
+        ([compared(200, 10, 16, 50)], "hold", "the difference is not significant"),
         ([compared(200, 0, 0, 50)], "keep", "is ruled out"),
         ([compared(200, 2, 60, 50), compared(100, 15, 2, 50, "other")], "hold", "but worse on other test"),
     ],

@@ -25,8 +25,8 @@ class Spl(MethodSettings):
     passes: int = Field(5, ge=2, description="Passes with dropout from which the variance is taken.")
     dropout: float = Field(0.1, gt=0, lt=1, description="Dropout of the student when distill.dropout is 0.")
 
-    def training_dropout(self, asked: float) -> float:
-        return asked or self.dropout
+    def training_dropout(self, dropout: float) -> float:
+        return dropout or self.dropout
 
 
 def confidence(probabilities: torch.Tensor, row: torch.Tensor) -> torch.Tensor:

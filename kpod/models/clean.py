@@ -10,13 +10,13 @@ from pathlib import Path
 from kpod import tracking
 from kpod.errors import ConfigError
 from kpod.run.results import REF
-from kpod.store.files import locked
+from kpod.store.files import is_locked
 from kpod.store.home import home
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A folder or file that is not needed, and why."""
+    """A folder or file that can be removed, and the reason."""
 
     path: Path
     size: int  # bytes
@@ -24,7 +24,7 @@ class Removal:
 
 
 def candidates(days: float) -> Iterator[Removal]:
-    """What may go, after a look at MLflow: local copies of results, and files that killed processes left.
+    """Folders that can be removed: local copies of results, and unfinished work of killed processes.
 
     Kept: every result that a registered model version was made from, however far back; the results of pipeline runs
     of the last `days`; whatever a living process has locked; the journal, which was paid for; and every result that
@@ -38,24 +38,24 @@ def candidates(days: float) -> Iterator[Removal]:
             f"{tracking.address()} knows no finished stage, so nothing says what is needed: name its store"
         )
     for folder in sorted((home() / "artifacts").glob("*/*")):
-        if folder.name in stored and folder.name not in kept and not locked(_lock(folder.name)):
+        if folder.name in stored and folder.name not in kept and not is_locked(_lock(folder.name)):
             yield Removal(folder, size_of(folder), f"no registered model and no run of the last {days:g} days needs it")
     limit = time.time() - days * 86_400
     for folder in sorted((home() / "work").glob("*")):
-        if newest(folder) < limit and not locked(_lock(folder.name.rpartition("-")[2])):
+        if newest(folder) < limit and not is_locked(_lock(folder.name.rpartition("-")[2])):
             yield Removal(folder, size_of(folder), f"unfinished work, untouched for {days:g} days")
 
 
 def needed(days: float) -> set[str]:
-    """Keys of all results that models or recent runs rest on, through all their inputs."""
+    """Cache keys of all results that registered models or recent runs depend on, directly or through inputs."""
     models = tracking.registered_models()
-    waiting = [version.run_id for model in models for version in tracking.model_versions(model.name)]
+    queue = [version.run_id for model in models for version in tracking.model_versions(model.name)]
     for run in tracking.recent_runs(days):
-        waiting += [child for tag, child in run.data.tags.items() if tag.startswith(f"{REF}.")] + [run.info.run_id]
+        queue += [child for tag, child in run.data.tags.items() if tag.startswith(f"{REF}.")] + [run.info.run_id]
     seen: set[str] = set()
     keys: set[str] = set()
-    while waiting:
-        run_id = waiting.pop()
+    while queue:
+        run_id = queue.pop()
         if not run_id or run_id in seen:
             continue
         seen.add(run_id)
@@ -65,19 +65,19 @@ def needed(days: float) -> set[str]:
         keys.add(entity.data.tags.get("kpod.cache_key", ""))
         for _, place in tracking.inputs_of(run_id).values():
             if place.startswith("runs:/"):
-                waiting.append(tracking.run_of(place))
+                queue.append(tracking.run_of(place))
             else:  # a file of another result, such as a grown dataset or a weighter
                 keys |= set(Path(place).parts)
                 makers = [tracking.finished_run(part) for part in Path(place).parts if len(part) == 64]
-                waiting += [maker.info.run_id for maker in makers if maker]
+                queue += [maker.info.run_id for maker in makers if maker]
     return keys
 
 
 def remove(removal: Removal) -> None:
-    """Take it away: renamed first, so that nobody sees half a folder."""
-    doomed = removal.path.with_name(f".{removal.path.name}.removed")
-    os.replace(removal.path, doomed)
-    shutil.rmtree(doomed) if doomed.is_dir() else doomed.unlink()
+    """Delete it; it is renamed first, so that no reader sees it half deleted."""
+    renamed = removal.path.with_name(f".{removal.path.name}.removed")
+    os.replace(removal.path, renamed)
+    shutil.rmtree(renamed) if renamed.is_dir() else renamed.unlink()
 
 
 def _lock(key: str) -> Path:
@@ -90,5 +90,5 @@ def size_of(path: Path) -> int:
 
 
 def newest(path: Path) -> float:
-    """When anything in it was last written, seconds since the epoch."""
+    """Latest modification time of anything in it, in seconds since the epoch."""
     return max(file.stat().st_mtime for file in [path, *path.rglob("*")])

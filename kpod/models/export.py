@@ -1,4 +1,4 @@
-"""A distilled student out of the artifact store: a Hugging Face folder, its adapter alone, or a GGUF file."""
+"""Copy a distilled student from the artifact store: as a Hugging Face folder, its adapter alone, or a GGUF file."""
 
 import os
 import shutil

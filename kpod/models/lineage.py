@@ -1,4 +1,4 @@
-"""Where a model version comes from: every stage back to the files, with what each was made by."""
+"""Provenance of a model version: every stage back to the input files, with code version, seeds and teacher."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Node:
 
 
 def lineage(model: str) -> tuple[list[str], Node]:
-    """What is on a model version, and the tree of all it was made from. ConfigError if there is no such model."""
+    """Name and tags of a model version, and the tree of its inputs. Raises ConfigError if there is no such model."""
     version = registry.find(model)
     ref = registry.student_of(version)
     aliases = ", ".join(version.aliases) or "no alias"
@@ -56,19 +56,19 @@ def node(name: str, sha256: str, source: str, seen: dict[str, Node]) -> Node:
 
 
 def lines(head: list[str], root: Node) -> Iterator[str]:
-    """The tree as text; a result that several stages share is told once."""
+    """The tree as text; a result that several stages share is printed once."""
     yield from head
-    told: set[str] = set()
+    printed: set[str] = set()
 
     def walk(one: Node, depth: int) -> Iterator[str]:
         pad = "  " * depth
         if not one.run_id:
             yield f"{pad}{one.name}: file {one.source} sha256 {one.sha256[:16]}"
             return
-        if one.run_id in told:
+        if one.run_id in printed:
             yield f"{pad}{one.name}: run {one.run_id}, see above"
             return
-        told.add(one.run_id)
+        printed.add(one.run_id)
         yield f"{pad}{one.name}: run {one.run_id} sha256 {one.sha256[:16]}"
         yield from (f"{pad}    {fact}" for fact in one.facts)
         for below in one.inputs:

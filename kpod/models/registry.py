@@ -1,4 +1,4 @@
-"""Champions and challengers: who holds which alias, how the champion changes, and how it changes back."""
+"""The aliases `champion` and `challenger` of registered students: lookup, promotion and rollback."""
 
 import json
 from typing import TYPE_CHECKING
@@ -47,7 +47,7 @@ def student_of(version: "ModelVersion") -> ArtifactRef:
 
 
 def record(version: "ModelVersion", decision: Decision, against: str | None) -> None:
-    """Put a decision and its figures on the challenger's version."""
+    """Write a decision and its figures to the tags of the challenger's version."""
     notes = {
         "kpod.decision": decision.action,
         "kpod.decision.reason": decision.reason,
@@ -63,7 +63,7 @@ def promote(version: "ModelVersion") -> str | None:
     old = tracking.version_of(version.name, CHAMPION)
     if old is not None and old.version == version.version:
         return None
-    if old is not None:  # noted first: a kill between the two leaves the old champion, and a tag that says nothing
+    if old is not None:  # tagged first: a kill between the two calls leaves the old champion and a harmless tag
         tracking.tag_version(version, {REPLACED: str(old.version)})
     api.set_registered_model_alias(version.name, CHAMPION, version.version)
     return str(old.version) if old else None

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Again:
-    """One stage, computed once more; `note` says why a difference need not surprise."""
+class Reproduction:
+    """Digest of a stage as recorded and as computed again; `note` may explain a difference."""
 
     name: str
     recorded: str
@@ -40,7 +40,7 @@ class Again:
         return self.recorded == self.found
 
 
-def reproduce(run_id: str) -> Iterator[Again]:
+def reproduce(run_id: str) -> Iterator[Reproduction]:
     """Run every stage of a pipeline or retrain run, or one stage's run, again; nothing that is stored changes.
 
     Each stage reads its recorded inputs, so a difference shows where it arises. The teacher is asked only what the
@@ -52,13 +52,13 @@ def reproduce(run_id: str) -> Iterator[Again]:
         raise ConfigError(f"no MLflow run {run_id} at {tracking.address()}")
     links = {tag.removeprefix(f"{REF}."): child for tag, child in run.data.tags.items() if tag.startswith(f"{REF}.")}
     children = {child: name for name, child in sorted(links.items(), reverse=True)} or {run_id: "this run"}
-    found = [(name, _known(child)) for child, name in children.items()]
+    found = [(name, _finished_run(child)) for child, name in children.items()]
     for name, child in sorted(found, key=lambda item: (_order(item[1]), item[0])):
         if child.data.tags["kpod.stage"] != "report":
-            yield _again(name, child)
+            yield _reproduce(name, child)
 
 
-def _known(run_id: str) -> "Run":
+def _finished_run(run_id: str) -> "Run":
     run = tracking.get_run(run_id)
     if run is None or stages.ref_of(run) is None:
         raise ConfigError(f"the run {run_id} is gone from {tracking.address()}, or is no finished stage")
@@ -71,7 +71,7 @@ def _order(run: "Run") -> int:
     return names.index(stage) if stage in names else -1
 
 
-def _again(name: str, run: "Run") -> Again:
+def _reproduce(name: str, run: "Run") -> Reproduction:
     stage, recorded = run.data.tags["kpod.stage"], tracking.inputs_of(run.info.run_id)
     module = "kpod.retrain.grow" if stage == DATASET else stages.STAGES[stage].module
     settings = _settings(stage, tracking.read_document(run.info.run_id, SETTINGS))
@@ -93,7 +93,7 @@ def _again(name: str, run: "Run") -> Again:
     finally:
         shutil.rmtree(out, ignore_errors=True)
     same = run.data.tags.get("kpod.code") == code_version(module)
-    return Again(name, run.data.tags["kpod.sha256"], found, "" if same else "the code has changed since")
+    return Reproduction(name, run.data.tags["kpod.sha256"], found, "" if same else "the code has changed since")
 
 
 def _settings(stage: str, tree: dict[str, Any] | None) -> BaseModel:
@@ -108,7 +108,7 @@ def _settings(stage: str, tree: dict[str, Any] | None) -> BaseModel:
 
 
 def _input(name: str, uri: str) -> Path:
-    ref = stages.ref_of(_known(tracking.run_of(uri)))
+    ref = stages.ref_of(_finished_run(tracking.run_of(uri)))
     folder = tracking.fetch(ref) if ref else None
     if folder is None:
         raise ConfigError(f"the input {name} ({uri}) is gone from {tracking.address()}")

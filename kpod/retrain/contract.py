@@ -1,4 +1,4 @@
-"""The data contract: what a new question may look like. Poisoned, injected and malformed rows stop here."""
+"""The data contract of new questions: rows that are malformed, poisoned or contain prompt injection are refused."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ from typing import Any
 from kpod.answers.quantities import parse
 from kpod.config.retrain import Contract
 
-# Marks that chat templates and tokenizers give a meaning; in a question they can only be an accident or an attack.
+# Control tokens of chat templates and tokenizers; no genuine question contains them.
 _MARKS = re.compile(r"<\|[^|>]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</?think>", re.IGNORECASE)
 _ORDERS = re.compile(
     r"\b(?:ignore|disregard|forget|override)\b[^.?!]{0,40}\b(?:previous|prior|above|earlier|your)\b[^.?!]{0,40}"
@@ -22,8 +22,8 @@ def kind_of(row: dict[str, Any]) -> str:
     return "options" if row["choices"] else "numbers" if parse(row["answer"]) else "texts"
 
 
-def broken(row: dict[str, Any], contract: Contract, kinds: Collection[str]) -> str | None:
-    """Why a row of schemas.QUESTIONS breaks the contract, or None; `kinds` of answers are welcome."""
+def violation(row: dict[str, Any], contract: Contract, kinds: Collection[str]) -> str | None:
+    """Why a row of schemas.QUESTIONS breaks the contract, or None; `kinds` are the accepted kinds of answers."""
     text = "\n".join([row["question"], *(row["choices"] or ())])
     if len(row["question"]) < contract.min_chars:
         return f"the question is shorter than {contract.min_chars} characters"

@@ -1,4 +1,4 @@
-"""When two questions are the same: exactly (normalised words), or nearly (common word trigrams).
+"""Duplicates of questions: exact (equal normalised words) and near (common word trigrams).
 
 Normalised means: NFKC, case folded, words and numbers only, single spaces; options count as part of the text.
 Nearly the same means: the Jaccard similarity of their sets of word trigrams is at least a threshold.
@@ -31,10 +31,10 @@ def jaccard(a: frozenset[Shingle], b: frozenset[Shingle]) -> float:
 
 
 class Index:
-    """Texts by name, to be asked for the most similar one; exact for every threshold.
+    """Index of named texts that finds the most similar one at or above a threshold, without approximation.
 
     Two sets with Jaccard similarity t share an element among the first |A| - ceil(t |A|) + 1 of either in any common
-    order, so only those are looked up; rare trigrams come first, which keeps the candidates few.
+    order, so only those are looked up; rare trigrams come first, which keeps the number of candidates small.
     """
 
     def __init__(self, texts: Iterable[tuple[str, tuple[str, ...]]], threshold: float) -> None:
@@ -49,7 +49,7 @@ class Index:
             self.add(name, normal)
 
     def add(self, name: str, normal: tuple[str, ...]) -> None:
-        """Take a text in."""
+        """Add a text."""
         found = shingles(normal)
         self._exact.setdefault(normal, name)
         for shingle in self._prefix(found):

@@ -1,4 +1,4 @@
-"""The gate: promote the challenger, keep the champion, or hold for a person."""
+"""The gate: promote the challenger, keep the champion, or hold the decision for a person."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ Action = Literal["promote", "keep", "hold"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided, why, and the figures; `difference` is challenger minus champion."""
+    """The decision, its reason and the figures behind it; `difference` is challenger minus champion."""
 
     action: Action
     reason: str
@@ -22,15 +22,15 @@ class Decision:
 def decide(comparison: Comparison, gate: Gate) -> Decision:
     """Decide on all held-out questions together (`a` champion, `b` challenger).
 
-    promote: more right, and the paired test says so; keep: significantly fewer right, or the interval rules a
-    worthwhile gain out; hold: too few questions, too thin evidence, or one set became significantly worse.
+    promote: significantly more right answers; keep: significantly fewer, or the interval excludes a worthwhile gain;
+    hold: too few questions, a difference that is not significant, or one set significantly worse.
     """
     sets = comparison.sets
     n = sum(one.questions for one in sets)
     only_champion, only_challenger = sum(len(one.only_a) for one in sets), sum(len(one.only_b) for one in sets)
     p = mcnemar_exact(only_champion, only_challenger)
     difference = (only_challenger - only_champion) / n
-    # Independent sets: their intervals' half widths add up in squares, weighted by size.
+    # The sets are independent: the squares of their half widths add up, weighted by size.
     half = sum((one.questions / n * (one.high - one.low) / 2) ** 2 for one in sets) ** 0.5
     figures = {
         "questions": n,
@@ -48,20 +48,20 @@ def decide(comparison: Comparison, gate: Gate) -> Decision:
 
 def _judged(comparison: Comparison, gate: Gate, figures: dict[str, float]) -> tuple[Action, str]:
     n, difference, p = figures["questions"], figures["difference"], figures["p_value"]
-    told = f"{100 * difference:+.1f} points on {n} questions, p = {p:.2g}"
+    summary = f"{100 * difference:+.1f} points on {n} questions, p = {p:.2g}"
     worse = [
         f"{one.dataset} {one.split}"
         for one in comparison.sets
         if one.p_value < gate.alpha and one.correct_b < one.correct_a
     ]
     if n < gate.min_questions:
-        return "hold", f"{told}: fewer than {gate.min_questions} held-out questions decide nothing"
+        return "hold", f"{summary}: fewer than {gate.min_questions} held-out questions decide nothing"
     if p < gate.alpha and difference < 0:
-        return "keep", f"{told}: the challenger is worse"
+        return "keep", f"{summary}: the challenger is worse"
     if worse:
-        return "hold", f"{told}, but worse on {', '.join(worse)}"
+        return "hold", f"{summary}, but worse on {', '.join(worse)}"
     if p < gate.alpha and difference > 0:
-        return "promote", f"{told}: the challenger is better"
+        return "promote", f"{summary}: the challenger is better"
     if figures["high"] < gate.worthwhile:
-        return "keep", f"{told}: a gain of {100 * gate.worthwhile:.1f} points or more is ruled out"
-    return "hold", f"{told}: the evidence is thin"
+        return "keep", f"{summary}: a gain of {100 * gate.worthwhile:.1f} points or more is ruled out"
+    return "hold", f"{summary}: the difference is not significant"

@@ -1,4 +1,4 @@
-"""Stage `dataset`: the training questions that arrived, checked, without copies, one version after the other."""
+"""Stage `dataset`: new training questions, checked and without duplicates, added to the version before."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ from kpod.fields import Strict
 from kpod.observe import warning
 from kpod.questions.raw import BadRow, Raw, question_row
 from kpod.questions.rows import read
-from kpod.retrain.contract import broken, kind_of
+from kpod.retrain.contract import kind_of, violation
 from kpod.retrain.duplicates import Index, words
 from kpod.store.files import sha256_file, write_text
 
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 class Growth(Strict):
-    """What the next version is made from."""
+    """Inputs and rules of the next dataset version."""
 
     files: list[Path] = Field(description="Files of new questions.")
     protected: list[Path] = Field(default_factory=list, description="Evaluation sets besides those of the pipeline.")
@@ -42,30 +42,30 @@ def run(inputs: Mapping[str, Path], config: Growth, out_dir: Path) -> dict[str, 
     """
     base = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS).to_pylist()
     prior, manifest = _previous(inputs.get("previous"))
-    sieve = _Sieve(base, prior, config)
+    checks = _RowChecks(base, prior, config)
     accepted: list[Row] = []
     for path in config.files:
-        accepted += sieve.pass_file(path)
+        accepted += checks.accept_file(path)
     for path in config.files:
         manifest["files"][sha256_file(path)] = path.name
     manifest["version"] += 1
-    if sieve.bad:
-        schemas.write(out_dir / "quarantine.parquet", schemas.table(sieve.bad, schemas.QUARANTINE))
-        common = Counter(row["reason"] for row in sieve.bad).most_common(3)
-        told = ", ".join(f"{reason} ({count})" for reason, count in common)
-        warning(f"{len(sieve.bad)} new rows are set aside in quarantine.parquet: {told}")
+    if checks.quarantine:
+        schemas.write(out_dir / "quarantine.parquet", schemas.table(checks.quarantine, schemas.QUARANTINE))
+        common = Counter(row["reason"] for row in checks.quarantine).most_common(3)
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in common)
+        warning(f"{len(checks.quarantine)} new rows are set aside in quarantine.parquet: {reasons}")
     schemas.write(out_dir / "questions.parquet", schemas.table(prior + accepted, schemas.QUESTIONS))
     write_text(out_dir / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True))
     return {
         "version": manifest["version"],
         "accepted": len(accepted),
         "questions": len(prior) + len(accepted),
-        "quarantined": len(sieve.bad),
+        "quarantined": len(checks.quarantine),
         "files": len(config.files),
     }
 
 
-def seen(folder: Path | None) -> set[str]:
+def file_digests(folder: Path | None) -> set[str]:
     """Digests of the files that went into a version."""
     return set(_previous(folder)[1]["files"])
 
@@ -77,11 +77,11 @@ def _previous(folder: Path | None) -> tuple[list[Row], dict[str, Any]]:
     return rows, json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
 
 
-class _Sieve:
-    """Lets pass what is new and good; keeps the rest with the reason in `bad`."""
+class _RowChecks:
+    """Accepts rows that are new and keep the contract; the others go to `quarantine` with the reason."""
 
     def __init__(self, base: Sequence[Row], prior: Sequence[Row], config: Growth) -> None:
-        self.bad: list[dict[str, str]] = []
+        self.quarantine: list[dict[str, str]] = []
         self._config = config
         trained = [row for row in base if row["split"] == "train"] + list(prior)
         evaluated = [row for row in base if row["split"] != "train"]
@@ -94,47 +94,47 @@ class _Sieve:
         self._known = Index([(row["id"], _words(row)) for row in trained], config.near)
         self._rows = {row["id"]: row for row in [*base, *prior]}
 
-    def pass_file(self, path: Path) -> list[Row]:
-        """The rows of a file that are taken."""
+    def accept_file(self, path: Path) -> list[Row]:
+        """The accepted rows of a file."""
         contract = self._config.contract
         try:
             raws = [Raw("incoming", "train", row) for _, row in read(path, int(contract.max_mb * 1e6))]
             if len(raws) > contract.max_rows:
                 raise DataError(f"{path.name} has {len(raws)} rows, more than {contract.max_rows}")
         except DataError as error:
-            self._refuse(path, "", str(error))
+            self._reject(path, "", str(error))
             return []
-        fitting: list[tuple[Raw, Row]] = []
-        broke = 0
+        valid: list[tuple[Raw, Row]] = []
+        violations = 0
         for raw in raws:
             try:
                 row = question_row(raw)
-                reason = broken(row, contract, self._kinds)
+                reason = violation(row, contract, self._kinds)
             except BadRow as bad:
                 reason = str(bad)
             if reason:
-                broke += 1
-                self._refuse(path, raw.shown, reason)
+                violations += 1
+                self._reject(path, raw.shown, reason)
             else:
-                fitting.append((raw, row))
-        if broke > contract.max_rejected * len(raws):
-            for raw, _ in fitting:
-                self._refuse(path, raw.shown, f"{broke} of the file's {len(raws)} rows break the contract")
+                valid.append((raw, row))
+        if violations > contract.max_rejected * len(raws):
+            for raw, _ in valid:
+                self._reject(path, raw.shown, f"{violations} of the file's {len(raws)} rows break the contract")
             return []
-        return [row for raw, row in fitting if self._new(path, raw, row)]
+        return [row for raw, row in valid if self._is_new(path, raw, row)]
 
-    def _new(self, path: Path, raw: Raw, row: Row) -> bool:
+    def _is_new(self, path: Path, raw: Raw, row: Row) -> bool:
         normal = _words(row)
-        reason = self._copy(row, normal)
+        reason = self._duplicate(row, normal)
         if reason:
-            self._refuse(path, raw.shown, reason)
+            self._reject(path, raw.shown, reason)
             return False
         self._known.add(row["id"], normal)
         self._rows[row["id"]] = row
         return True
 
-    def _copy(self, row: Row, normal: tuple[str, ...]) -> str | None:
-        """Why the row is not new, or None; evaluation sets are looked at first, since a leak is the worst."""
+    def _duplicate(self, row: Row, normal: tuple[str, ...]) -> str | None:
+        """Why the row is not new, or None; copies of evaluation questions are reported first."""
         if (name := self._evaluated.exact(normal)) is not None:
             return f"is also in the evaluation set ({name})"
         if found := self._evaluated.near(normal):
@@ -146,8 +146,8 @@ class _Sieve:
             return f"nearly is known ({found[0]}, {found[1]:.2f})"
         return "the id belongs to another question" if row["id"] in self._rows else None
 
-    def _refuse(self, path: Path, row: str, reason: str) -> None:
-        self.bad.append({"source": path.name, "row": row, "reason": reason})
+    def _reject(self, path: Path, row: str, reason: str) -> None:
+        self.quarantine.append({"source": path.name, "row": row, "reason": reason})
 
 
 def _words(row: Row) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ def _words(row: Row) -> tuple[str, ...]:
 
 
 def _usable(path: Path) -> list[Row]:
-    """The questions of a protected set: only their texts matter, an answer need not be there."""
+    """Question and choices of each row of a protected set; answers are not needed."""
     rows = [row for _, row in read(path) if isinstance(row, dict) and row.get("question")]
     if not rows:
         raise DataError(f"retrain.protected: {path} holds no question")

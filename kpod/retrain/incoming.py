@@ -1,4 +1,4 @@
-"""Files of new questions, wherever they arrive, copied to a folder of this machine under their content's hash."""
+"""Files of new questions from a folder, a bucket or the hub, copied to KPOD_HOME under the hash of their content."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ _HUB = re.compile(r"hub:(?P<dataset>[a-z0-9]+)(?:@(?P<revision>[\w.-]+))?")
 
 @dataclass(frozen=True)
 class Arrived:
-    """What lies at an address: files by their copies here, and what was refused with the reason."""
+    """The files found at an address, as local copies, and the reasons for those refused."""
 
     files: tuple[Path, ...]
     refused: tuple[str, ...]
@@ -32,8 +32,8 @@ class Arrived:
 def collect(address: str, max_mb: float) -> Arrived:
     """Copy every file of questions at `address`: a folder, a bucket (s3://..., gs://...) or hub:SET@REVISION.
 
-    Files that are no regular ones or larger than `max_mb` are refused. Raises ConfigError for an address that cannot
-    be read, DataError for a hub set that cannot be had.
+    Links and files larger than `max_mb` are refused. Raises ConfigError for an address that cannot be read, DataError
+    for a hub set that cannot be loaded.
     """
     folder = home() / "incoming"
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,9 +54,9 @@ def collect(address: str, max_mb: float) -> Arrived:
 
 
 def add(source: Path, folder: Path) -> Path:
-    """Put a file into the folder that is watched, under a new name if its own is taken by other content.
+    """Copy a file into the watched folder atomically, under a new name if another file has its name.
 
-    It appears there whole or not at all. Raises DataError if it is no file of questions, ConfigError for the folder.
+    Raises DataError if `source` is not a file of questions, ConfigError if the folder cannot be written.
     """
     if not source.exists():
         raise DataError(f"{source} does not exist: correct the name of the file of questions")
@@ -93,7 +93,7 @@ def _listed(address: str) -> Iterator[tuple[fs.FileSystem, fs.FileInfo, bool]]:
 
 
 def _copied(filesystem: fs.FileSystem, info: fs.FileInfo, folder: Path) -> Path:
-    """The copy of a file; one with the same path, size and time as before is not read again."""
+    """The local copy of a file; a file whose path, size and time are known is not read again."""
     stamp = f"{filesystem.type_name} {info.path} {info.size} {info.mtime_ns}"
     note = folder / f".{hashlib.sha256(stamp.encode()).hexdigest()}"
     if info.mtime_ns and note.exists() and (known := folder / note.read_text(encoding="utf-8")).exists():
@@ -104,13 +104,13 @@ def _copied(filesystem: fs.FileSystem, info: fs.FileInfo, folder: Path) -> Path:
 
 
 def _read(filesystem: fs.FileSystem, info: fs.FileInfo, folder: Path) -> Path:
-    landing = folder / f".{os.getpid()}.landing"
+    temporary = folder / f".{os.getpid()}.temporary"
     try:
-        with filesystem.open_input_stream(info.path, compression=None) as source, landing.open("wb") as target:
+        with filesystem.open_input_stream(info.path, compression=None) as source, temporary.open("wb") as target:
             shutil.copyfileobj(source, target)
-        return _under_hash(landing, info.base_name, folder)
+        return _under_hash(temporary, info.base_name, folder)
     finally:
-        landing.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _from_hub(dataset: str, revision: str, folder: Path) -> Path:
@@ -122,14 +122,14 @@ def _from_hub(dataset: str, revision: str, folder: Path) -> Path:
         source = QuestionHub.model_validate({"dataset": dataset, "revision": revision, "splits": ["train"]})
     except ValidationError as error:
         raise ConfigError(f"incoming: hub:{dataset}: {error.errors()[0]['msg']}") from error
-    landing = folder / f".{os.getpid()}.landing"
+    temporary = folder / f".{os.getpid()}.temporary"
     try:
-        with landing.open("w", encoding="utf-8") as target:
+        with temporary.open("w", encoding="utf-8") as target:
             for raw in hub.load(source):
                 target.write(json.dumps(raw.fields, ensure_ascii=False, default=str) + "\n")
-        return _under_hash(landing, f"{dataset}.jsonl", folder)
+        return _under_hash(temporary, f"{dataset}.jsonl", folder)
     finally:
-        landing.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _under_hash(file: Path, name: str, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What one round of retraining changes in a configuration, and what earlier rounds left."""
+"""Configuration of one round of retraining, and the datasets of earlier rounds."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def stage(growth: Growth, previous: bool) -> stages.Stage:
 
 
 def newest_dataset(dataset: str) -> ArtifactRef | None:
-    """The newest version of the grown dataset. Raises DataError if MLflow has one whose bytes are gone."""
+    """The newest version of the grown dataset. Raises DataError if MLflow lists one whose files are missing."""
     run = tracking.newest_run({"kpod.stage": DATASET, "kpod.dataset": dataset})
     ref = stages.ref_of(run) if run else None
     if ref is not None and tracking.fetch(ref) is None:
@@ -30,24 +30,24 @@ def newest_dataset(dataset: str) -> ArtifactRef | None:
     return ref
 
 
-def larger(config: Pipeline, folder: Path) -> Pipeline:
-    """`config` with the questions of a grown dataset as one more source of training questions."""
+def with_dataset(config: Pipeline, folder: Path) -> Pipeline:
+    """`config` with the grown dataset in `folder` as a further source of training questions."""
     file = QuestionFile(dataset="incoming", files={"train": folder / "questions.parquet"})
     return config.model_copy(update={"questions": Questions(sources=[*config.questions.sources, file])})
 
 
-def mark(config: Pipeline) -> str:
-    """What tells one round from another: every setting that matters, and the data by content."""
+def config_digest(config: Pipeline) -> str:
+    """Hex sha256 of all settings that decide the result, input files by content: equal rounds have equal digests."""
     return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
 
 
-def reusing(config: Pipeline, champion: ArtifactRef, base: ArtifactRef) -> Pipeline:
-    """`config` with the token weighter that the champion was trained with, if there is one for this student."""
+def with_champion_weighter(config: Pipeline, champion: ArtifactRef, base: ArtifactRef) -> Pipeline:
+    """`config` with the champion's token weighter, if the champion has one and was made from the same base student."""
     inputs = tracking.inputs_of(champion.run_id)
     if not config.distill.token_weights or config.weights.source == "rule" or "weights" not in inputs:
         return config
     if inputs["base"][0] != base.sha256:
-        return config  # another student has another embedding
+        return config  # the weighter belongs to the embedding of its base student
     run = tracking.get_run(tracking.run_of(inputs["weights"][1]))
     ref = stages.ref_of(run) if run else None
     folder = tracking.fetch(ref) if ref else None

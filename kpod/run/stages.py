@@ -35,7 +35,7 @@ SETTINGS = "settings.json"  # a stage's run holds its settings under this name
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of the table: where the code is, which settings count, and which stages it reads."""
+    """One stage: its module, its part of the settings, and the stages whose results it reads."""
 
     name: str
     module: str
@@ -47,7 +47,7 @@ def _weights_matter(c: Pipeline) -> bool:
     return c.difficulty.weighting != "uniform"
 
 
-# A rationale's own files, and the student before distillation.
+# The stages that give a rationale with its question and steps.
 _TEXTS = ("questions", "rationales", "steps")
 
 STAGES = {
@@ -87,7 +87,7 @@ STAGES = {
 
 
 def key_of(stage: Stage, config: Pipeline, inputs: Mapping[str, ArtifactRef]) -> str:
-    """The stage's cache key for this config and these inputs."""
+    """Cache key of a stage for a config and the results that it reads."""
     digests = {name: ref.sha256 for name, ref in inputs.items()}
     return stage_key(stage.name, stage.config(config), digests, code_version(stage.module))
 
@@ -140,14 +140,14 @@ def _cpu_seconds() -> float:
 
 
 def recorded(key: str) -> ArtifactRef | None:
-    """The result of this key as MLflow knows it from this or another machine, with its bytes verified, or None."""
+    """The result with this key from MLflow, computed here or on another machine, digest verified; None if missing."""
     run = tracking.finished_run(key)
     ref = ref_of(run) if run else None
     return ref if ref and tracking.fetch(ref) else None
 
 
 def ref_of(run: "Run") -> ArtifactRef | None:
-    """The result of a finished stage's MLflow run, or None if the run is none of ours."""
+    """The result of a stage's finished MLflow run, or None if the run is not of a kpod stage."""
     tags = run.data.tags
     if not {"kpod.stage", "kpod.cache_key", "kpod.sha256"} <= tags.keys():
         return None

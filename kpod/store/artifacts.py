@@ -1,4 +1,4 @@
-"""Content-addressed results of stages: the local copies, which `kpod.tracking.fetch` brings back when they are lost."""
+"""Local copies of stage results, addressed by content key; `kpod.tracking.fetch` restores a missing copy."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from kpod.store.home import home
 
 
 class ArtifactRef(BaseModel):
-    """Points at the folder that a stage wrote: by key (what it was made from) and sha256 (what is in it)."""
+    """Reference to the folder that a stage wrote: cache key (hash of what went in) and sha256 (hash of its files)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,7 +21,7 @@ class ArtifactRef(BaseModel):
 
 
 class Finished(BaseModel):
-    """What is known of a published folder before MLflow knows it: a kill between the two loses no work."""
+    """Record of a published folder, written before MLflow has it, so that a kill in between loses no work."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,14 +35,14 @@ def folder_of(stage: str, key: str) -> Path:
 
 
 def workspace(stage: str, key: str) -> Path:
-    """Where a stage works until it is finished; a killed attempt's files are still there for the next one."""
+    """Working folder of a stage; it keeps the checkpoints of a killed attempt for the next one."""
     path = home() / "work" / f"{stage}-{key}"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def seal(stage: str, key: str, out: Path, figures: dict[str, float]) -> Finished:
-    """Note what the finished folder `out` holds, then publish it under its key."""
+    """Record the digest and metrics of the finished folder `out`, then publish it under its key."""
     finished = Finished(sha256=sha256_tree(out), figures=figures)
     note = _note(stage, key)
     note.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def seal(stage: str, key: str, out: Path, figures: dict[str, float]) -> Finished
 
 
 def sealed(stage: str, key: str) -> Finished | None:
-    """The note on the published folder of this key, or None if there is no such folder or its bytes do not match."""
+    """The record of a published folder, or None if the folder is missing or its digest differs."""
     folder = folder_of(stage, key)
     try:
         finished = Finished.model_validate_json(_note(stage, key).read_bytes())
@@ -66,5 +66,5 @@ def _note(stage: str, key: str) -> Path:
 
 
 def holds(folder: Path, sha256: str) -> bool:
-    """Whether the folder is there and has these bytes."""
+    """Whether the folder exists and has this digest."""
     return folder.is_dir() and sha256_tree(folder) == sha256

@@ -42,8 +42,8 @@ def write_text(path: Path, text: str) -> None:
 def publish(source: Path, destination: Path) -> None:
     """Move the finished folder `source` to `destination`, replacing what stood there.
 
-    Every file is fsynced first, so a folder under its final name is complete even after a power cut. What is replaced
-    is moved away whole before it is removed: nobody finds half of it under its name.
+    Every file is fsynced first, so a folder under its final name is complete even after a power cut. A replaced folder
+    is renamed before it is deleted, so no reader sees it half deleted.
     """
     for path in sorted(source.rglob("*")):
         _fsync(path)
@@ -51,7 +51,7 @@ def publish(source: Path, destination: Path) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
     replaced = source.with_name(f"{source.name}.replaced")
     if destination.exists():
-        shutil.rmtree(replaced, ignore_errors=True)  # of a publication that was killed
+        shutil.rmtree(replaced, ignore_errors=True)  # left by a killed process
         os.replace(destination, replaced)
     os.replace(source, destination)
     _fsync(destination.parent)
@@ -74,27 +74,27 @@ def sha256_tree(path: Path) -> str:
     return digest.hexdigest()
 
 
-def once(mark: Path, make: Callable[[], object]) -> None:
-    """Call `make` unless `mark` exists, and make the mark after it; whoever comes meanwhile waits for it."""
+def run_once(mark: Path, make: Callable[[], object]) -> None:
+    """Call `make` unless the file `mark` exists, then create `mark`. Concurrent callers wait for the first one."""
     if mark.exists():
         return
-    with holding(mark.with_name(f"{mark.name}.lock")):
+    with file_lock(mark.with_name(f"{mark.name}.lock")):
         if not mark.exists():
             make()
             mark.touch()
 
 
 @contextmanager
-def holding(path: Path) -> Iterator[None]:
-    """Hold the flock of a file, made if need be, for the block; waits for whoever has it."""
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive flock on a file for the block, waiting for it; the file is created if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def locked(path: Path) -> bool:
-    """Whether a living process holds the flock of a file; False if there is no such file."""
+def is_locked(path: Path) -> bool:
+    """Whether a running process holds the flock of a file; False if the file does not exist."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -7,12 +7,12 @@ from urllib.parse import quote
 
 from kpod.errors import ConfigError
 
-QUIET = {
+ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # a bar for each small file hides everything else
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # In memory, the default, a server forgets who holds a slot when it ends, and the slot is never free again.
+    # The default keeps leases in memory: after the server ends, their slots would never be released.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds: a run whose machine died is told from one that trains
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -39,10 +39,7 @@ def sqlite_url(file: Path, driver: str) -> str:
 
 
 def prepare() -> Path:
-    """Create the state folder and prove that it can be written.
-
-    Raises ConfigError in one line if it cannot.
-    """
+    """Create the state folder and return it. Raises ConfigError if it cannot be written."""
     root = home()
     probe = root / f".probe.{os.getpid()}"
     try:
@@ -56,14 +53,14 @@ def prepare() -> Path:
 
 
 def set_environment() -> None:
-    """Defaults for the libraries, set before they are imported; what the user has set stays.
+    """Set default environment variables of the libraries before they are imported; variables already set are kept.
 
-    Prefect keeps its database under KPOD_HOME, nobody phones home.
+    Prefect's database goes under KPOD_HOME, and telemetry is off.
     """
-    for name, value in QUIET.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(home() / "prefect"))
     database = sqlite_url(home() / "prefect" / "prefect.db", "aiosqlite")
     if "?" in database:  # else Prefect's own default is the same
         os.environ.setdefault("PREFECT_API_DATABASE_CONNECTION_URL", database)
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # errors are told by the command line
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the command line prints errors

@@ -1,4 +1,4 @@
-"""The key of a stage's result: what would have to change for the result to change."""
+"""The cache key of a stage: a hash of everything that decides its result."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def stage_key(stage: str, config: BaseModel, inputs: Mapping[str, str], code_ver
 
 
 def identity(value: Any) -> Any:
-    """A JSON value of everything in a config that decides the result."""
+    """The part of a config that decides the result, as a JSON value: operational fields left out, files by digest."""
     if isinstance(value, BaseModel):
         return {
             name: identity(getattr(value, name))

@@ -1,4 +1,4 @@
-"""Which runs of this state folder are alive: each holds a lock that the kernel drops when its process dies."""
+"""Which runs of this state folder are alive: each holds a lock that the kernel releases when its process ends."""
 
 import ctypes
 import fcntl
@@ -11,28 +11,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from kpod.store.files import locked
+from kpod.store.files import is_locked
 from kpod.store.home import home
 
-Service = Literal["mlflow", "prefect"]  # whose run it is
-_watchers: list["subprocess.Popen[bytes]"] = []  # their input closes with this process, not before
+Service = Literal["mlflow", "prefect"]  # the service that records the run
+_watchers: list["subprocess.Popen[bytes]"] = []  # keeps their pipes open until this process ends
 
 
 @contextmanager
-def held(service: Service, run_id: str) -> Iterator[None]:
-    """Show that the run lives, until the block ends or the process dies; it is dead then until `forget`."""
-    descriptor = hold(service, run_id)
+def alive(service: Service, run_id: str) -> Iterator[None]:
+    """Mark the run as alive for the block. If the process ends without calling `forget`, `dead_runs` lists the run."""
+    descriptor = acquire(service, run_id)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def hold(service: Service, run_id: str) -> int:
-    """Show that the run lives, until the process dies or the descriptor that is returned is closed."""
+def acquire(service: Service, run_id: str) -> int:
+    """Mark the run as alive until the returned file descriptor is closed or the process ends."""
     folder = _folder(service)
     folder.mkdir(parents=True, exist_ok=True)
-    # Locked before it has its name: nobody may find it free in between.
+    # Locked under a temporary name, then renamed: no other process can see the file unlocked.
     unnamed = folder / f".{run_id}"
     descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -40,13 +40,13 @@ def hold(service: Service, run_id: str) -> int:
     return descriptor
 
 
-def dead(service: Service) -> list[str]:
-    """Ids of the runs that began here and whose end nobody recorded; `forget` them once that is done."""
-    return [path.name for path in _folder(service).glob("[!.]*") if not locked(path) and path.exists()]
+def dead_runs(service: Service) -> list[str]:
+    """Ids of runs whose process ended without recording it; call `forget` when it is recorded."""
+    return [path.name for path in _folder(service).glob("[!.]*") if not is_locked(path) and path.exists()]
 
 
 def forget(service: Service, run_id: str) -> None:
-    """The end of this run is recorded."""
+    """Remove the mark of a run whose end is recorded."""
     (_folder(service) / run_id).unlink(missing_ok=True)
 
 
@@ -55,14 +55,14 @@ def die_with_parent() -> None:
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it ended before the kernel knew
+        if os.getppid() != parent:  # the parent ended before prctl was called
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def kill_after_me(pid: int) -> None:
-    """Have another process killed as soon as this one has ended, however it ended."""
-    # The shell waits for the end of its input, which is this process's end. In a session of its own, so that what
-    # kills this process's group leaves it alone.
+def kill_on_exit(pid: int) -> None:
+    """Have process `pid` killed when this process ends for any reason, SIGKILL included."""
+    # The shell blocks on its input, which the kernel closes when this process ends. It has a session of its own, so
+    # that a signal to this process's group does not reach it.
     command = ["/bin/sh", "-c", 'read -r _; kill -9 "$0"', str(pid)]
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
     _watchers.append(watcher)

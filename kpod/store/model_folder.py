@@ -1,8 +1,8 @@
-"""What a model folder in Hugging Face layout must hold."""
+"""The files that a model folder in Hugging Face layout must contain."""
 
 from pathlib import Path
 
-# What a model folder must hold, and the names under which it may.
+# Each part with the file names that provide it.
 PARTS = {
     "config": ("config.json",),
     "weights (only *.safetensors are loaded)": ("*.safetensors",),

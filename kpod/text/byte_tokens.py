@@ -27,10 +27,10 @@ class ByteTokens:
         """None for a tokenizer of another kind, or one that changes a text before it cuts it."""
         if not tokenizer.is_fast:
             return None
-        told = tokenizer.backend_tokenizer.to_str()
-        if not _keeps_bytes(json.loads(told)):
+        serialized = tokenizer.backend_tokenizer.to_str()
+        if not _keeps_bytes(json.loads(serialized)):
             return None
-        backend = Tokenizer.from_str(told)  # a copy: its settings are not the caller's
+        backend = Tokenizer.from_str(serialized)  # a copy: its settings are not the caller's
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = True  # special tokens in a text are plain characters
@@ -59,15 +59,15 @@ class ByteTokens:
         return found
 
 
-def _keeps_bytes(told: dict[str, Any]) -> bool:
+def _keeps_bytes(config: dict[str, Any]) -> bool:
     """Whether a tokenizer.json is of a byte-level BPE whose offsets are those of the bytes."""
-    model, cut = told["model"], told["pre_tokenizer"] or {}
+    model, cut = config["model"], config["pre_tokenizer"] or {}
     cuts = cut.get("pretokenizers", [cut])
     return (
         model["type"] == "BPE"
         and not model["continuing_subword_prefix"]
         and not model["end_of_word_suffix"]
-        and told["normalizer"] is None
+        and config["normalizer"] is None
         and any(one.get("type") == "ByteLevel" and not one["add_prefix_space"] for one in cuts)
-        and '"trim_offsets": true' not in json.dumps(told["post_processor"])
+        and '"trim_offsets": true' not in json.dumps(config["post_processor"])
     )

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from kpod.store.artifacts import ArtifactRef, folder_of, holds
-from kpod.store.files import holding, publish
+from kpod.store.files import file_lock, publish
 from kpod.store.home import home
 from kpod.tracking.record import download
 
@@ -18,7 +18,7 @@ def fetch(ref: ArtifactRef) -> Path | None:
     if holds(local, ref.sha256):
         return local
     incoming = home() / "work" / f"fetch-{ref.stage}-{ref.key}"
-    with holding(home() / "locks" / f"{incoming.name}.lock"):  # two that miss the same bytes bring them once
+    with file_lock(home() / "locks" / f"{incoming.name}.lock"):  # two that miss the same bytes bring them once
         if holds(local, ref.sha256):
             return local
         shutil.rmtree(incoming, ignore_errors=True)

@@ -40,7 +40,7 @@ def run(
     for part in batches(allowed(params)):
         api.log_batch(tracked.run_id, params=[Param(name, value) for name, value in part])
     status = "KILLED"
-    with liveness.held("mlflow", tracked.run_id):
+    with liveness.alive("mlflow", tracked.run_id):
         try:
             yield tracked
             status = "FINISHED"
@@ -56,7 +56,7 @@ def run(
 def _bury_dead_runs(api: "MlflowClient") -> None:
     from mlflow.exceptions import MlflowException
 
-    for run_id in liveness.dead("mlflow"):
+    for run_id in liveness.dead_runs("mlflow"):
         try:
             if api.get_run(run_id).info.status == "RUNNING":
                 api.set_terminated(run_id, status="KILLED")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpod.config.flat import scrubbed
-from kpod.store.files import once
+from kpod.store.files import run_once
 from kpod.store.home import home, sqlite_url
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def client() -> "MlflowClient":
     if asked_for is None:  # MLflow writes it there itself, and another KPOD_HOME would be taken for this one's store
         os.environ.pop(ADDRESS, None)
     if database := _database():  # two processes that make the tables at the same time fail
-        once(database.with_name(f".{database.name}.made"), lambda: mlflow.MlflowClient().search_experiments())
+        run_once(database.with_name(f".{database.name}.made"), lambda: mlflow.MlflowClient().search_experiments())
     return mlflow.MlflowClient()
 
 
