@@ -58,9 +58,8 @@ def flop(model: Any, rows: list[Any], targets: int) -> float:
 
 
 def kpod(options: argparse.Namespace) -> dict[str, Any]:
-    from kpod import models
     from kpod.config import Budget, Distill
-    from kpod.distill import passes, trainer
+    from kpod.training import models, passes, trainer
     from kpod.training.examples import ANSWER, Example
 
     clock, feeding = Clock(), Clock()
@@ -91,7 +90,6 @@ def kpod(options: argparse.Namespace) -> dict[str, Any]:
         decay="constant",
         precision="fp32",
         adapter={"kind": options.adapter},
-        packing=options.packing,
         compile=options.compile,
         checkpoint_seconds=1e9,
     )

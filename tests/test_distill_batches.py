@@ -1,15 +1,29 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from distill_tiny import STUDENTS, VOCABULARY, rows
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GPT2Config, GraniteConfig, PreTrainedModel
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import (
+    AutoModelForCausalLM,
+    CohereConfig,
+    Gemma2Config,
+    GPT2Config,
+    GraniteConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 
 from kpod.errors import DataError, ModelError
-from kpod.training.batches import check_packing, collate, epoch_batches, target_logits
-from kpod.training.examples import Example
-from kpod.training.loss import weighted_nll
+from kpod.training import head
+from kpod.training.batches import collate, epoch_batches
+from kpod.training.examples import Example, example
+from kpod.training.head import TargetNll, target_logits
+from kpod.training.loss import token_nll, weighted_nll
 
 SHAPE = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 1}
@@ -19,6 +33,7 @@ SCALED = {  # models that change the logits behind the output layer, or the stat
     "multiplied": CohereConfig(**SHAPE, **HEADS, logit_scale=0.3),
     "absolute positions": GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4),
 }
+CAPPED = ("soft cap", "divided", "multiplied")  # behind the output layer
 
 
 def scaled(name: str) -> PreTrainedModel:
@@ -69,25 +84,63 @@ def test_selected_logits_equal_a_plain_forward_and_padding_does_not_matter(name:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["llama", *SCALED])
-def test_packed_rows_equal_padded_rows(name: str) -> None:
+@pytest.mark.parametrize("logits", [VOCABULARY * 4, 2**25], ids=["chunks", "whole"])
+@pytest.mark.parametrize("name", [*STUDENTS, *SCALED])
+def test_losses_by_chunks_and_their_gradients_equal_those_of_whole_logits(
+    name: str, logits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "LOGITS", logits)
     model = STUDENTS[name]() if name in STUDENTS else scaled(name)
-    examples, skip = rows(5), [0, 3, 1, 0, 2]
-    packed, padded = (collate(examples, skip, pad=0, decoder_start=None, packing=p) for p in (True, False))
-    assert packed.inputs["input_ids"].numel() == sum(example.tokens - 1 for example in examples)
-    found, expected = (weighted_nll(target_logits(model, b), b.labels, b.weights, 9) for b in (packed, padded))
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-    check_packing(model, examples, pad=0, decoder_start=None)
+    batch = collate(rows(5), [0, 3, 1, 0, 2], pad=0, decoder_start=start(model))
+    weighted_nll(target_logits(model, batch), batch.labels, batch.weights, 9).backward()
+    expected = {name: value.grad.clone() for name, value in model.named_parameters()}
+    losses = TargetNll(model)
+    for _ in range(2):  # at the first call it is found out what comes behind the output layer
+        model.zero_grad()
+        found = losses(batch)
+        torch.testing.assert_close(found, token_nll(target_logits(model, batch), batch.labels), rtol=1e-5, atol=1e-5)
+        ((batch.weights * found).sum() / 9).backward()
+        for key, value in model.named_parameters():
+            torch.testing.assert_close(value.grad, expected[key], rtol=1e-4, atol=1e-6, msg=key)
+    assert "forward" not in vars(model.get_output_embeddings())
+    assert losses.last == (name not in CAPPED)
 
 
-def test_a_model_that_mixes_packed_rows_is_refused() -> None:
-    model = STUDENTS["llama"]()
-    forward = model.forward
-    model.forward = lambda position_ids=None, **inputs: forward(**inputs)
-    with pytest.raises(ModelError, match="mixes packed rows"):
-        check_packing(model, rows(5), pad=0, decoder_start=None)
-    with pytest.raises(ModelError, match="encoder-decoder cannot be packed"):
-        check_packing(STUDENTS["t5"](), rows(5), pad=0, decoder_start=0)
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor that is made."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for one in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(one, torch.Tensor):
+                self.size = max(self.size, one.numel())
+        return out
+
+
+def test_memory_does_not_grow_with_the_batch_times_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "LOGITS", 2**22)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=2**17, **shape))
+    generator = np.random.default_rng(0)
+    long = [
+        example((f"q{i}", 0), [1, 2], generator.integers(3, 2**17, 150).tolist(), generator.integers(3, 99, 3).tolist())
+        for i in range(4)
+    ]
+    batch = collate(long, [0] * len(long), pad=0, decoder_start=None)
+    losses, saved = TargetNll(model), []
+    with (
+        Largest() as seen,
+        torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.nbytes) or t, lambda t: t),
+    ):
+        losses(batch).sum().backward()
+    assert len(batch.labels) * 2**17 > 2**26
+    assert seen.size <= 2**22
+    # Beside the weights of the output layer, kept once a chunk without a copy, nothing of the vocabulary's size.
+    weight = model.get_output_embeddings().weight.nbytes
+    assert sum(size for size in saved if size != weight) < 2**22
 
 
 @pytest.mark.parametrize("student", STUDENTS)

@@ -154,7 +154,7 @@ def test_acl_adds_the_divergence_from_the_student_before_training() -> None:
     (micro,) = passes.micros([(0,), (1,), (2,)], np.zeros(3, int))
     tokens = sum(len(row.target) for row in examples)
     weights = micro.batch.weights
-    found = objective.loss(passes.logits(micro.batch), micro, weights, Step(epoch=2, tokens=tokens, units=3))
+    found = objective.loss(passes, micro, weights, Step(epoch=2, tokens=tokens, units=3))
     old, new = (torch.cat([own_logits(m, row) for row in examples]).log_softmax(-1) for m in (before, model))
     kl = F.kl_div(new, old, log_target=True, reduction="sum")
     expected = F.nll_loss(new, torch.cat([labels(row) for row in examples])) + 0.3 * 0.5**2 * kl / tokens
@@ -243,7 +243,7 @@ def test_mcc_kd_is_cross_entropy_and_a_symmetric_divergence_with_gradient_throug
         micros = list(passes.micros(units, np.zeros(4, int)))
         assert len(micros) == 4 // size
         step = Step(0, tokens, 2)
-        parts = [objective.loss(passes.logits(m.batch), m, m.batch.weights, step) for m in micros]
+        parts = [objective.loss(passes, m, m.batch.weights, step) for m in micros]
         torch.testing.assert_close(sum(parts), expected, rtol=1e-5, atol=1e-6)
         sum(parts).backward()
         for name, value in model.named_parameters():

@@ -9,7 +9,8 @@ from kpod.config import Budget, Distill
 from kpod.distill import train
 from kpod.errors import DataError, ModelError
 from kpod.training import models
-from kpod.training.batches import collate, target_logits
+from kpod.training.batches import collate
+from kpod.training.head import target_logits
 from kpod.training.loss import weighted_nll
 
 ADAPTERS = [{"kind": "full"}, {"kind": "lora", "rank": 4, "alpha": 8}]

@@ -86,7 +86,6 @@ class Distill(ModelStage):
     max_grad_norm: float = Field(1.0, gt=0)
     adapter: Annotated[Full | Lora, Field(discriminator="kind")] = Full()
     dropout: Fraction = Field(0.0, description="Dropout of the student itself while it trains.")
-    packing: bool = operational(False, "Join the rows of a forward pass instead of padding them (decoder-only).")
     processes: int = operational(1, "Processes on this machine that train together, one a GPU.", ge=1)
     sharding: bool = operational(False, "Split weights and optimizer over the processes (FSDP), not DDP.")
     accelerate: Path | None = operational(

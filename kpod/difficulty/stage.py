@@ -11,13 +11,11 @@ from kpod.config import Difficulty
 from kpod.errors import DataError
 from kpod.text.tokens import distinct, read_rationales, split_by_tokens
 from kpod.training import models
-from kpod.training.batches import collate, decoder_start, target_logits
+from kpod.training.batches import collate, decoder_start
 from kpod.training.examples import ANSWER, Example, Key, build, read_weights, reject, weighted
-from kpod.training.passes import token_nll
+from kpod.training.head import TargetNll
 from kpod.training.processes import launch
 from kpod.training.ranks import collect, rank_and_world
-
-_CHUNK = 1024  # rows of logits that are widened to fp32 at a time
 
 
 def run(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict[str, float]:
@@ -116,20 +114,14 @@ def token_losses(
     rank, world = rank_and_world()
     start = decoder_start(model)  # type: ignore[arg-type]
     device = next(model.parameters()).device
-    batches = split_by_tokens(examples, batch_tokens)
+    batches, losses = split_by_tokens(examples, batch_tokens), TargetNll(model)
     found: list[tuple[Key, np.ndarray]] = []
     with observe.progress("difficulty", len(examples), "rationale") as bar:
         for turn in range(0, len(batches), world):
             for rows in batches[turn + rank : turn + rank + 1]:
                 batch = collate(rows, [0] * len(rows), pad, start).to(device)
-                nll = _nll(target_logits(model, batch), batch.labels)
+                nll = losses(batch).cpu().numpy()
                 ends = np.cumsum([len(row.target) for row in rows])
                 found += zip((row.key for row in rows), np.split(nll, ends[:-1]), strict=True)
             bar.advance(sum(map(len, batches[turn : turn + world])))
     return dict(collect(found))
-
-
-def _nll(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
-    """-log of the labels' probabilities, float32 [n], for `logits` [n, V] of any precision and `labels` [n]."""
-    parts = [token_nll(some, label) for some, label in zip(logits.split(_CHUNK), labels.split(_CHUNK), strict=True)]
-    return torch.cat(parts).cpu().numpy()

@@ -67,10 +67,13 @@ class Adaptive(Objective):
         count = math.ceil(share(self.settings, epoch) * len(rows) - 1e-9)
         return [(int(row),) for row in np.sort(easiest[:count])]
 
-    def loss(self, logits: torch.Tensor, micro: Micro, weights: torch.Tensor, step: Step) -> torch.Tensor:
-        loss = super().loss(logits, micro, weights, step)
+    def loss(self, passes: Passes, micro: Micro, weights: torch.Tensor, step: Step) -> torch.Tensor:
+        from kpod.training.loss import weighted_nll
+
         if self.before is None:
-            return loss
+            return super().loss(passes, micro, weights, step)
+        logits = passes.logits(micro.batch)
+        loss = weighted_nll(logits, micro.batch.labels, weights, step.tokens)
         before = self.quietly(micro.batch, self.before)
         gamma = self.settings.gamma * self.settings.gamma_decay**step.epoch
         return loss + gamma * divergence(before, logits).sum() / step.tokens

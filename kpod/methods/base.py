@@ -117,11 +117,9 @@ class Objective:
         """Weights float [n] of the target tokens of each micro-batch."""
         return [micro.batch.weights for micro in micros]
 
-    def loss(self, logits: torch.Tensor, micro: Micro, weights: torch.Tensor, step: Step) -> torch.Tensor:
-        """This micro-batch's part of the step's loss: the parts add up."""
-        from kpod.training.loss import weighted_nll
-
-        return weighted_nll(logits, micro.batch.labels, weights, step.tokens)
+    def loss(self, passes: Passes, micro: Micro, weights: torch.Tensor, step: Step) -> torch.Tensor:
+        """This micro-batch's part of the step's loss, by one forward pass: the parts add up."""
+        return (weights * passes.nll(micro.batch)).sum() / step.tokens
 
     def after(self, epoch: int, passes: Passes, last: bool) -> dict[str, float]:
         """Called behind an epoch, `last` or not; may change `state`. Returns figures to report."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kpod.config import Distill, Pipeline
     from kpod.training.examples import Example
-    from kpod.training.passes import Micro, Unit
+    from kpod.training.passes import Micro, Passes, Unit
 
 
 class MccKd(MethodSettings):
@@ -57,8 +57,11 @@ class Consistency(Objective):
             for found in self.questions.values()
         ]
 
-    def loss(self, logits: torch.Tensor, micro: Micro, weights: torch.Tensor, step: Step) -> torch.Tensor:
-        loss = super().loss(logits, micro, weights, step)
+    def loss(self, passes: Passes, micro: Micro, weights: torch.Tensor, step: Step) -> torch.Tensor:
+        from kpod.training.loss import weighted_nll
+
+        logits = passes.logits(micro.batch)
+        loss = weighted_nll(logits, micro.batch.labels, weights, step.tokens)
         questions = [self.rows[row].key[0] for row in micro.rows]
         batch = micro.batch
         disagreement = logits.new_zeros(())

@@ -67,7 +67,5 @@ class SelfPaced(Objective):
 
     def _probabilities(self, passes: Passes, batch: Batch) -> torch.Tensor:
         """Of the labels, float32 [n], with dropout on."""
-        from kpod.training.loss import token_nll
-
         with passes.autocast():
-            return (-token_nll(passes.quietly(batch), batch.labels)).exp()
+            return (-passes.quiet_nll(batch)).exp()

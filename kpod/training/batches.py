@@ -1,13 +1,10 @@
-"""From examples to tensors: the order of an epoch, padding, and which positions need logits."""
+"""From examples to tensors: the order of an epoch, padding, and which positions are trained."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from kpod.errors import ModelError
@@ -59,24 +56,17 @@ def decoder_start(model: PreTrainedModel) -> int | None:
     return start
 
 
-def collate(
-    rows: Sequence[Example], given: Sequence[int], pad: int, decoder_start: int | None, packing: bool = False
-) -> Batch:
+def collate(rows: Sequence[Example], given: Sequence[int], pad: int, decoder_start: int | None) -> Batch:
     """Pad `rows` on the right; the first `given[i]` target tokens of row i are input without a label.
 
     `decoder_start` None: one sequence, prompt and target, for a decoder-only model. Else the prompt goes to the
-    encoder and the target, shifted here once, to the decoder. `packing` (decoder-only) joins the rows to one without
-    padding; positions that start anew tell the model where a row begins, and nothing sees another row.
+    encoder and the target, shifted here once, to the decoder.
     """
     if decoder_start is None:
         # The last token predicts nothing. No attention mask: under a causal mask nothing sees the padding behind it.
         sequences = [np.concatenate([row.prompt, row.target[:-1]]) for row in rows]
         first = [len(row.prompt) - 1 for row in rows]
-        if packing:
-            restarting = np.concatenate([np.arange(len(sequence)) for sequence in sequences])
-            inputs = {"input_ids": _padded([np.concatenate(sequences)], pad), "position_ids": _padded([restarting], 0)}
-        else:
-            inputs = {"input_ids": _padded(sequences, pad)}
+        inputs = {"input_ids": _padded(sequences, pad)}
     else:
         sequences = [np.concatenate([[decoder_start], row.target[:-1]]) for row in rows]
         first = [0] * len(rows)
@@ -85,8 +75,7 @@ def collate(
             "attention_mask": _padded([np.ones(len(row.prompt)) for row in rows], 0),
             "decoder_input_ids": _padded(sequences, pad),
         }
-    lengths = np.array([len(sequence) for sequence in sequences])
-    starts = np.cumsum(lengths) - lengths if packing else lengths.max() * np.arange(len(rows))
+    starts = max(map(len, sequences)) * np.arange(len(rows))
     positions = [
         start + begin + np.arange(skip, len(row.target))
         for start, begin, skip, row in zip(starts, first, given, rows, strict=True)
@@ -103,53 +92,6 @@ def collate(
         row=torch.from_numpy(np.repeat(np.arange(len(rows)), [len(one) for one in labels])),
         answer=torch.from_numpy(np.concatenate(steps) == ANSWER),
     )
-
-
-def target_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-    """Logits [n, V] at the trained positions only; those of the prompt and of given steps are never computed.
-
-    `model` is a language model, or DistributedDataParallel around one. The hidden states are picked in front of the
-    output layer inside the model's own forward, so whatever a model does before and after that layer (scaling, soft
-    caps) stays in force. Raises ModelError for a model whose forward does not go through its output layer.
-    """
-    plain = model.module if isinstance(model, DistributedDataParallel) else model
-    with _in_front_of_head(plain, batch.positions):
-        logits: torch.Tensor = model(**batch.inputs, use_cache=False).logits
-    if logits.shape[:-1] != batch.labels.shape:
-        raise ModelError(f"{type(plain).__name__} does not use its output embeddings in the usual way: not supported")
-    return logits
-
-
-def check_packing(model: PreTrainedModel, rows: Sequence[Example], pad: int, decoder_start: int | None) -> None:
-    """Raise ModelError if `model` lets packed rows see each other, as seen on the two shortest rows."""
-    if decoder_start is not None:
-        raise ModelError("distill.packing: an encoder-decoder cannot be packed; switch it off")
-    pair = sorted(rows, key=lambda row: row.tokens)[:2]
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        packed, padded = (
-            target_logits(model, collate(pair, [0] * len(pair), pad, None, packing).to(device)).float()
-            for packing in (True, False)
-        )
-    if not torch.allclose(packed, padded, rtol=1e-2, atol=1e-2 * float(padded.std())):
-        raise ModelError(f"distill.packing: {type(model).__name__} mixes packed rows; switch it off")
-
-
-@contextmanager
-def _in_front_of_head(model: Any, positions: torch.Tensor) -> Iterator[None]:
-    head = model.get_output_embeddings()
-    if head is None:
-        raise ModelError(f"{type(model).__name__} has no output embeddings: it is not a language model")
-
-    def pick(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        hidden, *rest = arguments
-        return hidden.flatten(0, -2).index_select(0, positions), *rest
-
-    handle = head.register_forward_pre_hook(pick)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _padded(sequences: Sequence[np.ndarray], value: int) -> torch.Tensor:

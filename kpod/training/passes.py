@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 
 from kpod.config import Distill
 from kpod.training import models
-from kpod.training.batches import Batch, collate, decoder_start, target_logits
+from kpod.training.batches import Batch, collate, decoder_start
 from kpod.training.examples import Example
-from kpod.training.loss import token_nll
+from kpod.training.head import TargetNll, target_logits
 from kpod.training.parallel import Ranks
 
 Unit = tuple[int, ...]  # indices of rows that are trained together, in one forward pass
@@ -43,6 +43,7 @@ class Passes:
         self.config, self.ranks = config, ranks
         self.device = next(model.parameters()).device
         self.start = decoder_start(model)
+        self._nll, self._quiet_nll = TargetNll(wrapped), TargetNll(model)
 
     def micros(self, units: Sequence[Unit], given: np.ndarray) -> Iterator[Micro]:
         """This rank's part of `units`; `given` [rows] is the number of target tokens that are input.
@@ -56,12 +57,16 @@ class Passes:
             chosen = mine[first : first + size]
             rows = [row for unit in chosen or units[:1] for row in unit]
             skip = [int(given[row]) for row in rows]
-            batch = collate([self.rows[row] for row in rows], skip, self.pad, self.start, self.config.packing)
+            batch = collate([self.rows[row] for row in rows], skip, self.pad, self.start)
             yield Micro(batch.to(self.device), rows, 1 if chosen else 0)
 
     def logits(self, batch: Batch) -> torch.Tensor:
         """Logits [n, V] at the trained positions, with their gradient."""
         return target_logits(self.wrapped, batch)
+
+    def nll(self, batch: Batch) -> torch.Tensor:
+        """-log P float32 [n] of the trained tokens, with its gradient, without whole logits."""
+        return self._nll(batch)
 
     def autocast(self) -> AbstractContextManager[None]:
         """Mixed precision as the settings ask for it."""
@@ -78,13 +83,18 @@ class Passes:
         with torch.no_grad(), self.autocast():
             for micro in self.micros([(row,) for row in by_length], given):
                 batch = micro.batch
-                nll = token_nll(self.quietly(batch), batch.labels)
+                nll = self.quiet_nll(batch)
                 rows = torch.tensor(micro.rows, device=self.device)
                 sizes = torch.bincount(batch.row, minlength=len(rows)).clamp(min=1)
                 found.index_add_(0, rows[batch.row], micro.counts * nll / sizes[batch.row])
         self.model.train()
         result: np.ndarray = self.ranks.total(found).cpu().numpy()
         return result
+
+    def quiet_nll(self, batch: Batch) -> torch.Tensor:
+        """`nll` without a gradient or a wrapped model's bookkeeping."""
+        with torch.no_grad():
+            return self._quiet_nll(batch)
 
     def quietly(self, batch: Batch, model: PreTrainedModel | None = None) -> torch.Tensor:
         """Logits [n, V] of the student, or of another `model`, without a gradient or a wrapped model's bookkeeping."""

@@ -20,7 +20,7 @@ from kpod.methods import Objective, Step, objective_of
 from kpod.store.keys import identity
 from kpod.training import checkpoint
 from kpod.training.adapter import trainable
-from kpod.training.batches import check_packing, decoder_start, epoch_batches
+from kpod.training.batches import epoch_batches
 from kpod.training.checkpoint import Position
 from kpod.training.examples import Example, Key
 from kpod.training.optimizer import adamw, learning_rate
@@ -106,8 +106,6 @@ class _Run:
         pad: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self.targets = np.array([len(row.target) for row in rows])
         self.ranks = ranks()
-        if config.packing:
-            check_packing(model, rows, pad, decoder_start(model))
         wrapped = self.ranks.wrap(model, config.sharding)
         live: PreTrainedModel = wrapped if isinstance(wrapped, FSDPModule) else model  # type: ignore[assignment]
         self.parameters = {name: value for name, value in live.named_parameters() if value.requires_grad}
@@ -221,8 +219,7 @@ class _Run:
         for micro, weight in zip(micros, weights, strict=True):
             with nullcontext() if micro is micros[-1] else self.ranks.apart(self.passes.wrapped):
                 with self.passes.autocast():
-                    logits = self.passes.logits(micro.batch)
-                    part = micro.counts * self.objective.loss(logits, micro, weight, step)
+                    part = micro.counts * self.objective.loss(self.passes, micro, weight, step)
                 (part * self.ranks.world).backward()  # gradients are averaged over the ranks
             loss += part.detach()
         return loss

@@ -1,0 +1,105 @@
+"""The output layer at the trained positions alone: their logits, or their losses without whole logits."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from kpod.errors import ModelError
+from kpod.training.batches import Batch
+from kpod.training.loss import token_nll
+
+Head = Callable[[torch.Tensor], torch.Tensor]  # hidden states [k, d] -> logits [k, V]
+LOGITS = 2**25  # of one chunk: 128 MB in fp32, and as much for their gradient
+
+
+def target_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """Logits [n, V] at the trained positions only; those of the prompt and of given steps are never computed.
+
+    `model` is a language model, or DistributedDataParallel around one. The hidden states are picked in front of the
+    output layer inside the model's own forward, so whatever a model does before and after that layer (scaling, soft
+    caps) stays in force. Raises ModelError for a model whose forward does not go through its output layer.
+    """
+    plain = _plain(model)
+    with _in_front_of_head(plain, batch.positions):
+        logits: torch.Tensor = model(**batch.inputs, use_cache=False).logits
+    if logits.shape[:-1] != batch.labels.shape:
+        raise ModelError(f"{type(plain).__name__} does not use its output embeddings in the usual way: not supported")
+    return logits
+
+
+class TargetNll:
+    """-log P, float32 [n], of the trained tokens of a batch, in memory that does not grow with n times V.
+
+    The output layer turns hidden states into losses by chunks of at most LOGITS logits, which are computed anew for
+    the gradient (a batch of one chunk keeps them). This happens inside the model's own forward, so wrappers (DDP, FSDP)
+    see nothing unusual. A model that goes on behind its output layer is noticed at once; it gets whole logits.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model = model
+        self.last: bool | None = None  # whether the output layer is the last thing that the model computes
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        if self.last is not False:
+            with _in_front_of_head(_plain(self.model), batch.positions, batch.labels) as made:
+                out: torch.Tensor = self.model(**batch.inputs, use_cache=False).logits
+            if self.last is None:
+                self.last = len(made) == 1 and torch.equal(out.detach(), made[0].detach())
+            if self.last:
+                return made[0]
+        return token_nll(target_logits(self.model, batch), batch.labels)
+
+
+def _losses(head: Head, hidden: torch.Tensor, labels: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """Losses float32 [n] for `hidden` [n, d] and `labels` [n]."""
+
+    def losses(some: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return token_nll(head(some), label)
+
+    size = max(1, LOGITS // vocabulary)
+    if len(hidden) <= size:
+        return losses(hidden, labels)
+    return torch.cat(
+        [
+            checkpoint(losses, some, label, use_reentrant=False, preserve_rng_state=False)
+            for some, label in zip(hidden.split(size), labels.split(size), strict=True)
+        ]
+    )
+
+
+@contextmanager
+def _in_front_of_head(
+    model: Any, positions: torch.Tensor, labels: torch.Tensor | None = None
+) -> Iterator[list[torch.Tensor]]:
+    """Inside, the output layer sees the `positions` alone, and with `labels` gives their losses, which are yielded."""
+    head = model.get_output_embeddings()
+    if head is None:
+        raise ModelError(f"{type(model).__name__} has no output embeddings: it is not a language model")
+    made: list[torch.Tensor] = []
+    own = head.forward
+
+    def pick(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        hidden, *rest = arguments
+        return hidden.flatten(0, -2).index_select(0, positions), *rest
+
+    def losses(hidden: torch.Tensor) -> torch.Tensor:
+        made.append(_losses(own, hidden, labels, head.weight.shape[0]))
+        return made[-1]
+
+    handle = head.register_forward_pre_hook(pick)
+    if labels is not None:
+        head.forward = losses
+    try:
+        yield made
+    finally:
+        handle.remove()
+        if labels is not None:
+            del head.forward
+
+
+def _plain(model: torch.nn.Module) -> torch.nn.Module:
+    return model.module if isinstance(model, DistributedDataParallel) else model
