@@ -317,7 +317,10 @@ STATED: list[tuple[str, list[str], list[str]]] = [
     ("The answer is 12 A.", ["12"], []),
     ("1,234", ["1234"], []),
     ("The total is 1,20,000 rupees", ["120000"], ["0", "20", "1"]),
-    ("That makes 2 dozen", ["24"], ["2"]),
+    ("That makes 2 dozen", ["2"], ["24"]),
+    ("He earned 9 * 4 = $<<9*4=36>>36", ["36"], []),
+    ("So it is 45! Done.", ["45"], []),
+    ("So she puts *110 beads* in the jar!", ["110"], []),
     ("He needs 3 and 1/2 cups", ["3.5"], ["1/2"]),
     ("That is 2 lakh", ["200000"], ["2"]),
     ("It is 5:30 p.m.", ["5:30 pm"], ["5", "30"]),
@@ -658,6 +661,8 @@ CHOSEN: list[tuple[str, str | None]] = [
     ("The answer is B/enforce.", "B"),
     ("Answer: B.\n\nExplanation: C is wrong because A is not it.", "B"),
     ("B\n\nExplanation: C is wrong.", "B"),
+    ('{"answer": "B"}', "B"),
+    ("So the solution is B.", "B"),
     ("I would choose B over C.", "B"),
 ]
 EQUAL: list[tuple[str, str, bool]] = [

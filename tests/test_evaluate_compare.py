@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from kpod import schemas
 from kpod.errors import DataError
 from kpod.evaluate.compare import compare, steps_markdown
-from kpod.evaluate.statistics import Z, mcnemar_exact, paired_bootstrap, wilson
+from kpod.evaluate.statistics import holm, mcnemar_exact, paired_bootstrap, wilson
 from kpod.report.flips import flips_figure
 from kpod.report.style import png
+
+Z = 1.959963984540054  # 97.5% quantile of the normal distribution
 
 
 def test_wilson_known_values() -> None:
@@ -41,9 +43,9 @@ def test_wilson_holds_the_share_and_is_symmetric(case: tuple[int, int]) -> None:
 def test_mcnemar_known_values() -> None:
     assert mcnemar_exact(0, 0) == 1.0
     assert mcnemar_exact(3, 3) == 1.0
-    assert mcnemar_exact(0, 5) == 2 / 32
-    assert mcnemar_exact(1, 9) == 2 * (1 + 10) / 1024
-    assert mcnemar_exact(9, 1) == mcnemar_exact(1, 9)
+    assert mcnemar_exact(0, 5) == pytest.approx(2 / 32)
+    assert mcnemar_exact(1, 9) == pytest.approx(2 * (1 + 10) / 1024)
+    assert mcnemar_exact(9, 1) == pytest.approx(mcnemar_exact(1, 9))
     assert 0 < mcnemar_exact(4000, 5000) < 1e-20
 
 
@@ -68,6 +70,24 @@ def test_bootstrap_holds_the_difference_and_is_seeded() -> None:
     assert paired_bootstrap(a, b, seed=1, draws=99) != paired_bootstrap(a, b, seed=2, draws=99)
     assert paired_bootstrap(b, a) == pytest.approx((-high, -low), abs=0.01)
     assert paired_bootstrap(a, a) == (0.0, 0.0)
+
+
+def test_bootstrap_of_one_question_is_its_difference() -> None:
+    assert paired_bootstrap(np.array([False]), np.array([True])) == (1.0, 1.0)
+
+
+def test_holm_known_values() -> None:
+    assert holm([]) == []
+    assert holm([0.04]) == [0.04]
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # Holm 1979: 4p, 3p, 2p, p
+    assert holm([0.5, 0.6, 0.9]) == [1.0, 1.0, 1.0]
+
+
+@given(st.lists(st.floats(0, 1), max_size=20))
+def test_holm_keeps_the_order_and_lies_between_the_raw_value_and_bonferroni(raw: list[float]) -> None:
+    corrected = holm(raw)
+    assert all(p <= q <= min(1.0, len(raw) * p) + 1e-12 for p, q in zip(raw, corrected, strict=True))
+    assert [q for _, q in sorted(zip(raw, corrected, strict=True))] == sorted(corrected)
 
 
 def test_bootstrap_is_paired() -> None:

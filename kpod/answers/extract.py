@@ -6,7 +6,9 @@ Decisions, each of which a test pins down:
   extracted answer remembers its unit, although the number alone is written down.
 - A percentage equals the same number without its sign (the gold of "what percentage?" is often a bare 50) and the
   value it stands for: 50% = 50 and 50% = 0.5, while 50 is not 0.5.
-- A dozen is 12 and a lakh 100,000. A time of day equals the same time in another spelling, and its bare hour.
+- A dozen is 12, a lakh 100,000 and a million a million where they are stated. The last number of a text that states
+  nothing comes without "dozen" or "million": who is asked for dozens works in dozens, as the stored rationales show.
+- A time of day equals the same time in another spelling, and its bare hour.
 - An answer that offers several numbers ("5 or 6"), or that the grammar of numbers does not cover ("sqrt(3)/2", "5!",
   "3x"), is kept as a text, so it is never a number by luck.
 - No answer equals an empty one, or one that is not a number ("NaN").
@@ -33,7 +35,7 @@ _TERM = (
 _GROUP = rf"\({{0,4}}{_TERM}\){{0,4}}"
 _EXPRESSION = rf"{_GROUP}(?: ?[-+*x/] ?{_GROUP})*"
 _CHAIN = re.compile(rf"(?<![A-Za-z_0-9.,^]){_EXPRESSION}(?: ?= ?{_EXPRESSION})*", re.IGNORECASE)
-_COUNTED = r"(?: ?(?:k|thousand|million|billion|trillion|lakhs?|lacs?|crores?|dozens?)\b)?"
+_COUNTED = r"(?: ?(?:lakhs?|lacs?|crores?)\b)?"
 _BARE = re.compile(
     rf"(?<![A-Za-z_0-9.,^])(?:(?<!\))-)?(?:{CURRENCY})?(?:-(?=[0-9.]))?{NUMBER}(?: and a half\b)?"
     rf"(?:{PERCENT})?{_COUNTED}",
@@ -68,14 +70,14 @@ _IN_WORDS = [
 ]
 # What stands beside a number and makes it a part of something that is no number.
 _BOUND_LEFT = re.compile(
-    r"(?:(?:sqrt|root\d?|log|ln|sin|cos|tan|exp|√|\\[A-Za-z]+)[\s({]*|[<>≤≥±∓∞π^]\s*|[\wπ)\]!]\s?[+*/^]\s?|[\dπ)\]]\s-\s|"
+    r"(?:(?:sqrt|root\d?|log|ln|sin|cos|tan|exp|√|\\[A-Za-z]+)[\s({]*|[<>≤≥±∓∞π^]\s*|[\wπ)\]!](?:[+*/^]|\s[+*/^]\s)|[\dπ)\]]\s-\s|"
     r"\b[a-z]\s-\s)$",
     re.IGNORECASE,
 )
 _BOUND_RIGHT = re.compile(
-    r"\)*\s*(?:[√π∞^±∓!]|[<>≤≥]|\\[A-Za-z]|(?:sqrt|log|ln|sin|cos|tan)\b|[*x/+]\s?[a-z(√π\\]\b|[-+]\s[a-z]\b|['\"_:]\s?\d|"
+    r"\)*\s*(?:[√π∞^±∓]|!(?!\s*(?:$|\n|[\"'*)]*\s(?-i:[A-Z])))|[<>≤≥]|\\[A-Za-z]|(?:sqrt|log|ln|sin|cos|tan)\b|[*x/+]\s?[a-z(√π\\]\b|[-+]\s[a-z]\b|['\"_:]\s?\d|"
     r"\s?and (?:an? |one )?(?:half|quarter)\b)"
-    r"|(?<=\d)(?:[xyznabieqruvw]\b(?!\.)|\([^)]{0,9}\d)",
+    r"|(?<=\d)(?:(?-i:[xyznabieqruvw])\b(?!\.)|\([^)]{0,9}\d)",
     re.IGNORECASE,
 )
 _SEVERAL = re.compile(r"[,;](?!\d{3})|\b(?:or|and)\b")

@@ -10,7 +10,7 @@ _WORD = (
     r"(?:(?:definitely|clearly|probably|certainly|obviously|simply|surely|indeed|therefore|thus|only|most likely|"
     r"likely)\s+\W{0,3})?(?:(?:option|choice|letter|answer)\s+)?"
 )
-_MARKED = re.compile(rf"\W*{_WORD}(?:\(([A-Za-z])\)|\[([A-Z])\]|([A-Z])(?=[).:,;\]>}}]|$)|([A-Za-z])$)")
+_MARKED = re.compile(rf"\W*{_WORD}(?:\(([A-Za-z])\)|\[([A-Z])\]|([A-Z])(?=[).:,;\]>}}\"'*]|$)|([A-Za-z])$)")
 _BARE = re.compile(rf"\W*{_WORD}([B-Z])(?=\s)")
 _ANOTHER = re.compile(
     r"[)\s,]*\b(?:or|and)\s+(?:option\s+)?\(?[A-Za-z]\b(?!')|[)\s]*(?:[,/&]\s*\(?|\()(?![A-Z]\s+[a-z])[A-Z]\b"

@@ -29,6 +29,7 @@ _SIGNS = str.maketrans(
     }
 )
 _PATTERNS = [
+    (re.compile(r"<<[^<>\n]{0,100}>>"), ""),  # the calculator of GSM8K: 9*4=<<9*4=36>>36
     (re.compile(r"(?<=\d)['_](?=\d{3}(?!\d))"), ","),
     (re.compile(r"(?<=\d) ?\*\* ?(?=\d)"), "^"),
     (re.compile(r"</?(?:b|strong|i|em|u|code|span|sup|sub|p|div|mark|center)>"), ""),

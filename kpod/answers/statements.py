@@ -14,6 +14,8 @@ FORWARD = (
     r"\banswers?\"?\s*[:=]|"
     r"\bthe\s+(?:(?:correct|right|best|final|most \w{1,20})\s+){1,2}(?:option|choice|letter|solution)\s+"
     r"(?P<named>is|(?:would|should|must) be)\b|"
+    r"\b(?:so|thus|hence|therefore),?\s+the\s+(?:option|choice|solution)\s+is\b(?=\W{0,4}(?:\d|[A-J]\b))"
+    r"(?![^.\n]{0,12}%)|"
     r"\b(?:correct|right|final|best) (?:option|choice)\s*:|"
     # A heading, a tag, GSM8K's mark
     r"(?:^|(?<=\n))[ \t]*(?:#{1,6}|\*\*)[ \t]*(?:final )?answer[*: \t]*(?=\n)|"

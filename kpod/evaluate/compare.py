@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from kpod.errors import DataError
-from kpod.evaluate.statistics import mcnemar_exact, paired_bootstrap
+from kpod.evaluate.statistics import MANY, holm, mcnemar_exact, paired_bootstrap
 from kpod.text.hygiene import clean
 
 Question = tuple[str, str, str]  # dataset, split, question_id
@@ -59,15 +59,16 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """The comparison as a table, and the first questions that flipped with both completions."""
+        many = len(self.sets) > MANY
         lines = [
-            "| set | questions | A | B | B - A | 95% | p (McNemar) | only A | only B |",
-            "|---|---|---|---|---|---|---|---|---|",
+            f"| set | questions | A | B | B - A | 95% | p (McNemar) |{' p (Holm) |' if many else ''} only A | only B |",
+            "|---|---|---|---|---|---|---|---|---|" + ("---|" if many else ""),
         ]
-        for one in self.sets:
+        for one, corrected in zip(self.sets, holm([one.p_value for one in self.sets]), strict=True):
             lines.append(
                 f"| {one.dataset} {one.split} | {one.questions} | {one.accuracy_a:.1%} | {one.accuracy_b:.1%} |"
                 f" {100 * (one.accuracy_b - one.accuracy_a):+.1f} | {100 * one.low:+.1f} to {100 * one.high:+.1f} |"
-                f" {one.p_value:.3g} | {len(one.only_a)} | {len(one.only_b)} |"
+                f" {one.p_value:.3g} |{f' {corrected:.3g} |' if many else ''} {len(one.only_a)} | {len(one.only_b)} |"
             )
         for one in self.sets:
             for name, flips in (("A", one.only_a), ("B", one.only_b)):

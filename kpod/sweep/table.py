@@ -1,13 +1,14 @@
 """The table of a sweep: each variant on each set of questions, over its seeds, and against the reference."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from kpod.errors import DataError
+from kpod.evaluate.statistics import MANY, holm
 from kpod.sweep.statistics import difference_interval, interval, paired_p
 
 SCHEMA = pa.schema(
@@ -28,6 +29,7 @@ SCHEMA = pa.schema(
         pa.field("difference_low", pa.float64()),
         pa.field("difference_high", pa.float64()),
         pa.field("p_value", pa.float64()),
+        pa.field("p_holm", pa.float64()),  # corrected for all comparisons of its group
         pa.field("truncated", pa.float64(), False),
         pa.field("answerless", pa.float64(), False),
         pa.field("target_tokens", pa.int64(), False),  # trained on, mean over the seeds
@@ -68,6 +70,7 @@ class Row:
     difference_low: float | None
     difference_high: float | None
     p_value: float | None
+    p_holm: float | None
     truncated: float
     answerless: float
     target_tokens: int
@@ -117,12 +120,20 @@ def _group(variants: Mapping[str, Sequence[Result]], reference: str) -> list[Row
                     difference_low=other[0] if other else None,
                     difference_high=other[1] if other else None,
                     p_value=paired_p(theirs, mine) if other else None,
+                    p_holm=None,
                     truncated=sum(row["truncated"] for row in answers) / len(answers),
                     answerless=sum(row["predicted"] is None for row in answers) / len(answers),
                     target_tokens=round(sum(one.target_tokens for one in arms) / len(arms)),
                 )
             )
-    return found
+    return _corrected(found)
+
+
+def _corrected(found: Sequence[Row]) -> list[Row]:
+    """The rows with Holm's correction of their p-values."""
+    raw = [row.p_value for row in found if row.p_value is not None]
+    corrected = iter(holm(raw))
+    return [row if row.p_value is None else replace(row, p_holm=next(corrected)) for row in found]
 
 
 def _answers(predictions: pa.Table) -> dict[Key, dict[str, Any]]:
@@ -136,29 +147,32 @@ def _same(answers: dict[Key, dict[str, Any]], gold: Mapping[Key, str], name: str
 
 
 def markdown(found: Sequence[Row]) -> str:
-    """One table for each dataset trained on and student."""
+    """One table for each dataset trained on and student; p is corrected where it compares more than three times."""
     lines: list[str] = []
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in found:
         groups.setdefault((row.train, row.student), []).append(row)
     for (train, student), group in groups.items():
         reference = group[0].against
+        many = sum(row.p_value is not None for row in group) > MANY
         lines += [
             f"Trained on {train}, student {student}; differences in points against {reference}:",
             "",
-            f"| variant | asked | n | seeds | accuracy | 95% | - {reference} | 95% | p | cut off | target tokens |",
-            "|---|---|---|---|---|---|---|---|---|---|---|",
-            *(_line(row) for row in group),
+            f"| variant | asked | n | seeds | accuracy | 95% | - {reference} | 95% | p |{' p (Holm) |' if many else ''}"
+            " cut off | target tokens |",
+            "|---|---|---|---|---|---|---|---|---|---|---|" + ("---|" if many else ""),
+            *(_line(row, many) for row in group),
             "",
         ]
     return "\n".join(lines)
 
 
-def _line(row: Row) -> str:
-    against = " | | "
+def _line(row: Row, many: bool) -> str:
+    """`many`: Holm's p beside the raw one."""
+    against = " | | " + ("| " if many else "")
     if row.difference is not None and row.difference_low is not None and row.difference_high is not None:
         span = f"{100 * row.difference_low:+.1f} to {100 * row.difference_high:+.1f}"
-        against = f"{100 * row.difference:+.1f} | {span} | {row.p_value:.3g}"
+        against = f"{100 * row.difference:+.1f} | {span} | {row.p_value:.3g}{f' | {row.p_holm:.3g}' if many else ''}"
     return (
         f"| {row.variant} | {row.dataset} {row.split} | {row.questions} | {row.seeds} | {row.accuracy:.1%} |"
         f" {row.low:.1%} to {row.high:.1%} | {against} | {row.truncated:.1%} | {row.target_tokens:,} |"
