@@ -173,6 +173,17 @@ def test_a_sum_that_is_called_the_answer_keeps_the_sum() -> None:
     assert strip_closing("3 + 4 = 7，所以答案是7。") == "3 + 4 = 7"
 
 
+def test_the_statement_goes_behind_a_purpose_that_was_worked_out() -> None:
+    text = "To walk 3 miles he takes 3 * 20 = 60 minutes"
+    assert strip_closing(f"{text} Therefore, the answer is 60.") == text
+
+
+def test_no_half_of_a_sentence_is_left() -> None:
+    assert strip_closing(f"{TOM} So our first guess that Tom would have seven is correct.") == TOM
+    text = "So our guess of 3 for Tom or 7 is correct."
+    assert strip_closing(text) == text
+
+
 @pytest.mark.parametrize(("text", "left"), CASES)
 def test_a_closing_statement_of_the_answer_is_cut_off(text: str, left: str) -> None:
     assert strip_closing(text) == left.rstrip()

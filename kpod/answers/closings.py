@@ -85,12 +85,13 @@ def _closing(text: str) -> int | None:
         return found.end("value" if found["value"] else "right_value")
     near = max(0, len(before) - MOST_LEAD)
     lead = SENTENCE_END.split(before[near:])[-1]
-    if _PURPOSE.match(lead):
+    if _PURPOSE.match(lead) and not re.search(r"\d", lead):
         return None
     whole = len(lead) < len(before) - near or near == 0  # the sentence begins where it seems to
-    if whole and len(re.findall(r"\w+", lead)) <= 5 and not re.search(r"\d", lead):
+    if whole and (value or len(re.findall(r"\w+", lead)) <= 5) and not re.search(r"\d", lead):
         return len(before) - len(lead)
-    return len(_without_connectors(before))
+    rest = _without_connectors(before)
+    return None if value and rest == before.rstrip() else len(rest)  # no half of "as 3 or 19 is correct"
 
 
 def _is_value(stated: str) -> bool:

@@ -163,7 +163,7 @@ def _boxed(content: str) -> str:
     before, _, said = content.rpartition("=")
     if quantity := parse(content if _SEVERAL.search(before) else said):
         return Answer(quantity)
-    formula = re.search(r"[\\^√π∞{}<>≤≥±≈,;()_|]|\d ?: ?\d|\bsqrt|\d[a-z]\b|\b[a-z]\b", content)
+    formula = re.search(r"[!\\^√π∞{}<>≤≥±≈,;()_|]|\d ?: ?\d|\bsqrt|\d[a-z]\b|\b[a-z]\b", content)
     return content.strip() if formula else _stated(content)
 
 
