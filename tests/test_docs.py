@@ -3,16 +3,18 @@
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import matplotlib.pyplot as plt
 import pytest
 import typer
 import yaml
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from kpod import __version__
@@ -111,6 +113,31 @@ def test_a_yaml_snippet_is_valid(page: str, mark: str, text: str) -> None:
     else:
         base = yaml.safe_load((RECIPES / "svamp-smollm2.yaml").read_text(encoding="utf-8")) if mark == PART else {}
         assert Pipeline.model_validate(overlay(base, tree))
+
+
+def undescribed(model: type[BaseModel], key: str = "") -> Iterator[str]:
+    """Dotted keys without a description; a group is described by its model's docstring."""
+    for name, field in model.model_fields.items():
+        inner = list(models_in(field.annotation))
+        described = field.description or any(getattr(one, "description", None) for one in field.metadata)
+        if name != "kind" and not inner and not described:
+            yield f"{key}{name}"
+        for one in inner:
+            if not one.__doc__:
+                yield f"{key}{name}"
+            yield from undescribed(one, f"{key}{name}.")
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from models_in(part)
+
+
+@pytest.mark.parametrize("model", [Pipeline, Sweep, Retrain])
+def test_every_setting_has_a_description(model: type[BaseModel]) -> None:
+    assert list(undescribed(model)) == []
 
 
 def test_the_change_log_has_the_version_of_the_package() -> None:

@@ -1,4 +1,4 @@
-"""How long a student is trained: settings that the stages `curriculum` and `distill` share."""
+"""Training budget: settings shared by the stages `curriculum` and `distill`."""
 
 from typing import Any, Literal
 
@@ -10,17 +10,17 @@ from kpod.fields import Strict
 class Budget(Strict):
     """How much a student is trained on, in one of three ways.
 
-    `{epochs: n}`: n epochs, whatever their tokens; in an epoch one rationale of each question has its turn.
+    `{epochs: n}`: n epochs, whatever their tokens; an epoch trains on one rationale of each question.
     `{target_tokens: n}`: epochs until n target tokens are trained on.
     `{of: scotd}`: as many target tokens as plain distillation has in `epochs` epochs (4 unless given), so that all
     methods of a run are compared at equal target tokens: a curriculum, whose epochs have fewer, gets more of them.
 
-    Training stops behind the optimizer step that spends the budget, less than one batch beyond it.
+    Training stops after the optimizer step that reaches the budget, less than one batch above it.
     """
 
     of: Literal["scotd"] | None = Field(None, description="Count `epochs` in the target tokens of plain distillation.")
-    epochs: int | None = Field(None, ge=1)
-    target_tokens: int | None = Field(None, ge=1)
+    epochs: int | None = Field(None, ge=1, description="Number of epochs.")
+    target_tokens: int | None = Field(None, ge=1, description="Number of target tokens.")
 
     @model_validator(mode="before")
     @classmethod

@@ -21,7 +21,7 @@ class Difficulty(ModelStage):
     weighting: Literal["softmax", "normalised", "uniform"] = Field(
         "softmax", description="softmax: Eq. 8; normalised: w / sum(w); uniform: without significance (ablation)."
     )
-    temperature: float = Field(1.0, gt=0, description="Of the softmax.")
+    temperature: float = Field(1.0, gt=0, description="Temperature of the softmax.")
     batch_tokens: int = operational(4096, "Padded tokens a forward pass.", ge=1)
     processes: int = operational(1, "Processes on this machine that score together, one a GPU.", ge=1)
 
@@ -72,10 +72,14 @@ class Curriculum(Strict):
     clusters: int = Field(5, ge=1, description="K of the K-means over questions.")
     embedder: Embedder = StudentEmbedder()
     delta_s: int = Field(1, ge=1, description="Input steps a selected question gives up.")
-    solver: Literal["structured", "ftgp", "greedy"] = "structured"
-    eps: float = Field(0.05, gt=0, lt=0.5, description="Of the solver `ftgp`: guarantee 1/2 - eps.")
+    solver: Literal["structured", "ftgp", "greedy"] = Field(
+        "structured", description="structured: one sort, with a certificate; ftgp: the paper's; greedy: lazy greedy."
+    )
+    eps: float = Field(0.05, gt=0, lt=0.5, description="Accuracy of the solver `ftgp`, whose guarantee is 1/2 - eps.")
     passes: Literal["repeat", "single"] = Field("repeat", description="`single` is the paper's one selection a stage.")
-    start: Literal["last-step", "answer-only"] = Field("last-step", description="What stage 0 generates before C0.")
+    start: Literal["last-step", "answer-only"] = Field(
+        "last-step", description="What the student writes at stage 0 before the selection up to C0."
+    )
     seed: Seed = 0
 
 

@@ -1,4 +1,4 @@
-"""Settings of the stage `distill`, and of the methods that have a formula of their own."""
+"""Settings of the stage `distill`, and of the methods with a loss of their own."""
 
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import Field, create_model, model_validator
 from kpod.config.budget import Budget
 from kpod.fields import Fraction, MethodSettings, ModelStage, Seed, Strict, operational
 
-# Methods with a formula of their own, one file each, by name. Imported by a string, so that the code of the trainer,
+# Methods with a loss of their own, one file each, by name. Imported by a string, so that the code of the trainer,
 # which those files use, does not count as code of every stage that has settings (see `kpod.store.code_version`).
 METHODS: dict[str, type[MethodSettings]] = import_module("kpod.methods").SETTINGS
 
@@ -24,9 +24,9 @@ class Lora(Strict):
     """Train low-rank adapters (PEFT); `student/` has them merged in."""
 
     kind: Literal["lora"] = "lora"
-    rank: int = Field(64, ge=1)
-    alpha: int = Field(128, ge=1)
-    dropout: Fraction = 0.0
+    rank: int = Field(64, ge=1, description="Rank of the adapters.")
+    alpha: int = Field(128, ge=1, description="Scale: the adapters' output is multiplied by alpha / rank.")
+    dropout: Fraction = Field(0.0, description="Dropout on the adapters' input.")
     keep: bool = Field(False, description="Write the adapter by itself too, as adapter/, beside the merged student.")
 
 
@@ -50,7 +50,7 @@ class Validation(Strict):
     """The student answers validation questions after each epoch, and the epoch with most right answers is kept."""
 
     questions: int = Field(200, ge=1, description="Questions of the split validation, at most.")
-    max_new_tokens: int = Field(512, ge=1)
+    max_new_tokens: int = Field(512, ge=1, description="Longest answer, in the student's tokens.")
     batch_size: int = Field(64, ge=1, description="Questions a batch; greedy output can depend on it in low precision.")
 
 
@@ -64,8 +64,8 @@ class Distill(ModelStage):
     progressive: bool = Field(True, description="Follow the curriculum; off: the whole rationale in every epoch.")
     weight_floor: Fraction = Field(
         0.5,
-        description="f of w' = f + (1 - f) w in Eq. 15 (0: the paper's). A token of weight 0 is never learnt, and what "
-        "a student cannot write it cannot get past: it must learn the other words too, only less.",
+        description="f of w' = f + (1 - f) w in Eq. 15; 0 is the paper's. Without a floor, tokens of weight 0 are not "
+        "learnt, and the student fails at them when it writes a rationale by itself.",
     )
     weight_scale: Literal["raw", "mean1"] = Field("raw", description="mean1: scale each rationale's weights to mean 1.")
     samples: int | None = Field(
@@ -77,13 +77,13 @@ class Distill(ModelStage):
     lr: float = Field(
         2e-5,
         gt=0,
-        description="Peak learning rate. The default becomes 2e-4 where `adapter` is LoRA, whose few weights start at "
-        "zero; full training of a student below a billion parameters bears 5e-5 to 1e-4.",
+        description="Peak learning rate. The default becomes 2e-4 where `adapter` is LoRA, whose weights start at "
+        "zero. For full training of a student below a billion parameters, 5e-5 to 1e-4 is usual.",
     )
     warmup: Fraction = Field(0.05, description="Share of the steps in which the rate rises.")
-    decay: Literal["constant", "linear", "cosine"] = "linear"
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
+    decay: Literal["constant", "linear", "cosine"] = Field("linear", description="Schedule after the warm-up.")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     adapter: Annotated[Full | Lora, Field(discriminator="kind")] = Full()
     dropout: Fraction = Field(0.0, description="Dropout of the student itself while it trains.")
     processes: int = operational(1, "Processes on this machine that train together, one a GPU.", ge=1)

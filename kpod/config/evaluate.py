@@ -22,8 +22,8 @@ class StudentServer(Strict):
 class Evaluate(ModelStage):
     """Stage `evaluate`: greedy answers of a student."""
 
-    splits: list[Split] = Field(["test"], min_length=1, description="Questions of these splits are asked.")
-    max_new_tokens: int = Field(512, ge=1)
+    splits: list[Split] = Field(["test"], min_length=1, description="Splits whose questions the student answers.")
+    max_new_tokens: int = Field(512, ge=1, description="Longest answer, in the student's tokens.")
     batch_size: int = Field(64, ge=1, description="Questions a batch; greedy output can depend on it in low precision.")
     server: StudentServer | None = Field(
         None, description="Ask this server, which has loaded the (exported) student, instead of loading it here."

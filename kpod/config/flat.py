@@ -1,4 +1,4 @@
-"""Nested settings as dotted keys: the shape in which MLflow compares runs and the report lists them."""
+"""Nested settings as dotted keys, for MLflow's parameters and the report."""
 
 import re
 from collections.abc import Iterator, Mapping

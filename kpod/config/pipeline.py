@@ -1,4 +1,4 @@
-"""The whole tree of settings, and what each method changes in it."""
+"""All settings of a pipeline, and the settings that each method changes."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,10 +42,9 @@ else:
 
 
 class Pipeline(Strict):
-    """The whole tree. The defaults suit a pretrained causal student of 0.1 to 8 billion parameters.
+    """All settings of a pipeline. The defaults suit a pretrained causal student of 0.1 to 8 billion parameters.
 
-    What is distilled on what has no default: `questions`, `teacher` and `student`. recipes/demo.yaml names every
-    setting that matters.
+    `questions`, `teacher` and `student` have no default.
     """
 
     name: str = Field("kpod", pattern=NAME, description="Name of the runs in MLflow.")
@@ -63,12 +62,12 @@ class Pipeline(Strict):
 
     @property
     def dataset(self) -> str:
-        """Name of the first source: what the student is registered for."""
+        """Name of the first source, which names the registered student."""
         return self.questions.sources[0].dataset
 
     @property
     def student_name(self) -> str:
-        """What the student is called in tables and tags."""
+        """Name of the student in tables and tags."""
         match self.student:
             case HubStudent(name=name):
                 return name.rpartition("/")[2]
@@ -108,6 +107,6 @@ class Pipeline(Strict):
         return self
 
     def variants_of(self, method: str) -> MethodSettings | None:
-        """The settings of a method that has a formula of its own."""
+        """The settings of a method with a loss of its own, or None."""
         found: MethodSettings | None = getattr(self.variants, method.replace("-", "_"), None)
         return found

@@ -39,7 +39,7 @@ class WordProblems(Strict):
 
     @property
     def held(self) -> set[Split]:
-        """The splits that it has."""
+        """The splits of this source."""
         sizes: dict[Split, int] = {"train": self.train, "validation": self.validation, "test": self.test}
         return {split for split, size in sizes.items() if size}
 
@@ -69,7 +69,7 @@ class QuestionFile(Strict):
 
     @property
     def held(self) -> set[Split]:
-        """The splits that it has."""
+        """The splits of this source."""
         return set(self.files)
 
 
@@ -77,16 +77,16 @@ class QuestionHub(Strict):
     """A public set, loaded from the Hugging Face hub with `datasets` and cut into the paper's splits (Table 4)."""
 
     kind: Literal["hub"] = "hub"
-    dataset: Literal["gsm8k", "asdiv", "svamp", "commonsenseqa"]
+    dataset: Literal["gsm8k", "asdiv", "svamp", "commonsenseqa"] = Field(description="Name of the set.")
     revision: str = Field("main", description="Hub revision; pin a commit for reproducible runs.")
-    splits: list[Split] = Field(["train", "validation", "test"], min_length=1)
+    splits: list[Split] = Field(["train", "validation", "test"], min_length=1, description="Splits to load.")
     limit: dict[Split, int] = Field(
         default_factory=dict, description="Use only the first so many questions of a split."
     )
 
     @property
     def held(self) -> set[Split]:
-        """The splits that it has."""
+        """The splits of this source."""
         return set(self.splits)
 
 

@@ -1,4 +1,4 @@
-"""Settings of retraining. Apart from those of the pipeline: a change here makes no cached stage stale."""
+"""Settings of retraining. They are no part of the pipeline's, so a change here recomputes no stage of it."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,7 +9,7 @@ from kpod.fields import Fraction, Strict
 
 
 class Contract(Strict):
-    """What a row and a file of new questions must keep to; what does not is set aside with the reason."""
+    """Rules for rows and files of new questions; those that break a rule are set aside with the reason."""
 
     min_chars: int = Field(10, ge=1, description="Shortest question.")
     max_chars: int = Field(4000, ge=1, description="Longest question, options included.")
@@ -28,14 +28,14 @@ class Gate(Strict):
     """When a challenger replaces the champion."""
 
     alpha: float = Field(0.05, gt=0, lt=1, description="Significance of the paired test (exact McNemar, two-sided).")
-    min_questions: int = Field(100, ge=1, description="With fewer held-out questions nothing is decided.")
+    min_questions: int = Field(100, ge=1, description="With fewer held-out questions the gate holds.")
     worthwhile: Fraction = Field(
         0.01, description="Keep the champion if the 95% interval of the difference ends below this."
     )
 
 
 class Retrain(Strict):
-    """Flow `kpod-retrain`: new questions in, perhaps a new champion out."""
+    """Flow `kpod-retrain`: trains on new questions and may promote a new champion."""
 
     contract: Contract = Contract()
     near: float = Field(

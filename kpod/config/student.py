@@ -15,15 +15,15 @@ class ScratchStudent(Strict):
     """A small Llama-like model with its own tokenizer, pretrained on easy generated problems."""
 
     kind: Literal["scratch"] = "scratch"
-    layers: int = Field(3, ge=1)
-    hidden: int = Field(128, ge=8)
-    heads: int = Field(4, ge=1)
+    layers: int = Field(3, ge=1, description="Transformer layers.")
+    hidden: int = Field(128, ge=8, description="Width of the hidden states.")
+    heads: int = Field(4, ge=1, description="Attention heads.")
     family: Family = Field("stories", description="Family of the easy problems, as in questions.sources.")
     problems: int = Field(6000, ge=1, description="Problems of one or two steps to pretrain on.")
     drills: int = Field(500, ge=0, description="Rows of six sums to pretrain on; many crowd out reading.")
-    epochs: int = Field(1, ge=1)
-    lr: float = Field(2e-3, gt=0)
-    batch_size: int = Field(16, ge=1)
+    epochs: int = Field(1, ge=1, description="Epochs of pretraining.")
+    lr: float = Field(2e-3, gt=0, description="Learning rate of pretraining.")
+    batch_size: int = Field(16, ge=1, description="Rows an optimizer step of pretraining.")
     seed: Seed = 0
 
 
@@ -31,7 +31,7 @@ class HubStudent(Strict):
     """A causal or encoder-decoder model by its hub name."""
 
     kind: Literal["hub"] = "hub"
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, description="Hub name, e.g. HuggingFaceTB/SmolLM2-135M-Instruct.")
     revision: str = Field("main", description="Pin a commit for reproducible runs.")
 
 
@@ -39,7 +39,7 @@ class FolderStudent(Strict):
     """A model folder in Hugging Face layout: config, safetensors and tokenizer."""
 
     kind: Literal["folder"] = "folder"
-    path: Path
+    path: Path = Field(description="The folder.")
 
 
 class GgufStudent(Strict):

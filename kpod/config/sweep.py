@@ -1,4 +1,4 @@
-"""What a sweep compares: one typed model. Light: the command line and the flow import it."""
+"""Settings of a sweep: datasets, students, methods and seeds to compare."""
 
 from typing import Annotated, Any, Literal
 
@@ -14,12 +14,12 @@ SeedOf = Literal["distill.seed", "weights.seed", "curriculum.seed"]
 class Variant(Strict):
     """A method with other settings, e.g. {method: kpod, set: {weights.alpha: 1.0}}."""
 
-    method: Method
+    method: Method = Field(description="The method whose settings are changed.")
     set: dict[str, Any] = Field(default_factory=dict, description="Settings by dotted key, as in --set.")
 
 
 class Sweep(Strict):
-    """Every variant with every seed on every dataset and student; what they share is computed once."""
+    """A sweep trains every variant with every seed on every dataset and student; shared stages run once."""
 
     name: str = Field("sweep", pattern=NAME, description="Name of the run in MLflow.")
     pipeline: dict[str, Any] = Field(
@@ -39,7 +39,7 @@ class Sweep(Strict):
     )
     methods: list[Method] = Field(["base", "scotd", "kpod"], description="Methods with their own settings.")
     variants: dict[Name, Variant] = Field(default_factory=dict, description="Further ones, after the methods.")
-    seeds: list[Seed] = Field([0, 1, 2], min_length=1)
+    seeds: list[Seed] = Field([0, 1, 2], min_length=1, description="Each variant is trained once a seed.")
     vary: list[SeedOf] = Field(["distill.seed"], min_length=1, description="Settings that take the value of the seed.")
     against: str | None = Field(None, description="Differences are against this one; default scotd, else the first.")
 

@@ -1,4 +1,4 @@
-"""Settings of the stage `rationales`: who is asked, how, and what is kept."""
+"""Settings of the stage `rationales`: the teacher, its sampling, and which rationales are kept."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -49,7 +49,7 @@ class ReplayEndpoint(Strict):
 
 
 class ImportEndpoint(Strict):
-    """Nobody is asked: rationales that exist already are read from files."""
+    """No server: existing rationales are read from files."""
 
     kind: Literal["import"] = "import"
     rationales: list[Path] = Field(
@@ -63,19 +63,21 @@ Endpoint = Annotated[OpenAIEndpoint | ScriptedEndpoint | ReplayEndpoint | Import
 class Price(Strict):
     """Price in US dollars per million tokens."""
 
-    input: Decimal = Field(Decimal(0), ge=0)
-    output: Decimal = Field(Decimal(0), ge=0)
+    input: Decimal = Field(Decimal(0), ge=0, description="Price of prompt tokens.")
+    output: Decimal = Field(Decimal(0), ge=0, description="Price of completion tokens.")
 
 
 class TeacherPrompt(Strict):
-    """What the teacher is told: zero-shot chain of thought by default."""
+    """The prompt of the teacher: zero-shot chain of thought by default."""
 
     api: Literal["chat", "completion"] = Field("chat", description="`completion`: one plain text, for base models.")
     system: str | None = Field(
         "Reason step by step in short plain sentences. Close with the sentence: The answer is <answer>.",
         description="System message (`chat`) or first paragraph (`completion`).",
     )
-    template: str = Field("Q: {question}\nA: Let's think step by step.", description="Around each {question}.")
+    template: str = Field(
+        "Q: {question}\nA: Let's think step by step.", description="Text sent for each question, around {question}."
+    )
     examples: Path | None = Field(None, description="Few-shot, JSONL: question, rationale, answer; optionally choices.")
     stop: list[str] = Field(default_factory=list, max_length=4, description="Texts at which the teacher stops.")
 
@@ -87,7 +89,7 @@ class TeacherPrompt(Strict):
 
 
 class Teacher(Strict):
-    """Stage `rationales`: who is asked, how, and what is kept."""
+    """Stage `rationales`: the teacher, its sampling, and which rationales are kept."""
 
     endpoint: Endpoint = Field(examples=[ENDPOINT])
     model: str = Field(

@@ -9,7 +9,7 @@ from kpod.fields import ModelStage, Seed, operational
 
 
 def collapsed(mean: float) -> bool:
-    """Whether weights of this mean carry nothing: all tokens count alike, or none does."""
+    """Whether token weights with this mean have collapsed: nearly all of them are one, or nearly all are zero."""
     return not 0.05 <= mean <= 0.95
 
 
