@@ -1,0 +1,177 @@
+"""What each part of the demo's world and training brings: the stages as plain functions, three seeds, one core.
+
+    python bench/demo_world.py --work DIR [--parts demo layers ...] [--seeds 0 1 2]
+
+A part is the demo with other settings. A seed is that of questions, student, teacher and training alike. Finished
+stages are kept in DIR by their content key, so a study that was stopped goes on. Writes bench/results/demo_world.json
+and .md; with --table the page alone is written again.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results" / "demo_world"
+SETS = ("wordproblems", "wordproblems-longer", "wordproblems-harder")
+MIXED = ["questions.sources.0.family=mixed", "questions.sources.0.harder=0", "student.family=mixed"]
+BEFORE = ["teacher.endpoint.wordings=1", "teacher.endpoint.phrases=0", "teacher.endpoint.filler=0.7"]
+# name -> (what is changed, in words; method; settings)
+PARTS: dict[str, tuple[str, str, list[str]]] = {
+    "base": ("before distillation", "base", []),
+    "demo": ("plain distillation as in the demo", "scotd", []),
+    "kpod": ("kpod as in the demo", "kpod", []),
+    "one": ("one rationale a question", "scotd-1", []),
+    "six": ("six rationales a question", "scotd", ["teacher.samples=6"]),
+    "layers": ("2 layers, not 3", "scotd", ["student.layers=2"]),
+    "questions": ("300 questions, not 1,000", "scotd", ["questions.sources.0.train=300"]),
+    "questions-one": ("300 questions with one rationale each", "scotd-1", ["questions.sources.0.train=300"]),
+    "batch": ("batches of 16, not 8", "scotd", ["distill.batch_size=16"]),
+    "lr": ("learning rate 1e-3, not 2e-3", "scotd", ["distill.lr=1.0e-3"]),
+    "drills": ("6,000 rows of sums, not 500", "scotd", ["student.drills=6000"]),
+    "order": ("comparisons, closings, any order: the family mixed", "scotd", MIXED),
+    "wordings": ("one wording of a step, no phrases", "scotd", ["teacher.endpoint.wordings=1", "teacher.endpoint.phrases=0"]),
+    "before": (
+        "all of it as before: mixed, one wording, 2 layers, 360 questions, batches of 16, 1e-3",
+        "scotd-1",
+        [*MIXED, *BEFORE, "student.layers=2", "student.drills=6000", "questions.sources.0.train=360",
+         "distill.batch_size=16", "distill.lr=1.0e-3"],
+    ),
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    for seed in [] if options.table else options.seeds:
+        for part in options.parts:
+            measure(part, seed, options.work)
+    RESULTS.with_suffix(".md").write_text(page(rows()))
+
+
+def rows() -> list[dict[str, Any]]:
+    path = RESULTS.with_suffix(".json")
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def measure(part: str, seed: int, work: Path) -> None:
+    """Make and ask the student of a part, and add a row to the results; a row that is there is left alone."""
+    import torch
+
+    from kpod.distill.variants import apply
+    from kpod.settings import load
+
+    if any((row["part"], row["seed"]) == (part, seed) for row in rows()):
+        return
+    torch.set_num_threads(1)
+    _, method, changes = PARTS[part]
+    seeds = [f"{key}.seed={seed}" for key in ("questions.sources.0", "student", "teacher.endpoint", "distill")]
+    config = apply(load("demo", [*seeds, *changes]), method)
+    folder, seconds = result("evaluate", config, method, work)
+    from kpod import schemas
+
+    told = schemas.read(folder / "predictions.parquet", schemas.PREDICTIONS).to_pylist()
+    right = {name: "".join(str(int(r["correct"])) for r in told if r["dataset"] == name) for name in SETS}
+    row = {"part": part, "seed": seed, "settings": changes, "method": method, "cpu_seconds": seconds, "right": right}
+    row["date"], row["machine"] = f"{datetime.now(UTC):%Y-%m-%d}", f"{platform.machine()}, one core of {os.cpu_count()}"
+    RESULTS.with_suffix(".json").write_text(json.dumps([*rows(), row], indent=1) + "\n")
+    print(part, seed, {name: round(share(bits), 3) for name, bits in right.items() if bits}, seconds, flush=True)
+
+
+def result(name: str, config: Any, method: str, work: Path) -> tuple[Path, dict[str, float]]:
+    """The folder of a stage, computed unless `work` holds it, and CPU seconds of each stage on the way to it."""
+    from kpod.files import sha256_tree
+    from kpod.identity import stage_key
+    from kpod.stages import STAGES
+
+    stage = STAGES[name]
+    inputs: dict[str, Path] = {}
+    seconds: dict[str, float] = {}
+    for need in stage.needs(config):
+        inputs[need], spent = result(("base" if method == "base" else "distill") if need == "student" else need, config, method, work)
+        seconds |= spent
+    key = stage_key(name, stage.config(config), {need: sha256_tree(path) for need, path in inputs.items()}, "")
+    folder, note = work / f"{name}-{key[:16]}", work / f"{name}-{key[:16]}.seconds"
+    if not note.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        start = time.process_time()
+        import_module(stage.module).run(inputs, stage.config(config), folder)
+        note.write_text(str(round(time.process_time() - start, 1)))
+        shutil.rmtree(folder / "work", ignore_errors=True)
+    return folder, seconds | {name: float(note.read_text())}
+
+
+def share(bits: str) -> float:
+    return bits.count("1") / len(bits)
+
+
+def page(found: Sequence[dict[str, Any]]) -> str:
+    """The table: accuracy of each seed, the mean, and the difference to the demo's plain distillation."""
+    by_part: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in found:
+        by_part.setdefault(row["part"], {})[row["seed"]] = row
+    demo = by_part.get("demo", {})
+    size = {name: len(next(iter(demo.values()))["right"][name]) if demo else 0 for name in SETS}
+    lines = [
+        f"# What the parts of the demo bring ({found[0]['date']}, {found[0]['machine']})" if found else "# Nothing yet",
+        "",
+        "`python bench/demo_world.py --work DIR`",
+        "",
+        "Each row is the demo with one thing changed, plain distillation unless it says otherwise, at the demo's target",
+        f"tokens; {size[SETS[0]]} test questions, {size[SETS[1]]} longer and {size[SETS[2]]} harder ones. A seed is that of questions,",
+        "student, teacher and training. The difference to the demo's plain distillation, in points, has the 95% interval of",
+        "a bootstrap over seeds and questions (paired where the questions are the same).",
+        "",
+        "| changed | accuracy, by seed | mean | difference | longer | harder | CPU s, base + distillation |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for part, (words, method, _) in PARTS.items():
+        if runs := by_part.get(part):
+            lines.append(_line(words if method in ("scotd", "base") else f"{words} (`{method}`)", runs, demo))
+    return "\n".join(lines) + "\n"
+
+
+def _line(words: str, runs: dict[int, dict[str, Any]], demo: dict[int, dict[str, Any]]) -> str:
+    first, longer, harder = ([share(run["right"][name]) for run in runs.values() if run["right"][name]] for name in SETS)
+    seconds = [
+        sum(np.mean([run["cpu_seconds"][stage] for run in runs.values()]) for stage in stages if stage in next(iter(runs.values()))["cpu_seconds"])
+        for stages in (("base",), ("distill",))
+    ]
+    shared = [seed for seed in runs if seed in demo]
+    change = "" if runs is demo or not shared else _difference([runs[s]["right"][SETS[0]] for s in shared], [demo[s]["right"][SETS[0]] for s in shared])
+    shown = [", ".join(f"{100 * x:.1f}" for x in first), _mean(first), change, _mean(longer), _mean(harder)]
+    return f"| {words} | {' | '.join(shown)} | {seconds[0]:.0f} + {seconds[1]:.0f} |"
+
+
+def _mean(shares: Sequence[float]) -> str:
+    return f"{100 * np.mean(shares):.1f}%" if shares else ""
+
+
+def _difference(part: Sequence[str], demo: Sequence[str], draws: int = 4000) -> str:
+    """Mean difference in points with a bootstrap interval; `part` and `demo` hold a string of 0 and 1 a seed."""
+    delta = np.array([[int(a) - int(b) for a, b in zip(x, y, strict=True)] for x, y in zip(part, demo, strict=True)])
+    rng = np.random.default_rng(0)
+    seeds, questions = delta.shape
+    drawn = [
+        delta[rng.integers(0, seeds, seeds)][:, rng.integers(0, questions, questions)].mean() for _ in range(draws)
+    ]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return f"{100 * delta.mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+if __name__ == "__main__":
+    main()
