@@ -24,6 +24,7 @@ import numpy as np
 RESULTS = Path(__file__).parent / "results" / "demo_world"
 SETS = ("wordproblems", "wordproblems-longer", "wordproblems-harder")
 MIXED = ["questions.sources.0.family=mixed", "questions.sources.0.harder=0", "student.family=mixed"]
+FEW = ["questions.sources.0.train=300", "distill.budget.epochs=27"]  # as many rows
 BEFORE = ["teacher.endpoint.wordings=1", "teacher.endpoint.phrases=0", "teacher.endpoint.filler=0.7"]
 # name -> (what is changed, in words; method; settings)
 PARTS: dict[str, tuple[str, str, list[str]]] = {
@@ -32,19 +33,19 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
     "kpod": ("kpod as in the demo", "kpod", []),
     "one": ("one rationale a question", "scotd-1", []),
     "six": ("six rationales a question", "scotd", ["teacher.samples=6"]),
+    "few": ("300 questions, not 1,000, in 27 epochs, not 8", "scotd", FEW),
     "layers": ("2 layers, not 3", "scotd", ["student.layers=2"]),
-    "questions": ("300 questions, not 1,000", "scotd", ["questions.sources.0.train=300"]),
-    "questions-one": ("300 questions with one rationale each", "scotd-1", ["questions.sources.0.train=300"]),
+    "few-one": ("300 questions, 27 epochs, one rationale a question", "scotd-1", FEW),
     "batch": ("batches of 16, not 8", "scotd", ["distill.batch_size=16"]),
     "lr": ("learning rate 1e-3, not 2e-3", "scotd", ["distill.lr=1.0e-3"]),
     "drills": ("6,000 rows of sums, not 500", "scotd", ["student.drills=6000"]),
     "order": ("comparisons, closings, any order: the family mixed", "scotd", MIXED),
     "wordings": ("one wording of a step, no phrases", "scotd", ["teacher.endpoint.wordings=1", "teacher.endpoint.phrases=0"]),
     "before": (
-        "all of it as before: mixed, one wording, 2 layers, 360 questions, batches of 16, 1e-3",
+        "all of it as before: mixed, one wording, 2 layers, 360 questions, 10 epochs, batches of 16, 1e-3",
         "scotd-1",
         [*MIXED, *BEFORE, "student.layers=2", "student.drills=6000", "questions.sources.0.train=360",
-         "distill.batch_size=16", "distill.lr=1.0e-3"],
+         "distill.batch_size=16", "distill.lr=1.0e-3", "distill.budget.epochs=10"],
     ),
 }  # fmt: skip
 
@@ -71,8 +72,8 @@ def measure(part: str, seed: int, work: Path) -> None:
     """Make and ask the student of a part, and add a row to the results; a row that is there is left alone."""
     import torch
 
-    from kpod.distill.variants import apply
-    from kpod.settings import load
+    from kpod.config.settings import load
+    from kpod.config.variants import apply
 
     if any((row["part"], row["seed"]) == (part, seed) for row in rows()):
         return
@@ -93,15 +94,16 @@ def measure(part: str, seed: int, work: Path) -> None:
 
 def result(name: str, config: Any, method: str, work: Path) -> tuple[Path, dict[str, float]]:
     """The folder of a stage, computed unless `work` holds it, and CPU seconds of each stage on the way to it."""
-    from kpod.files import sha256_tree
-    from kpod.identity import stage_key
-    from kpod.stages import STAGES
+    from kpod.run.stages import STAGES
+    from kpod.store.files import sha256_tree
+    from kpod.store.keys import stage_key
 
     stage = STAGES[name]
     inputs: dict[str, Path] = {}
     seconds: dict[str, float] = {}
     for need in stage.needs(config):
-        inputs[need], spent = result(("base" if method == "base" else "distill") if need == "student" else need, config, method, work)
+        source = need if need != "student" else "base" if method == "base" else "distill"
+        inputs[need], spent = result(source, config, method, work)
         seconds |= spent
     key = stage_key(name, stage.config(config), {need: sha256_tree(path) for need, path in inputs.items()}, "")
     folder, note = work / f"{name}-{key[:16]}", work / f"{name}-{key[:16]}.seconds"
@@ -146,13 +148,23 @@ def page(found: Sequence[dict[str, Any]]) -> str:
 
 
 def _line(words: str, runs: dict[int, dict[str, Any]], demo: dict[int, dict[str, Any]]) -> str:
-    first, longer, harder = ([share(run["right"][name]) for run in runs.values() if run["right"][name]] for name in SETS)
+    first, longer, harder = (
+        [share(run["right"][name]) for run in runs.values() if run["right"][name]] for name in SETS
+    )
     seconds = [
-        sum(np.mean([run["cpu_seconds"][stage] for run in runs.values()]) for stage in stages if stage in next(iter(runs.values()))["cpu_seconds"])
+        sum(
+            np.mean([run["cpu_seconds"][stage] for run in runs.values()])
+            for stage in stages
+            if stage in next(iter(runs.values()))["cpu_seconds"]
+        )
         for stages in (("base",), ("distill",))
     ]
     shared = [seed for seed in runs if seed in demo]
-    change = "" if runs is demo or not shared else _difference([runs[s]["right"][SETS[0]] for s in shared], [demo[s]["right"][SETS[0]] for s in shared])
+    change = (
+        ""
+        if runs is demo or not shared
+        else _difference([runs[s]["right"][SETS[0]] for s in shared], [demo[s]["right"][SETS[0]] for s in shared])
+    )
     shown = [", ".join(f"{100 * x:.1f}" for x in first), _mean(first), change, _mean(longer), _mean(harder)]
     return f"| {words} | {' | '.join(shown)} | {seconds[0]:.0f} + {seconds[1]:.0f} |"
 

@@ -13,7 +13,9 @@ def adamw(parameters: Mapping[str, torch.nn.Parameter], config: Distill) -> torc
     matrices = [value for value in parameters.values() if value.dim() >= 2]
     vectors = [value for value in parameters.values() if value.dim() < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.lr, fused=True)
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=config.lr, betas=(0.9, config.beta2), fused=True
+    )
 
 
 def learning_rate(before: float, after: float, config: Distill) -> float:
