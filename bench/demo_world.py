@@ -25,7 +25,8 @@ RESULTS = Path(__file__).parent / "results" / "demo_world"
 SETS = ("wordproblems", "wordproblems-longer", "wordproblems-harder")
 MIXED = ["questions.sources.0.family=mixed", "questions.sources.0.harder=0", "student.family=mixed"]
 FEW = ["questions.sources.0.train=300", "distill.budget.epochs=27"]  # as many rows
-BEFORE = ["teacher.endpoint.wordings=1", "teacher.endpoint.phrases=0", "teacher.endpoint.filler=0.7"]
+PLAIN = ["teacher.endpoint.wordings=1", "teacher.endpoint.phrases=0"]
+BEFORE = [*PLAIN, "teacher.endpoint.filler=0.7"]
 # name -> (what is changed, in words; method; settings)
 PARTS: dict[str, tuple[str, str, list[str]]] = {
     "base": ("before distillation", "base", []),
@@ -40,7 +41,7 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
     "lr": ("learning rate 1e-3, not 2e-3", "scotd", ["distill.lr=1.0e-3"]),
     "drills": ("6,000 rows of sums, not 500", "scotd", ["student.drills=6000"]),
     "order": ("comparisons, closings, any order: the family mixed", "scotd", MIXED),
-    "wordings": ("one wording of a step, no phrases", "scotd", ["teacher.endpoint.wordings=1", "teacher.endpoint.phrases=0"]),
+    "wordings": ("one wording of a step, no phrases", "scotd", PLAIN),
     "before": (
         "all of it as before: mixed, one wording, 2 layers, 360 questions, 10 epochs, batches of 16, 1e-3",
         "scotd-1",
@@ -128,15 +129,16 @@ def page(found: Sequence[dict[str, Any]]) -> str:
         by_part.setdefault(row["part"], {})[row["seed"]] = row
     demo = by_part.get("demo", {})
     size = {name: len(next(iter(demo.values()))["right"][name]) if demo else 0 for name in SETS}
+    where = f" ({found[0]['date']}, {found[0]['machine']})" if found else ""
     lines = [
-        f"# What the parts of the demo bring ({found[0]['date']}, {found[0]['machine']})" if found else "# Nothing yet",
+        f"# What the parts of the demo bring{where}",
         "",
         "`python bench/demo_world.py --work DIR`",
         "",
-        "Each row is the demo with one thing changed, plain distillation unless it says otherwise, at the demo's target",
-        f"tokens; {size[SETS[0]]} test questions, {size[SETS[1]]} longer and {size[SETS[2]]} harder ones. A seed is that of questions,",
-        "student, teacher and training. The difference to the demo's plain distillation, in points, has the 95% interval of",
-        "a bootstrap over seeds and questions (paired where the questions are the same).",
+        "Each row is the demo with one thing changed, at the demo's target tokens; plain distillation (`scotd`) unless",
+        f"it names another method. {', '.join(f'{count} of {name}' for name, count in size.items())} are asked. "
+        "A seed is that of questions, student, teacher and training. The difference to the demo's plain distillation,",
+        "in points, has the 95% interval of a bootstrap over seeds and questions.",
         "",
         "| changed | accuracy, by seed | mean | difference | longer | harder | CPU s, base + distillation |",
         "|---|---|---|---|---|---|---|",
@@ -151,22 +153,14 @@ def _line(words: str, runs: dict[int, dict[str, Any]], demo: dict[int, dict[str,
     first, longer, harder = (
         [share(run["right"][name]) for run in runs.values() if run["right"][name]] for name in SETS
     )
-    seconds = [
-        sum(
-            np.mean([run["cpu_seconds"][stage] for run in runs.values()])
-            for stage in stages
-            if stage in next(iter(runs.values()))["cpu_seconds"]
-        )
-        for stages in (("base",), ("distill",))
-    ]
-    shared = [seed for seed in runs if seed in demo]
-    change = (
-        ""
-        if runs is demo or not shared
-        else _difference([runs[s]["right"][SETS[0]] for s in shared], [demo[s]["right"][SETS[0]] for s in shared])
+    base, distill = (
+        np.mean([run["cpu_seconds"].get(stage, 0) for run in runs.values()]) for stage in ("base", "distill")
     )
+    shared = [seed for seed in runs if seed in demo] if runs is not demo else []
+    own, other = ([group[seed]["right"][SETS[0]] for seed in shared] for group in (runs, demo))
+    change = _difference(own, other) if shared else ""
     shown = [", ".join(f"{100 * x:.1f}" for x in first), _mean(first), change, _mean(longer), _mean(harder)]
-    return f"| {words} | {' | '.join(shown)} | {seconds[0]:.0f} + {seconds[1]:.0f} |"
+    return f"| {words} | {' | '.join(shown)} | {base:.0f} + {distill:.0f} |"
 
 
 def _mean(shares: Sequence[float]) -> str:

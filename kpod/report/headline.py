@@ -1,6 +1,6 @@
 """The one sentence that a run ends with; terminal, page, MLflow and Prefect all show this one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from kpod.evaluate.accuracy import Accuracy
 from kpod.report.data import Comparison
 
 BASE, PLAIN = "base", "scotd"  # the student before distillation, and plain distillation
+ONE = "scotd-1"  # plain distillation on one rationale a question
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Headline:
     difference: float | None  # accuracy - against_accuracy, on the same questions
     difference_low: float | None  # 95% interval of `difference` (paired)
     difference_high: float | None
+    rationales: str | None = None  # a second sentence: what several rationales a question bring
 
     @property
     def where(self) -> str:
@@ -78,7 +80,22 @@ def headline(accuracy: Sequence[Accuracy], comparisons: Sequence[Comparison]) ->
         difference=paired.difference if paired else None,
         difference_low=paired.low if paired else None,
         difference_high=paired.high if paired else None,
+        rationales=_rationales(there, comparisons, own),
     )
+
+
+def _rationales(there: Mapping[str, Accuracy], comparisons: Sequence[Comparison], own: Accuracy) -> str | None:
+    """What plain distillation gains from several rationales a question; None unless it was trained on one as well."""
+    pair = (ONE, PLAIN, own.dataset, own.split)
+    paired = next((row for row in comparisons if (row.a, row.b, row.dataset, row.split) == pair), None)
+    if paired is None:
+        return None
+    several, one = there[PLAIN].accuracy, there[ONE].accuracy
+    sentence = (
+        f"several rationales a question, not one: plain distillation {100 * several:.1f}% against {100 * one:.1f}%; "
+        f"{100 * paired.difference:+.1f} points, 95% {_plain(paired.low, 1)} to {_plain(paired.high, 1)}"
+    )
+    return sentence if paired.low > 0 or paired.high < 0 else f"{sentence}: no clear difference"
 
 
 def _sentence(own: Accuracy, against: Accuracy | None, before: Accuracy | None, paired: Comparison | None) -> str:

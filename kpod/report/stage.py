@@ -17,6 +17,7 @@ from kpod.report.costs import cost
 from kpod.report.curriculum import write_curriculum_figures
 from kpod.report.data import Comparison, ReportData, StageRun
 from kpod.report.example import Example, find, with_weights
+from kpod.report.headline import ONE, PLAIN
 from kpod.report.page import write_report
 from kpod.report.settings import ReportSettings
 from kpod.report.summary import markdown, summary
@@ -101,15 +102,18 @@ def _example(
 
 
 def _comparisons(predictions: Mapping[str, pa.Table]) -> list[Comparison]:
-    """The last method against each of the others."""
+    """The last method against each of the others, and plain distillation on several rationales against on one."""
     *others, last = predictions or [""]
+    pairs = [(other, last) for other in others]
+    if ONE in others and PLAIN in others:
+        pairs.append((ONE, PLAIN))
     return [
         Comparison(
-            a=other, b=last, dataset=one.dataset, split=one.split, questions=one.questions,
+            a=a, b=b, dataset=one.dataset, split=one.split, questions=one.questions,
             only_a=len(one.only_a), only_b=len(one.only_b), low=one.low, high=one.high, p_value=one.p_value,
         )
-        for other in others
-        for one in compare(predictions[other], predictions[last]).sets
+        for a, b in pairs
+        for one in compare(predictions[a], predictions[b]).sets
     ]  # fmt: skip
 
 
