@@ -115,6 +115,27 @@ def test_a_yaml_snippet_is_valid(page: str, mark: str, text: str) -> None:
         assert Pipeline.model_validate(overlay(base, tree))
 
 
+def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """All dotted keys of a settings model."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
+        for inner in models_in(field.annotation):
+            yield from keys(inner, f"{prefix}{name}.")
+
+
+def test_settings_named_in_the_docs_exist() -> None:
+    known = set(keys(Pipeline))
+    stages_of = "|".join(Pipeline.model_fields)
+    named = re.compile(rf"`((?:{stages_of})\.(?!parquet)[a-z_A-Z0-9.]+)")
+    wrong = [
+        f"{page.name}: {key}"
+        for page in PAGES
+        for key in named.findall(page.read_text(encoding="utf-8"))
+        if key.rstrip(".") not in known
+    ]
+    assert wrong == []
+
+
 def undescribed(model: type[BaseModel], key: str = "") -> Iterator[str]:
     """Dotted keys without a description; a group is described by its model's docstring."""
     for name, field in model.model_fields.items():
