@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"(?:^|&& |\$\()(?:\.venv/bin/)?(kpod (?:(?!&&|;|\)\"|\s#)[^`\n])*)")
 PART = "part of a recipe"
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 MARKS = {"recipe", PART, "sweep", "retrain"}
 FENCE = re.compile(r"(?:<!-- ([^>]*) -->\n)?```yaml\n(.*?)```", re.DOTALL)
 
@@ -39,11 +41,11 @@ def commands() -> dict[str, str]:
     found = {}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        code = re.findall(r"```(?:sh)?\n(.*?)```|(?<!`)`(kpod [^`]+)`", text, re.DOTALL)
-        for block, span in code:
-            for line in (block or span.replace("\n", " ")).splitlines():
-                for match in COMMAND.findall(line):
-                    found[match.strip()] = page.name
+        blocks = [body for language, body in BLOCK.findall(text) if language in ("", "sh")]
+        spans = [span.replace("\n", " ") for span in SPAN.findall(BLOCK.sub("", text))]
+        for line in "\n".join([*blocks, *spans]).splitlines():
+            for match in COMMAND.findall(line):
+                found[match.strip()] = page.name
     return found
 
 
