@@ -117,6 +117,11 @@ class Session:
         stage = stages.Stage("report", "kpod.report.stage", lambda config: settings, lambda config: ())
         return self.obtain(stage, self.config, "all", dict(self._by_method))
 
+    def took(self, method: str) -> dict[str, dict[str, float]]:
+        """What the stages behind a method's student took: stage -> figure -> value."""
+        mine = {name.rpartition(".")[2]: ref for name, ref in self._by_method.items() if name.startswith(f"{method}.")}
+        return {stage: took(ref) for stage, ref in mine.items() if stage != "evaluate"}
+
     def summary(self, report: ArtifactRef | None) -> dict[str, Any]:
         """What the caller of the flow gets to see."""
         folder = artifacts.folder_of(report.stage, report.key) if report else None

@@ -1,5 +1,6 @@
 """One sweep: a parent MLflow run, under it one run an arm, under that the stages which the arm was first to need."""
 
+import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -19,6 +20,7 @@ from kpod.store.artifacts import ArtifactRef
 from kpod.store.home import prepare
 from kpod.sweep.curve import curve
 from kpod.sweep.plan import Arm
+from kpod.sweep.settings import SweepSettings, Took
 
 
 class Sweeping:
@@ -30,6 +32,7 @@ class Sweeping:
         self._refresh = refresh
         self._known: dict[str, ArtifactRef] = {}  # by stage key, over all arms
         self._made: dict[str, ArtifactRef] = {}  # by `<label>.<stage>`
+        self._took: dict[str, Took] = {}  # by label
         self._stack = ExitStack()
 
     def __enter__(self) -> "Sweeping":
@@ -60,6 +63,7 @@ class Sweeping:
                 for values, tokens in curve(artifacts.folder_of(student.stage, student.key)):
                     session.run.metrics(values, tokens)
                 self._keep(arm, student)
+                self._took[arm.label] = session.took(arm.method)
             self._keep(arm, evaluated)
             if self.sweep.reports:
                 session.report()
@@ -67,7 +71,8 @@ class Sweeping:
 
     def table(self) -> ArtifactRef:
         """The comparison of everything that was made."""
-        stage = stages.Stage("sweep", "kpod.sweep.stage", lambda _: self.sweep, lambda _: ())
+        settings = SweepSettings(sweep=self.sweep, took=self._took)
+        stage = stages.Stage("sweep", "kpod.sweep.stage", lambda _: settings, lambda _: ())
         config = self.arms[0].config
         key = stages.key_of(stage, config, self._made)
         tags = {"kpod.method": "all", "kpod.pipeline": self.sweep.name}
@@ -75,7 +80,12 @@ class Sweeping:
         if computed:
             self.computed.append("sweep (all)")
         figures = tracking.final_metrics(ref.run_id)
-        self.run.metrics({name.removeprefix("sweep."): value for name, value in figures.items()})
+        self.run.metrics({name.removeprefix("sweep."): value for name, value in figures.items() if "accuracy" in name})
+        folder = artifacts.folder_of(ref.stage, ref.key)
+        self.run.describe((folder / "table.md").read_text(encoding="utf-8"))
+        for name in ("leaderboard.html", "accuracy.png"):
+            self.run.file(folder / name)
+        self.run.table("leaderboard.json", json.loads((folder / "leaderboard.json").read_text(encoding="utf-8")))
         return ref
 
     def summary(self, table: ArtifactRef) -> dict[str, Any]:

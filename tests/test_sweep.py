@@ -1,5 +1,6 @@
 """Sweeps without an orchestrator: what is compared, the statistics over seeds and questions, the table."""
 
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod import schemas
-from kpod.config import Budget
 from kpod.config.settings import load_sweep, overlay, recipes
 from kpod.config.sweep import Sweep
 from kpod.errors import ConfigError, DataError
-from kpod.evaluate.statistics import mcnemar_exact, paired_bootstrap, wilson
+from kpod.evaluate.statistics import holm, mcnemar_exact, paired_bootstrap, wilson
+from kpod.report.data import Cost
 from kpod.report.style import png
 from kpod.run.stages import STAGES
 from kpod.store.keys import identity
 from kpod.sweep.figure import accuracy_by_variant
+from kpod.sweep.leaderboard import columns, lead, page
 from kpod.sweep.plan import Arm, arms
 from kpod.sweep.statistics import difference_interval, interval, paired_p
 from kpod.sweep.table import Result, markdown, rows
@@ -55,9 +57,7 @@ def test_the_papers_size_has_the_papers_students_ranks_epochs_and_splits() -> No
         assert getattr(config.distill.adapter, "rank", None) == ranks[student]
         assert config.distill.lr == (1e-5 if student == "llama-7b" else 5e-5)
         llama = 40 if train in ("asdiv", "svamp") else 20
-        epochs = llama if student == "llama-7b" else 100
-        assert config.distill.budget == Budget(epochs=epochs)  # of each method, as in the paper
-        assert (config.distill.weight_floor, config.curriculum.T) == (0, 0.5)
+        assert config.distill.epochs == config.curriculum.epochs == (llama if student == "llama-7b" else 100)
         assert config.questions.sources[0].dataset == train
         assert config.questions.sources[0].splits == ["train", "validation", "test"]
         assert config.distill.validation.questions == 300
@@ -70,13 +70,10 @@ def test_the_papers_size_has_the_papers_students_ranks_epochs_and_splits() -> No
 
 
 def test_one_student_on_one_dataset_may_have_settings_of_its_own() -> None:
-    own = {
-        "distill": {"lr": 0.5},
-        "by_dataset": {"wordproblems": {"distill": {"budget": {"epochs": 7}}}, "elsewhere": {}},
-    }
+    own = {"distill": {"lr": 0.5}, "by_dataset": {"wordproblems": {"distill": {"epochs": 7}}, "elsewhere": {}}}
     variants = {"slow": {"method": "scotd", "set": {"distill.lr": 0.1}}}
     found = arms(sweep(methods=["scotd"], variants=variants, students={"one": {}, "other": own}, seeds=[0]))
-    chosen = {(arm.student, arm.variant): (arm.config.distill.budget.epochs, arm.config.distill.lr) for arm in found}
+    chosen = {(arm.student, arm.variant): (arm.config.distill.epochs, arm.config.distill.lr) for arm in found}
     assert chosen == {
         ("one", "scotd"): (4, 2e-5),
         ("one", "slow"): (4, 0.1),
@@ -104,13 +101,13 @@ def test_only_the_chosen_seeds_vary() -> None:
 
 def test_arms_are_every_combination_and_a_student_that_is_not_trained_has_no_seed() -> None:
     two = {"a": WORDS["wordproblems"], "b": WORDS["wordproblems"]}
-    students = {"x": {"distill": {"lr": 0.5}}, "y": {"distill": {"budget": {"epochs": 6}}}}
+    students = {"x": {"distill": {"lr": 0.5}}, "y": {"distill": {"epochs": 4}}}
     variants = {"fast": {"method": "scotd", "set": {"distill.lr": 0.25}}}
     found = arms(sweep(datasets=two, students=students, methods=["base", "kpod"], variants=variants, seeds=[0, 7]))
     assert len(found) == 2 * 2 * (1 + 2 + 2)
     assert [arm.label for arm in found[:3]] == ["a/x/base", "a/x/kpod/s0", "a/x/fast/s0"]
     assert found[2].config.distill.lr == 0.25
-    assert {arm.config.distill.budget.epochs for arm in found if arm.student == "y"} == {6}
+    assert {arm.config.distill.epochs for arm in found if arm.student == "y"} == {4}
     one = arms(sweep(datasets=two, students=students, methods=["kpod"], across=[], seeds=[0]))
     assert [(arm.label, arm.train, arm.student) for arm in one] == [("kpod/s0", "a", "x")]
 
@@ -235,7 +232,8 @@ def result(variant: str, right: str, tokens: int = 100, gold: str = "7", name: s
          "predicted": "7" if mark == "+" else None, "correct": mark == "+", "truncated": mark == "."}
         for i, mark in enumerate(right)
     ]  # fmt: skip
-    return Result("sums", "mini", variant, schemas.table(told, schemas.PREDICTIONS), tokens)
+    cost = Cost(tokens, 2.0, tokens / 10, tokens / 20, 0.0) if tokens else None
+    return Result("sums", "mini", variant, schemas.table(told, schemas.PREDICTIONS), cost, tokens)
 
 
 RESULTS = [
@@ -254,6 +252,7 @@ def test_rows_are_means_over_seeds_set_by_set() -> None:
     assert near["scotd"].difference is near["scotd"].p_value is None
     assert (near["base"].seeds, near["kpod"].seeds, near["kpod"].questions) == (1, 2, 4)
     assert (near["base"].target_tokens, near["scotd"].target_tokens, near["kpod"].target_tokens) == (0, 100, 55)
+    assert (near["base"].cpu_seconds, near["scotd"].cpu_seconds, near["kpod"].cpu_seconds) == (None, 10.0, 5.5)
     assert (near["base"].truncated, near["base"].answerless) == (0.25, 1.0)
 
 
@@ -270,7 +269,7 @@ def test_markdown_and_picture_show_every_row() -> None:
     text = markdown(found)
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(lines) == 1 + len(found)
-    assert {line.count("|") for line in lines} == {13}  # four comparisons: with Holm's p
+    assert {line.count("|") for line in lines} == {14}
     assert "| kpod | sums test | 4 | 2 | 100.0% |" in text
     assert "+62.5" in text
     assert png(accuracy_by_variant(found)) == png(accuracy_by_variant(found))
@@ -283,3 +282,28 @@ def test_rows_fit_the_schema_whatever_is_null() -> None:
 
     table = pa.Table.from_pylist([asdict(row) for row in rows(RESULTS, "kpod")], schema=SCHEMA)
     assert table["p_value"].null_count == 2
+
+
+# --- several tests, and the leaderboard -----------------------------------------------------------------------
+
+
+def test_four_comparisons_are_corrected_and_shown_and_three_are_not() -> None:
+    assert "Holm" not in page("mine", rows(RESULTS[1:], "scotd"))
+    more = rows([*RESULTS, result("acl", "+++++-"), result("spl", "+++-+-")], "scotd")
+    tested = [row for row in more if row.p_value is not None]
+    assert [row.p_holm for row in tested] == pytest.approx(holm([row.p_value or 0.0 for row in tested]))
+    assert "p (Holm)" in markdown(more)
+    assert page("mine", more).count('<th class="n">p (Holm)</th>') == 2
+    assert "Holm's p" in lead(more)
+
+
+def test_the_leaderboard_ranks_by_accuracy_and_says_at_what_budget() -> None:
+    found = rows(RESULTS, "scotd")
+    html = page("my <sweep>", found)
+    assert re.findall(r'class="name"><bdi>(\w+)<', html) == ["kpod", "scotd", "base"] * 2
+    assert "my &lt;sweep&gt;" in html
+    assert "at equal epochs" in html  # 100 and 55 target tokens
+    assert lead(found).startswith("kpod leads with 100.0% on sums test: +62.5 points on scotd")
+    table = columns(found)
+    assert table["variant"] == ["kpod", "scotd", "base"] * 2
+    assert {len(column) for column in table.values()} == {6}

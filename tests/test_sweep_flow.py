@@ -93,6 +93,17 @@ def test_one_parent_holds_an_arm_each_with_tags_and_metrics_to_compare(home: Pat
     assert min(tokens) > len(history)
 
 
+def test_the_leaderboard_is_an_artifact_of_the_sweeps_run(home: Path, swept: tuple[Path, str, set[str]]) -> None:
+    run_id = next(line.split()[1] for line in swept[1].splitlines() if line.startswith("Run "))
+    api = tracking.client()
+    assert {"leaderboard.html", "leaderboard.json", "accuracy.png"} <= {f.path for f in api.list_artifacts(run_id)}
+    table = api.load_table(tracking.experiment_id(api), "leaderboard.json", [run_id])
+    assert len(table) == 8
+    assert set(table["variant"]) == {"base", *TRAINED}
+    assert table.loc[table["variant"] == "kpod", "cpu_seconds"].gt(0).all()
+    assert "| variant | asked |" in tracking.get_run(run_id).data.tags["mlflow.note.content"]
+
+
 def test_the_table_is_markdown_parquet_and_a_picture(home: Path, swept: tuple[Path, str, set[str]]) -> None:
     (folder,) = (home / "artifacts" / "sweep").iterdir()
     rows = pq.read_table(folder / "table.parquet").to_pylist()

@@ -25,6 +25,7 @@ class Comparison:
     low: float  # 95% interval of accuracy(b) - accuracy(a), in [-1, 1]
     high: float
     p_value: float  # of the paired test
+    p_holm: float | None = None  # corrected for all comparisons of the run, where there are more than three
 
     @property
     def difference(self) -> float:

@@ -23,7 +23,10 @@ def _points(difference: float) -> str:
     return "0.0" if float(text[1:]) == 0 else text
 
 
-def _p_value(p: float) -> str:
+def p_value(p: float | None) -> str:
+    """A p-value to three digits; nothing where there is none."""
+    if p is None:
+        return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -42,7 +45,7 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(share=_share, points=_points, p_value=_p_value, figure=figure, shorten=shorten)
+_environment.filters.update(share=_share, points=_points, p_value=p_value, figure=figure, shorten=shorten)
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:

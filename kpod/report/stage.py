@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from kpod.distill import points
 from kpod.distill.points import Point
 from kpod.evaluate.accuracy import accuracies, by_steps
 from kpod.evaluate.compare import compare
+from kpod.evaluate.statistics import MANY, holm
 from kpod.report.costs import cost
 from kpod.report.curriculum import write_curriculum_figures
 from kpod.report.data import Comparison, ReportData, StageRun
@@ -107,7 +109,7 @@ def _comparisons(predictions: Mapping[str, pa.Table]) -> list[Comparison]:
     pairs = [(other, last) for other in others]
     if ONE in others and PLAIN in others:
         pairs.append((ONE, PLAIN))
-    return [
+    found = [
         Comparison(
             a=a, b=b, dataset=one.dataset, split=one.split, questions=one.questions,
             only_a=len(one.only_a), only_b=len(one.only_b), low=one.low, high=one.high, p_value=one.p_value,
@@ -115,6 +117,9 @@ def _comparisons(predictions: Mapping[str, pa.Table]) -> list[Comparison]:
         for a, b in pairs
         for one in compare(predictions[a], predictions[b]).sets
     ]  # fmt: skip
+    if len(found) <= MANY:
+        return found
+    return [replace(row, p_holm=p) for row, p in zip(found, holm([row.p_value for row in found]), strict=True)]
 
 
 def _histories(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, pa.Table]:

@@ -6,7 +6,7 @@ from kpod.evaluate.accuracy import as_dict
 from kpod.report.costs import compared_at
 from kpod.report.data import ReportData
 from kpod.report.headline import headline
-from kpod.report.render import figure
+from kpod.report.render import figure, p_value
 
 
 def markdown(data: ReportData) -> str:
@@ -18,10 +18,13 @@ def markdown(data: ReportData) -> str:
         for row in data.accuracy
     ]
     if data.comparisons:
-        lines += ["", "| paired | set | difference | 95% | p (McNemar) |", "|---|---|---|---|---|"]
+        holm = any(row.p_holm is not None for row in data.comparisons)
+        names = ["paired", "set", "difference", "95%", "p (McNemar)", *(["p (Holm)"] if holm else [])]
+        lines += ["", f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
         lines += [
             f"| {row.b} - {row.a} | {row.dataset} {row.split} | {100 * row.difference:+.1f} points |"
             f" {100 * row.low:+.1f} to {100 * row.high:+.1f} | {row.p_value:.3g} |"
+            + (f" {p_value(row.p_holm)} |" if holm else "")
             for row in data.comparisons
         ]
     if data.costs:

@@ -9,6 +9,9 @@ import pyarrow as pa
 
 from kpod.errors import DataError
 from kpod.evaluate.statistics import MANY, holm
+from kpod.report.costs import compared_at
+from kpod.report.data import Cost
+from kpod.report.render import figure, p_value
 from kpod.sweep.statistics import difference_interval, interval, paired_p
 
 SCHEMA = pa.schema(
@@ -32,22 +35,29 @@ SCHEMA = pa.schema(
         pa.field("p_holm", pa.float64()),  # corrected for all comparisons of its group
         pa.field("truncated", pa.float64(), False),
         pa.field("answerless", pa.float64(), False),
-        pa.field("target_tokens", pa.int64(), False),  # trained on, mean over the seeds
+        pa.field("target_tokens", pa.int64(), False),  # trained on; this and what follows: means over the seeds
+        pa.field("kept_tokens", pa.int64(), False),  # until the epoch that validation kept
+        pa.field("epochs", pa.float64()),
+        pa.field("cpu_seconds", pa.float64()),  # of training; null where it is not known
+        pa.field("wall_seconds", pa.float64()),
+        pa.field("preparation_seconds", pa.float64()),  # CPU seconds of weights, difficulty and curriculum
     ]
 )
 
+TAKEN = ("epochs", "cpu_seconds", "wall_seconds", "preparation_seconds")  # of a Cost, beside its target tokens
 Key = tuple[str, str, str]  # dataset, split, question
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one arm left: its predictions (schemas.PREDICTIONS) and the target tokens that it was trained on."""
+    """What one arm left: its predictions (schemas.PREDICTIONS), and what its training took, if it was trained."""
 
     train: str
     student: str
     variant: str
     predictions: pa.Table
-    target_tokens: int
+    cost: Cost | None = None
+    kept_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,11 @@ class Row:
     truncated: float
     answerless: float
     target_tokens: int
+    kept_tokens: int
+    epochs: float | None
+    cpu_seconds: float | None
+    wall_seconds: float | None
+    preparation_seconds: float | None
 
 
 def rows(results: Sequence[Result], reference: str) -> list[Row]:
@@ -123,7 +138,9 @@ def _group(variants: Mapping[str, Sequence[Result]], reference: str) -> list[Row
                     p_holm=None,
                     truncated=sum(row["truncated"] for row in answers) / len(answers),
                     answerless=sum(row["predicted"] is None for row in answers) / len(answers),
-                    target_tokens=round(sum(one.target_tokens for one in arms) / len(arms)),
+                    target_tokens=round(_mean([one.cost.target_tokens if one.cost else 0 for one in arms]) or 0),
+                    kept_tokens=round(_mean([one.kept_tokens for one in arms]) or 0),
+                    **{name: _mean([getattr(one.cost, name, None) for one in arms]) for name in TAKEN},
                 )
             )
     return _corrected(found)
@@ -136,6 +153,11 @@ def _corrected(found: Sequence[Row]) -> list[Row]:
     return [row if row.p_value is None else replace(row, p_holm=next(corrected)) for row in found]
 
 
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
 def _answers(predictions: pa.Table) -> dict[Key, dict[str, Any]]:
     return {(row["dataset"], row["split"], row["question_id"]): row for row in predictions.to_pylist()}
 
@@ -146,34 +168,55 @@ def _same(answers: dict[Key, dict[str, Any]], gold: Mapping[Key, str], name: str
     return answers
 
 
+def groups(found: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    """The rows by dataset trained on and student, in their order."""
+    by_group: dict[tuple[str, str], list[Row]] = {}
+    for row in found:
+        by_group.setdefault((row.train, row.student), []).append(row)
+    return by_group
+
+
+def several(group: Sequence[Row]) -> bool:
+    """Whether a group compares so often that Holm's p stands beside the raw one."""
+    return sum(row.p_value is not None for row in group) > MANY
+
+
+def budget(rows: Sequence[Row]) -> str:
+    """At what the variants of one group were compared; empty with fewer than two that were trained."""
+    return compared_at({row.variant: Cost(row.target_tokens, row.epochs) for row in rows if row.target_tokens})
+
+
 def markdown(found: Sequence[Row]) -> str:
     """One table for each dataset trained on and student; p is corrected where it compares more than three times."""
     lines: list[str] = []
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in found:
-        groups.setdefault((row.train, row.student), []).append(row)
-    for (train, student), group in groups.items():
-        reference = group[0].against
-        many = sum(row.p_value is not None for row in group) > MANY
+    for (train, student), group in groups(found).items():
+        reference, at = group[0].against, budget(group)
+        many = several(group)
+        names = [
+            *("variant", "asked", "n", "seeds", "accuracy", "95%", f"- {reference}", "95%", "p"),
+            *(["p (Holm)"] if many else []),
+            *("cut off", "target tokens", "CPU s", "wall s"),
+        ]
         lines += [
-            f"Trained on {train}, student {student}; differences in points against {reference}:",
+            f"Trained on {train}, student {student}{f'; compared {at}' if at else ''}; differences in points against"
+            f" {reference}:",
             "",
-            f"| variant | asked | n | seeds | accuracy | 95% | - {reference} | 95% | p |{' p (Holm) |' if many else ''}"
-            " cut off | target tokens |",
-            "|---|---|---|---|---|---|---|---|---|---|---|" + ("---|" if many else ""),
-            *(_line(row, many) for row in group),
+            f"| {' | '.join(names)} |",
+            "|---" * len(names) + "|",
+            *(f"| {' | '.join(_cells(row, many))} |" for row in group),
             "",
         ]
     return "\n".join(lines)
 
 
-def _line(row: Row, many: bool) -> str:
-    """`many`: Holm's p beside the raw one."""
-    against = " | | " + ("| " if many else "")
+def _cells(row: Row, many: bool) -> list[str]:
+    against = ["", "", "", *([""] if many else [])]
     if row.difference is not None and row.difference_low is not None and row.difference_high is not None:
         span = f"{100 * row.difference_low:+.1f} to {100 * row.difference_high:+.1f}"
-        against = f"{100 * row.difference:+.1f} | {span} | {row.p_value:.3g}{f' | {row.p_holm:.3g}' if many else ''}"
-    return (
-        f"| {row.variant} | {row.dataset} {row.split} | {row.questions} | {row.seeds} | {row.accuracy:.1%} |"
-        f" {row.low:.1%} to {row.high:.1%} | {against} | {row.truncated:.1%} | {row.target_tokens:,} |"
-    )
+        against = [f"{100 * row.difference:+.1f}", span, p_value(row.p_value)]
+        against += [p_value(row.p_holm)] if many else []
+    return [
+        *(row.variant, f"{row.dataset} {row.split}", str(row.questions), str(row.seeds)),
+        *(f"{row.accuracy:.1%}", f"{row.low:.1%} to {row.high:.1%}", *against, f"{row.truncated:.1%}"),
+        *(f"{row.target_tokens:,}", figure(row.cpu_seconds), figure(row.wall_seconds)),
+    ]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ARTIFACTS = "output"  # the folder of a run's artifact store that holds what the stage wrote
+MLFLOW_NOTE = "mlflow.note.content"  # the tag that MLflow's pages show as a description, in Markdown
 FLUSH_SECONDS = 5.0  # metrics go out in batches: one by one a server takes about 35 a second
 
 
@@ -117,6 +118,18 @@ class TrackedRun:
     def document(self, name: str, tree: Mapping[str, Any]) -> None:
         """Store a JSON file beside the run, without passwords in addresses."""
         self._api.log_dict(self.run_id, scrubbed(tree), name)
+
+    def file(self, path: Path, folder: str | None = None) -> None:
+        """Store a file beside the run, in a folder of its artifact store."""
+        self._api.log_artifact(self.run_id, str(path), folder)
+
+    def table(self, name: str, columns: Mapping[str, list[Any]]) -> None:
+        """Store columns as a JSON file that MLflow's pages show as a table."""
+        self._api.log_table(self.run_id, dict(columns), name)
+
+    def describe(self, markdown: str) -> None:
+        """The text that MLflow's page of the run begins with."""
+        self._api.set_tag(self.run_id, MLFLOW_NOTE, markdown)
 
     def upload(self, folder: Path) -> str:
         """Store a finished folder as the run's artifact and return its URI."""
