@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod import schemas
+from kpod.config import Budget
 from kpod.config.settings import load_sweep, overlay, recipes
 from kpod.config.sweep import Sweep
 from kpod.errors import ConfigError, DataError
@@ -57,7 +58,9 @@ def test_the_papers_size_has_the_papers_students_ranks_epochs_and_splits() -> No
         assert getattr(config.distill.adapter, "rank", None) == ranks[student]
         assert config.distill.lr == (1e-5 if student == "llama-7b" else 5e-5)
         llama = 40 if train in ("asdiv", "svamp") else 20
-        assert config.distill.epochs == config.curriculum.epochs == (llama if student == "llama-7b" else 100)
+        epochs = llama if student == "llama-7b" else 100
+        assert config.distill.budget == Budget(epochs=epochs)  # of each method, as in the paper
+        assert (config.distill.weight_floor, config.curriculum.T) == (0, 0.5)
         assert config.questions.sources[0].dataset == train
         assert config.questions.sources[0].splits == ["train", "validation", "test"]
         assert config.distill.validation.questions == 300
@@ -70,10 +73,13 @@ def test_the_papers_size_has_the_papers_students_ranks_epochs_and_splits() -> No
 
 
 def test_one_student_on_one_dataset_may_have_settings_of_its_own() -> None:
-    own = {"distill": {"lr": 0.5}, "by_dataset": {"wordproblems": {"distill": {"epochs": 7}}, "elsewhere": {}}}
+    own = {
+        "distill": {"lr": 0.5},
+        "by_dataset": {"wordproblems": {"distill": {"budget": {"epochs": 7}}}, "elsewhere": {}},
+    }
     variants = {"slow": {"method": "scotd", "set": {"distill.lr": 0.1}}}
     found = arms(sweep(methods=["scotd"], variants=variants, students={"one": {}, "other": own}, seeds=[0]))
-    chosen = {(arm.student, arm.variant): (arm.config.distill.epochs, arm.config.distill.lr) for arm in found}
+    chosen = {(arm.student, arm.variant): (arm.config.distill.budget.epochs, arm.config.distill.lr) for arm in found}
     assert chosen == {
         ("one", "scotd"): (4, 2e-5),
         ("one", "slow"): (4, 0.1),
@@ -101,13 +107,13 @@ def test_only_the_chosen_seeds_vary() -> None:
 
 def test_arms_are_every_combination_and_a_student_that_is_not_trained_has_no_seed() -> None:
     two = {"a": WORDS["wordproblems"], "b": WORDS["wordproblems"]}
-    students = {"x": {"distill": {"lr": 0.5}}, "y": {"distill": {"epochs": 4}}}
+    students = {"x": {"distill": {"lr": 0.5}}, "y": {"distill": {"budget": {"epochs": 6}}}}
     variants = {"fast": {"method": "scotd", "set": {"distill.lr": 0.25}}}
     found = arms(sweep(datasets=two, students=students, methods=["base", "kpod"], variants=variants, seeds=[0, 7]))
     assert len(found) == 2 * 2 * (1 + 2 + 2)
     assert [arm.label for arm in found[:3]] == ["a/x/base", "a/x/kpod/s0", "a/x/fast/s0"]
     assert found[2].config.distill.lr == 0.25
-    assert {arm.config.distill.epochs for arm in found if arm.student == "y"} == {4}
+    assert {arm.config.distill.budget.epochs for arm in found if arm.student == "y"} == {6}
     one = arms(sweep(datasets=two, students=students, methods=["kpod"], across=[], seeds=[0]))
     assert [(arm.label, arm.train, arm.student) for arm in one] == [("kpod/s0", "a", "x")]
 
@@ -269,7 +275,7 @@ def test_markdown_and_picture_show_every_row() -> None:
     text = markdown(found)
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(lines) == 1 + len(found)
-    assert {line.count("|") for line in lines} == {14}
+    assert {line.count("|") for line in lines} == {15}  # four comparisons: with Holm's p
     assert "| kpod | sums test | 4 | 2 | 100.0% |" in text
     assert "+62.5" in text
     assert png(accuracy_by_variant(found)) == png(accuracy_by_variant(found))
@@ -284,11 +290,11 @@ def test_rows_fit_the_schema_whatever_is_null() -> None:
     assert table["p_value"].null_count == 2
 
 
-# --- several tests, and the leaderboard -----------------------------------------------------------------------
+# --- the leaderboard -------------------------------------------------------------------------------------------------
 
 
 def test_four_comparisons_are_corrected_and_shown_and_three_are_not() -> None:
-    assert "Holm" not in page("mine", rows(RESULTS[1:], "scotd"))
+    assert "p (Holm)" not in page("mine", rows(RESULTS[1:], "scotd"))
     more = rows([*RESULTS, result("acl", "+++++-"), result("spl", "+++-+-")], "scotd")
     tested = [row for row in more if row.p_value is not None]
     assert [row.p_holm for row in tested] == pytest.approx(holm([row.p_value or 0.0 for row in tested]))
