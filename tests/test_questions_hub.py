@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from kpod.config import QuestionHub
 from kpod.errors import DataError
-from kpod.questions.hub import SETS, load, partition
+from kpod.questions.hub import load, partition
+from kpod.questions.hub_sets import SETS
 from kpod.questions.raw import question_row
 
 SHAPES: dict[tuple[str, str], tuple[int, Any]] = {

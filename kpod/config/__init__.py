@@ -19,7 +19,7 @@ from kpod.config.curriculum import (
 from kpod.config.distill import Distill, Full, Lora, Objective, Validation, Variants
 from kpod.config.evaluate import Evaluate, StudentServer
 from kpod.config.pipeline import VARIANTS, Method, Pipeline
-from kpod.config.questions import Family, QuestionFile, QuestionHub, Questions, Source, WordProblems
+from kpod.config.questions import Columns, Family, QuestionFile, QuestionHub, Questions, Source, WordProblems
 from kpod.config.student import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
 from kpod.config.teacher import (
     Endpoint,
@@ -38,6 +38,7 @@ __all__ = [
     "NAME",
     "VARIANTS",
     "Budget",
+    "Columns",
     "Curriculum",
     "Difficulty",
     "Distill",

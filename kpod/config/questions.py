@@ -73,13 +73,43 @@ class QuestionFile(Strict):
         return set(self.files)
 
 
+class Columns(Strict):
+    """Where the parts of a question stand in a public set; a dot leads into a nested column (`doc.question`)."""
+
+    question: str = Field(min_length=1)
+    answer: str = Field(
+        min_length=1, description="The gold answer, the option's letter, its text, or its place (from 0)."
+    )
+    choices: str | None = Field(None, description="A list of options, letters with texts, or {label, text}.")
+    id: str | None = Field(None, description="Default: the set's name, the split and the row's number.")
+
+
+# The splits of the public sets that are known by name; all three where nothing else is said.
+HUB_SETS: dict[str, tuple[Split, ...]] = {
+    **dict.fromkeys(["gsm8k", "asdiv", "svamp", "commonsenseqa", "math", "mawps"], ("train", "validation", "test")),
+    **dict.fromkeys(["multiarith", "strategyqa", "arc-easy", "arc-challenge", "aqua"], ("train", "validation", "test")),
+    "math-500": ("test",),
+}
+
+
 class QuestionHub(Strict):
-    """A public set, loaded from the Hugging Face hub with `datasets` and cut into the paper's splits (Table 4)."""
+    """A public set, loaded from the Hugging Face hub with `datasets`: one that is known by name, cut into the paper's
+    splits (Table 4) or the official ones, or any other by `path` and `columns`.
+    """
 
     kind: Literal["hub"] = "hub"
-    dataset: Literal["gsm8k", "asdiv", "svamp", "commonsenseqa"] = Field(description="Name of the set.")
+    dataset: str = Field(pattern=NAME, description=f"One of {', '.join(HUB_SETS)}; with `path` a name of your own.")
+    path: str | None = Field(None, description="ORG/NAME on the hub, for a set that is not known by name.")
+    name: str | None = Field(None, description="Its configuration, if it has several.")
+    columns: Columns | None = Field(None, description="Where its questions and answers stand.")
+    parts: dict[Split, str] = Field(
+        default_factory=dict,
+        description="Which of its splits is taken for which, e.g. {train: train, test: validation}.",
+    )
     revision: str = Field("main", description="Hub revision; pin a commit for reproducible runs.")
-    splits: list[Split] = Field(["train", "validation", "test"], min_length=1, description="Splits to load.")
+    splits: list[Split] = Field(
+        ["train", "validation", "test"], min_length=1, description="Wanted splits, as far as the set has them."
+    )
     limit: dict[Split, int] = Field(
         default_factory=dict, description="Use only the first so many questions of a split."
     )
@@ -87,7 +117,24 @@ class QuestionHub(Strict):
     @property
     def held(self) -> set[Split]:
         """The splits of this source."""
-        return set(self.splits)
+        return set(self.splits) & set(self.parts if self.path else HUB_SETS[self.dataset])
+
+    @model_validator(mode="after")
+    def _known_or_described(self) -> "QuestionHub":
+        if self.path is None:
+            if self.dataset not in HUB_SETS:
+                raise ValueError(
+                    f"{self.dataset} is not known by name ({', '.join(HUB_SETS)}): give path, columns and parts"
+                )
+            if self.columns or self.parts or self.name:
+                raise ValueError(
+                    f"{self.dataset} is known by name: path is missing, or take columns, parts and name out"
+                )
+        elif self.columns is None or not self.parts:
+            raise ValueError("path needs columns {question, answer} and parts, e.g. {train: train, test: test}")
+        if not self.held:
+            raise ValueError(f"{self.dataset} has none of the splits {', '.join(self.splits)}")
+        return self
 
 
 Source = Annotated[WordProblems | QuestionFile | QuestionHub, Field(discriminator="kind")]

@@ -1,0 +1,38 @@
+"""Without a network, the hub's clients try again and again for a minute, although its name does not resolve."""
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+
+@contextmanager
+def asked_once() -> Iterator[None]:
+    """For the block, the hub's clients are offline if its name does not resolve: they take what is in their cache, or
+    fail at once. Behind a proxy, which resolves names itself, nothing is changed.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or getproxies() or _resolves(constants.ENDPOINT):
+        yield
+        return
+    told = [constants, *([sys.modules["datasets.config"]] if "datasets.config" in sys.modules else [])]
+    for module in told:
+        module.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"the name {urlsplit(constants.ENDPOINT).hostname} does not resolve; {error}") from error
+    finally:
+        for module in told:
+            module.HF_HUB_OFFLINE = False  # type: ignore[attr-defined]
+
+
+def _resolves(address: str) -> bool:
+    try:
+        socket.getaddrinfo(urlsplit(address).hostname, 443)
+    except OSError:
+        return False
+    return True
