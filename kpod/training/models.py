@@ -62,7 +62,7 @@ def load(folder: Path, precision: Precision = "fp32") -> tuple[PreTrainedModel, 
         raise ModelError(f"{folder} cannot be loaded as a model: {reason}") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{folder}: the tokenizer has no end-of-sequence token, so no output would ever stop")
-    rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[index,union-attr]
+    rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
     if tokenizer.eos_token_id >= rows:
         raise ModelError(
             f"{folder}: the end-of-sequence token has the id {tokenizer.eos_token_id}, the model embeds {rows} tokens:"
