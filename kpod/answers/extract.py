@@ -120,6 +120,17 @@ def extract_answer(text: str, choices: Sequence[str] | None = None) -> str | Non
     return last_option(text, choices) if choices else _last(text)
 
 
+def stated_text(text: str) -> str | None:
+    """The words of the last statement of an answer, whatever they are; None if nothing is stated."""
+    text = plain(_boxes_as_statements(_NEXT_QUESTION.split(text)[0]))
+    for _, said in stated(text):
+        box = re.match(r"\s*<box>(.*?)</box>", said)
+        clause, rest = (box[1].strip(), "") if box else clause_of(corrected(said))
+        if clause:
+            return affirmed(clause, rest).strip(" \"'") or clause
+    return None
+
+
 def answers_equal(a: str | None, b: str | None) -> bool:
     """Whether two answers are the same, see the top of this module; symmetric, and False if either is missing."""
     if not a or not b:

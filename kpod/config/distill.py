@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from pydantic import Field, create_model, model_validator
 
+from kpod.answers.verifiers import Verifier
 from kpod.config.budget import Budget
 from kpod.fields import Fraction, MethodSettings, ModelStage, Seed, Strict, operational
 
@@ -52,6 +53,7 @@ class Validation(Strict):
     questions: int = Field(200, ge=1, description="Questions of the split validation, at most.")
     max_new_tokens: int = Field(512, ge=1, description="Longest answer, in the student's tokens.")
     batch_size: int = Field(64, ge=1, description="Questions a batch; greedy output can depend on it in low precision.")
+    verifier: Verifier | None = Field(None, description="Set by `verifier`, the setting of all stages.")
 
 
 class Distill(ModelStage):

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from kpod.answers.verifiers import Verifier
 from kpod.fields import Address, ModelStage, Split, Strict, VariableName, operational
 
 
@@ -28,3 +29,4 @@ class Evaluate(ModelStage):
     server: StudentServer | None = Field(
         None, description="Ask this server, which has loaded the (exported) student, instead of loading it here."
     )
+    verifier: Verifier | None = Field(None, description="Set by `verifier`, the setting of all stages.")

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from kpod.answers.verifiers import Verifier
 from kpod.config.curriculum import Curriculum, Difficulty, PlannedCurriculum, Steps
 from kpod.config.distill import METHODS, Distill, Variants
 from kpod.config.evaluate import Evaluate
@@ -51,6 +52,11 @@ class Pipeline(Strict):
     methods: list[Method] = Field(["base", "scotd", "kpod"], min_length=1, description="Students to make and compare.")
     questions: Questions = Field(examples=[{"sources": [QUESTIONS]}])
     teacher: Teacher = Field(examples=[{"endpoint": ENDPOINT, "model": MODEL}])
+    verifier: Verifier | None = Field(
+        None,
+        description="How answers are found right, in the teacher's replies, validation and evaluation alike; null: by "
+        "option where a question has options, else by number.",
+    )
     steps: Steps = Steps()
     student: Student = Field(examples=[STUDENT])
     weights: Weights = Weights()
@@ -82,6 +88,20 @@ class Pipeline(Strict):
         """The settings of the stage `curriculum`."""
         shared = {"budget": self.distill.budget, "samples": self.distill.samples}
         return PlannedCurriculum(**dict(self.curriculum), **shared)
+
+    @model_validator(mode="after")
+    def _one_verifier_everywhere(self) -> "Pipeline":
+        validation = self.distill.validation
+        for name, stage in (("teacher", self.teacher), ("evaluate", self.evaluate), ("distill.validation", validation)):
+            if stage is not None and stage.verifier not in (None, self.verifier):
+                raise ValueError(f"{name}.verifier is set by verifier: leave it out")
+        update = {"verifier": self.verifier}
+        object.__setattr__(self, "teacher", self.teacher.model_copy(update=update))
+        object.__setattr__(self, "evaluate", self.evaluate.model_copy(update=update))
+        if validation:
+            filled = {"validation": validation.model_copy(update=update)}
+            object.__setattr__(self, "distill", self.distill.model_copy(update=filled))
+        return self
 
     @model_validator(mode="after")
     def _a_server_has_one_student(self) -> "Pipeline":

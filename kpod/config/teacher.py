@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from kpod.answers.verifiers import Verifier
 from kpod.fields import Address, Fraction, Seed, Strict, VariableName, operational
 
 ENDPOINT = {"kind": "openai", "base_url": "http://127.0.0.1:8000/v1"}
@@ -116,6 +117,7 @@ class Teacher(Strict):
         description="What a server's own words for the reason to end mean, in lower case, e.g. {my_stop: stop}.",
     )
     keep_wrong: bool = Field(False, description="Keep rationales whose answer disagrees with gold.")
+    verifier: Verifier | None = Field(None, description="Set by `verifier`, the setting of all stages.")
     max_chars: int = Field(4000, ge=1, description="Longer rationales are dropped.")
     price: Price | None = Field(None, description="Needed for cost figures and for max_cost_usd.")
     max_cost_usd: Decimal | None = operational(

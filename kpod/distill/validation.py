@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
 from kpod import observe
+from kpod.answers.verify import check
 from kpod.config import Validation
 from kpod.distill import points
 from kpod.distill.points import Point
@@ -51,6 +52,7 @@ class Examiner:
 
     def start(self, folder: Path, passes: Passes) -> None:
         """Keep what is found in `folder`, which belongs to this run alone. Raises DataError if no question fits."""
+        check(self.settings.verifier)
         self.folder, self.passes = folder, passes
         folder.mkdir(parents=True, exist_ok=True)
         self.points = points.read(folder / points.FILE)
@@ -102,7 +104,7 @@ class Examiner:
             model.train()
             model.generation_config = own
         shutil.rmtree(work)
-        return sum(judged(row, told[row["id"]])["correct"] for row in mine)
+        return sum(judged(row, told[row["id"]], self.settings.verifier)["correct"] for row in mine)
 
     def _keep(self, found: Point, parameters: Mapping[str, torch.nn.Parameter]) -> None:
         """Weights, then points, then away with what is not the best: a kill in between loses nothing."""

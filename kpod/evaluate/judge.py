@@ -4,26 +4,41 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from kpod.answers.extract import answers_equal, extract_answer
+from kpod.answers.verifiers import Verifier
+from kpod.answers.verify import Outcome, verify
 from kpod.evaluate.generate import Completion
 
 
-def judged(row: Mapping[str, Any], completion: Completion) -> dict[str, Any]:
-    """A row of schemas.PREDICTIONS for a row of schemas.QUESTIONS and the student's completion.
+def examine(row: Mapping[str, Any], completion: Completion, verifier: Verifier | None = None) -> Outcome:
+    """What the verifier finds in the student's completion for a row of schemas.QUESTIONS.
 
     A number that a truncated text ends in may have had more digits: it is no answer.
     """
-    predicted = extract_answer(completion.text, row["choices"])
-    if completion.truncated:
-        safe = re.sub(r"\d[\d.,/]*\Z", "", completion.text)
-        predicted = predicted if extract_answer(safe, row["choices"]) == predicted else None
+    found = _verify(row, completion.text, verifier)
+    if completion.truncated and (safe := re.sub(r"\d[\d.,/]*\Z", "", completion.text)) != completion.text:
+        again = _verify(row, safe, verifier)
+        return again if again.answer == found.answer else Outcome(None, False, 0.0, found.failure)
+    return found
+
+
+def prediction(row: Mapping[str, Any], completion: Completion, outcome: Outcome) -> dict[str, Any]:
+    """A row of schemas.PREDICTIONS."""
     return {
         "question_id": row["id"],
         "dataset": row["dataset"],
         "split": row["split"],
         "completion": completion.text,
-        "predicted": predicted,
+        "predicted": outcome.answer,
         "answer": row["answer"],
-        "correct": answers_equal(predicted, row["answer"]),
+        "correct": outcome.correct,
         "truncated": completion.truncated,
     }
+
+
+def judged(row: Mapping[str, Any], completion: Completion, verifier: Verifier | None = None) -> dict[str, Any]:
+    """A row of schemas.PREDICTIONS for a row of schemas.QUESTIONS and the student's completion."""
+    return prediction(row, completion, examine(row, completion, verifier))
+
+
+def _verify(row: Mapping[str, Any], text: str, verifier: Verifier | None) -> Outcome:
+    return verify(verifier, row.get("question", ""), text, row["answer"], row["choices"])

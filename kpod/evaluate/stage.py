@@ -3,16 +3,18 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from kpod import schemas
+from kpod.answers.verify import check
 from kpod.config import Evaluate
 from kpod.errors import DataError
 from kpod.evaluate.accuracy import accuracies, accuracy, as_dict, by_steps, share
 from kpod.evaluate.generate import Completion, fitting, generate, longest_prompt
-from kpod.evaluate.judge import judged
+from kpod.evaluate.judge import examine, prediction
 from kpod.evaluate.page import page
 from kpod.evaluate.served import ask
 from kpod.observe import warning
@@ -31,15 +33,22 @@ def run(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dict[str
     as truncated and wrong, so that all students are judged on the same questions. Questions without a gold answer
     and second rows of an id are set aside. Raises DataError if no usable question is in the splits.
     """
+    check(config.verifier)
     table = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS)
     asked, bad = _usable([row for row in table.to_pylist() if row["split"] in config.splits])
     if not asked:
         raise DataError(f"evaluate.splits: no usable question is in {', '.join(config.splits)}")
     if bad:
-        schemas.write(out_dir / "quarantine.parquet", schemas.table(bad, schemas.QUARANTINE))
         warning(f"{len(bad)} questions are not asked, see quarantine.parquet")
     told, too_long = _ask(inputs["student"] / "student", asked, config, out_dir / "work")
-    rows = [judged(row, told[row["id"]]) for row in asked]
+    outcomes = [examine(row, told[row["id"]], config.verifier) for row in asked]
+    rows = [prediction(row, told[row["id"]], outcome) for row, outcome in zip(asked, outcomes, strict=True)]
+    failed = [(row["id"], outcome.failure) for row, outcome in zip(asked, outcomes, strict=True) if outcome.failure]
+    bad += [{"source": "predictions.parquet", "row": name, "reason": f"verifier: {reason}"} for name, reason in failed]
+    if failed:
+        warning(f"evaluate: the verifier failed on {len(failed)} answers, which count as wrong ({failed[0][1]}, ...)")
+    if bad:
+        schemas.write(out_dir / "quarantine.parquet", schemas.table(bad, schemas.QUARANTINE))
     predictions = schemas.table(rows, schemas.PREDICTIONS)
     found = accuracies("student", predictions)
     steps = by_steps("student", predictions, table)
@@ -58,6 +67,7 @@ def run(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dict[str
         "questions": len(rows),
         "quarantined": len(bad),
         "too_long": too_long,
+        **({"unverified": len(failed), "score": mean(one.score for one in outcomes)} if config.verifier else {}),
         **{f"accuracy.{row.dataset}.{row.split}": row.accuracy for row in found},
     }
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kpod import observe, schemas
+from kpod.answers.verify import check as check_verifier
 from kpod.config import ImportEndpoint, Teacher
 from kpod.errors import DataError, TeacherError
 from kpod.store.home import home
@@ -27,6 +28,7 @@ def run(inputs: Mapping[str, Path], config: Teacher, out_dir: Path) -> dict[str,
     stop (what is finished stays in the journal), DataError if no rationale is kept.
     """
     questions = read_questions(inputs["questions"] / "questions.parquet")
+    check_verifier(config.verifier)
     if isinstance(config.endpoint, ImportEndpoint):
         metrics, bad = _import(config.endpoint, questions, config, out_dir)
     else:

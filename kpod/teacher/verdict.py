@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kpod import observe
 from kpod.answers.closings import strip_closing
-from kpod.answers.extract import answers_equal, extract_answer
+from kpod.answers.verify import Outcome, verify
 from kpod.config import Teacher
 from kpod.teacher.ask import Question
 from kpod.teacher.finish import finish_reason, known
@@ -14,6 +14,7 @@ from kpod.teacher.reply import Reply
 
 FAILED = "failed"
 UNFINISHED = "unfinished"  # ended for a reason that is not known to leave the text whole
+UNVERIFIED = "verifier-failed"
 REFUSAL = re.compile(
     r"^\W*(?:(?:i'?m|i am|we are) (?:very |so |truly )?(?:sorry|afraid|unable|not able)|sorry\b|as an ai\b|"
     r"(?:i|we) (?:can ?not|can'?t|won'?t|am unable|do not feel comfortable)\b|unfortunately, i\b|i apologi[sz]e)",
@@ -64,8 +65,10 @@ def judge(reply: Reply, question: Question, config: Teacher) -> Verdict:
     rationale = strip_closing(source(reply, config))
     ended = meaning(reply, config)
     refused, cut = reply.refused or ended == "content_filter", ended in ("length", "abort", "error")
-    answer = None if cut or refused else extract_answer(reply.text, question.choices)
-    correct = answer is not None and (answer == question.answer or answers_equal(answer, question.answer))
+    found = Outcome(None, False, 0.0)
+    if not (cut or refused):
+        found = verify(config.verifier, question.question, reply.text, question.answer, question.choices)
+    answer, correct = found.answer, found.correct
     reason = None
     if refused or (not correct and REFUSAL.match(reply.text)):
         reason = "refusal"
@@ -73,7 +76,9 @@ def judge(reply: Reply, question: Question, config: Teacher) -> Verdict:
         reason = "cut-off"
     elif ended != "stop":
         reason = UNFINISHED
-    elif answer is None:
+    elif found.failure:
+        reason = UNVERIFIED
+    elif answer is None and not correct:
         reason = "no-answer"
     elif not rationale:
         reason = "no-rationale"

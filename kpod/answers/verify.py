@@ -1,0 +1,85 @@
+"""Whether a completion is right: the one function that the teacher's replies, validation and evaluation go through."""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kpod.answers.extract import answers_equal, extract_answer, stated_text
+from kpod.answers.spelling import plain
+from kpod.answers.verifiers import MathVerifier, PythonVerifier, TextVerifier, Verifier
+from kpod.answers.workers import Failed, worker_of
+from kpod.errors import ConfigError
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`score` in [0, 1]. `failure`: why the verifier could not tell; such a row is bad, and not right."""
+
+    answer: str | None
+    correct: bool
+    score: float
+    failure: str | None = None
+
+
+def check(settings: Verifier | None) -> None:
+    """Start what the verifier needs, before money is spent. Raises ConfigError in one line."""
+    if isinstance(settings, MathVerifier | PythonVerifier):
+        try:
+            worker_of(settings).start()
+        except Failed as error:
+            raise ConfigError(f"verifier: {error}") from None
+
+
+def verify(
+    settings: Verifier | None, question: str, completion: str, gold: str, choices: Sequence[str] | None = None
+) -> Outcome:
+    """Judge one completion. Without settings: by option where there are `choices`, else by number."""
+    if isinstance(settings, TextVerifier):
+        return _text(settings, completion, gold)
+    if isinstance(settings, MathVerifier | PythonVerifier):
+        return _by_worker(settings, question, completion, gold)
+    kind = settings.kind if settings else "choice" if choices else "number"
+    if kind == "choice" and not choices:
+        return Outcome(None, False, 0.0, "the question has no options")
+    answer = extract_answer(completion, choices if kind == "choice" else None)
+    correct = answer is not None and (answer == gold or answers_equal(answer, gold))
+    return Outcome(answer, correct, float(correct))
+
+
+def f1(said: str, gold: str) -> float:
+    """Harmonic mean of precision and recall of the words of two texts; 1 if both have none."""
+    a, b = _normal(said).split(), _normal(gold).split()
+    if not a or not b:
+        return float(a == b)
+    shared = sum((Counter(a) & Counter(b)).values())
+    return 2 * shared / (len(a) + len(b))
+
+
+def _text(settings: TextVerifier, completion: str, gold: str) -> Outcome:
+    said = stated_text(completion)
+    if said is None:
+        return Outcome(None, False, 0.0)
+    golds = [gold, *settings.aliases.get(gold, ())]
+    same = any(_normal(said) == _normal(one) != "" for one in golds)
+    score = 1.0 if same else max(f1(said, one) for one in golds)
+    return Outcome(said, same or (settings.min_f1 is not None and score >= settings.min_f1), score)
+
+
+def _normal(text: str) -> str:
+    """Without case, punctuation and articles (as SQuAD compares)."""
+    return " ".join(_ARTICLES.sub(" ", plain(text).casefold().translate(_PUNCTUATION)).split())
+
+
+def _by_worker(settings: MathVerifier | PythonVerifier, question: str, completion: str, gold: str) -> Outcome:
+    try:
+        answer, score = worker_of(settings).ask(question, completion, gold)
+    except Failed as error:
+        return Outcome(None, False, 0.0, str(error))
+    if isinstance(settings, MathVerifier):
+        return Outcome(answer, score == 1.0, score)
+    return Outcome(stated_text(completion) or extract_answer(completion), score >= settings.right_from, score)

@@ -1,0 +1,105 @@
+"""Verifiers that may hang or crash, each in a process of its own: JSON lines over pipes, killed at its time limit."""
+
+import atexit
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+from functools import cache
+
+from kpod.answers import worker
+from kpod.answers.verifiers import MathVerifier, PythonVerifier
+
+STARTING_S = 120.0  # seconds in which the process must have imported what it needs
+_LONGEST = 1 << 20  # characters of a line that a worker may write
+
+
+class Failed(Exception):
+    """The verifier raised, hung, died or returned what is no verdict: the reason, in one line."""
+
+
+class Worker:
+    """One process, started when first needed and anew after it was killed. Calls wait for each other."""
+
+    def __init__(self, settings: MathVerifier | PythonVerifier) -> None:
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        atexit.register(self.stop)
+
+    def start(self) -> None:
+        """Raises Failed if what it needs cannot be imported or is no function."""
+        with self._lock:
+            self._start()
+
+    def ask(self, question: str, completion: str, gold: str) -> tuple[str | None, float]:
+        """The answer as the verifier reads it, where it tells, and the score. Raises Failed."""
+        with self._lock:
+            self._start()
+            found = self._exchange([question, completion, gold], self._settings.timeout_s)
+        return found["answer"], float(found["score"])
+
+    def stop(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def _start(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            return
+        what = "math" if isinstance(self._settings, MathVerifier) else self._settings.function
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter
+            [sys.executable, "-m", worker.__name__, what, str(2 * self._settings.timeout_s)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )  # fmt: skip
+        self._exchange(None, STARTING_S)
+
+    def _exchange(self, request: object, seconds: float) -> dict[str, object]:
+        process = self._process
+        if process is None or process.stdin is None or process.stdout is None:
+            raise Failed("the worker is gone")
+        try:
+            if request is not None:
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.flush()
+            line = _line(process.stdout.fileno(), seconds)
+        except (BrokenPipeError, TimeoutError) as error:
+            self.stop()
+            slow = isinstance(error, TimeoutError)
+            raise Failed(f"no verdict in {seconds:g} s" if slow else "the worker died") from None
+        found: dict[str, object] = json.loads(line) if line else {"failure": "the worker died"}
+        if not line:
+            self.stop()
+        if "failure" in found:
+            raise Failed(str(found["failure"]))
+        return found
+
+
+@cache
+def _worker(key: str, settings_type: type[MathVerifier] | type[PythonVerifier]) -> Worker:
+    return Worker(settings_type.model_validate_json(key))
+
+
+def worker_of(settings: MathVerifier | PythonVerifier) -> Worker:
+    """The process for these settings; there is one."""
+    return _worker(settings.model_dump_json(), type(settings))
+
+
+def _line(file: int, seconds: float) -> bytes:
+    """A line from a pipe, empty at its end. Raises TimeoutError."""
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    read = b""
+    while not read.endswith(b"\n") and len(read) < _LONGEST:
+        if not poll.poll(seconds * 1000):
+            raise TimeoutError
+        part = os.read(file, 65536)
+        if not part:
+            return b""
+        read += part
+    return read
