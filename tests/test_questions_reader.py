@@ -56,6 +56,8 @@ def stage(folder: Path, file: Path) -> tuple[list[dict[str, Any]], list[str]]:
         (pa.array([4], pa.uint64()), "4"),
         (pa.array([2**63], pa.uint64()), "9223372036854775808"),
         (pa.array([datetime.date(2024, 2, 29)]), "2024-02-29"),
+        (pa.array(['"four"'], pa.json_(pa.string())), "four"),
+        (pa.array(["4.0"], pa.json_(pa.string())), "4"),
     ],
 )
 def test_answers_of_every_column_type(tmp_path: Path, column: pa.Array, answer: str) -> None:
@@ -124,6 +126,26 @@ def test_half_an_emoji_is_replaced_in_every_field(tmp_path: Path) -> None:
     assert found[0]["choices"] == ["x\ufffd", "\ufffd"]
     assert (found[0]["id"], found[0]["question"], found[0]["answer"]) == ("a\ufffd", "\ufffd?", "A")
     assert (found[1]["id"], reasons) == ("\U0001f600", ["no answer"])
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("separator", [b",", b",\n", b"\n,\n  "])
+def test_a_list_of_objects_is_a_file_of_rows(tmp_path: Path, mark: bytes, separator: bytes) -> None:
+    rows = [json.dumps({"id": name, "question": f"{name}?", "answer": 4}).encode() for name in "ab"]
+    (tmp_path / "a.jsonl").write_bytes(mark + b"[" + separator.join([*rows, b"5"]) + b"]\n")
+    found, reasons = stage(tmp_path, tmp_path / "a.jsonl")
+    assert ([row["id"] for row in found], reasons) == (["a", "b"], ["not a JSON object"])
+
+
+def test_lines_that_begin_with_a_bracket_stay_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'[1]\n{"id": "a"}\n[\n')
+    assert list(read(tmp_path / "a.jsonl")) == [(1, "[1]"), (2, {"id": "a"}), (3, "[")]
+
+
+def test_a_file_in_another_encoding_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes('{"id": "a"}\n'.encode("utf-16"))
+    with pytest.raises(DataError, match="is UTF-16: save it as UTF-8"):
+        list(read(tmp_path / "a.jsonl"))
 
 
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:

@@ -107,3 +107,16 @@ def test_texts_with_and_without_special_tokens_in_one_batch(text: str, kind: str
         assert found[0].tolist() == ids.tolist()
         assert found[1].tolist() == spans.tolist()
     assert not {0, 1, 3} & set(together[1][0].tolist())
+
+
+@pytest.mark.parametrize("text", ["마실까해요", "\u1106\u1161\u1109\u1175\u11af", "中文 7.", "ﬁne ½ ⭢ é", "👩‍🔬 = 1"])
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "normalised"])
+def test_spans_walk_through_texts_that_a_normalizer_changes(kind: str, text: str) -> None:
+    tokenizer = unigram() if kind == "normalised" else MADE[kind]
+    if kind == "normalised":
+        tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()
+    [(ids, spans)] = token_spans(tokenizer, [text])
+    assert len(ids) == len(spans) > 0
+    assert (np.diff(spans[:, 0]) >= 0).all()
+    assert (spans[:, 0] <= spans[:, 1]).all()
+    assert spans.max() <= len(text)

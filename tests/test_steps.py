@@ -155,6 +155,12 @@ CASES = [
     "Total: 5 kg. = 5000 g.",
     "\\begin{align} x = 1. \\end{align}¦ So x is 1.",
     "1. 3.5 kg.¦ 2. 4 kg.¦ 3. 5 kg.",
+    # from other splitters' bug reports
+    "The no. is 5.¦ See no. 7 too.",
+    "»Er ist 3.«¦ Das war gut.",
+    "„Er ist 3.“¦ Das war gut.",
+    "She is an M.D.: an oncologist.¦ It was the Ph.D.'s duty.",
+    "Play it (feat. L. Doe) (prod. by Joe).¦ Then stop.",
     # only signs
     "???",
     "Good. :)",

@@ -163,6 +163,41 @@ def test_thinking_in_a_field_of_its_own(message: dict[str, Any]) -> None:
     assert (found.text, found.thinking) == (SAID, THOUGHT)
 
 
+@pytest.mark.parametrize("content", [None, "", [], [{"type": "text", "text": None}], "\n"])
+def test_a_budget_spent_on_thinking_is_a_cut_and_no_crash(content: Any) -> None:
+    found = parse(completion({"content": content, "reasoning_content": THOUGHT}, finish_reason="length"), 40, "m")
+    assert (found.text, found.thinking, judge(found, PENS, scripted()).drop_reason) == ("", THOUGHT, "cut-off")
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_the_reason_to_end_counts_in_batches_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: bool) -> None:
+    def say(server: Any, body: dict[str, Any]) -> HttpResponse:
+        payload = server.complete(body, "chat")
+        payload["choices"][0]["finish_reason"] = (
+            "MAX_TOKENS" if "is 1 plus" in body["messages"][-1]["content"] else "STOP"
+        )
+        return reply(payload)
+
+    interfere(monkeypatch, say)
+    with running(Sums()) as url:
+        _, found = execute(tmp_path, teacher(url, batch=batch, batch_poll_s=0.01, resamples=0), rows(3))
+    assert [row["drop_reason"] for row in found] == [None, "cut-off", None]
+
+
+def test_blank_lines_in_front_of_a_body_are_waiting_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+
+    def say(server: Any, body: dict[str, Any]) -> HttpResponse:
+        tries.append(1)
+        text = b"" if len(tries) == 1 else json.dumps(server.complete(body, "chat")).encode()
+        return HttpResponse(200, b"\n\n\n" + text, {"content-type": "application/json"})
+
+    interfere(monkeypatch, say)
+    with running(Sums()) as url:
+        metrics, _ = execute(tmp_path, teacher(url), rows(1))
+    assert (metrics["kept"], metrics["retries"]) == (1, 1)
+
+
 def test_a_choice_that_was_blocked_before_a_word_is_a_refusal() -> None:
     for choice in (
         {"finish_reason": "content_filter: OTHER", "index": 0},

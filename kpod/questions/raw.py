@@ -1,7 +1,6 @@
 """One row as its source gives it, and what the pipeline makes of it."""
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,9 +69,9 @@ def _text(value: Any) -> str:
 
 def _number(value: float | Decimal) -> str:
     """In digits alone: 42.0 in a column of floats is 42, 1e-07 is 0.0000001."""
-    if not math.isfinite(value):
-        return ""
     exact = value if isinstance(value, Decimal) else Decimal(repr(value))
+    if not exact.is_finite():
+        return ""
     if abs(exact.adjusted()) > MOST_DIGITS:
         raise BadRow("a number is too long")
     plain = f"{exact:f}"

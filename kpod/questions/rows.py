@@ -49,9 +49,28 @@ def _jsonl(path: Path, max_bytes: int) -> Iterator[tuple[int, Row]]:
             number, size = number + 1, size + len(line)
             if size > max_bytes:
                 raise _too_large(path, max_bytes)
+            if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise DataError(f"{path} is UTF-16: save it as UTF-8")
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            if number == 1 and text.lstrip().startswith("["):
+                whole = _array(text + file.read(max_bytes - size + 1).decode())
+                if whole is not None:
+                    yield from enumerate(whole, 1)
+                    return
+                file.seek(size)
             if text.strip():
                 yield number, _parsed(text)
+
+
+def _array(text: str) -> list[Row] | None:
+    """The rows of a file that is one JSON list of objects, or None."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, list) or not any(isinstance(row, dict) for row in found):
+        return None
+    return [row if isinstance(row, dict) else json.dumps(row) for row in well_formed_tree(found)]
 
 
 def _parquet(path: Path, max_bytes: int) -> Iterator[dict[str, Any]]:
@@ -88,6 +107,8 @@ def reader_of(kind: pa.DataType) -> Callable[[Any], Any] | None:
     fewer than 64 bits the shortest number that says the same.
     """
     types = pa.types
+    if isinstance(kind, pa.JsonType):
+        return lambda value: None if value is None else json.loads(value)
     if isinstance(kind, pa.BaseExtensionType):
         return reader_of(kind.storage_type)
     if types.is_dictionary(kind):

@@ -9,7 +9,7 @@ def _words(text: str) -> frozenset[str]:
 
 # Something always follows these.
 _NEVER = _words(
-    "mr mrs ms mx dr prof rev gen sgt capt lt col hon st messrs vs e.g eg i.e ie cf viz al approx ca resp "
+    "feat mr mrs ms mx dr prof rev gen sgt capt lt col hon st messrs vs e.g eg i.e ie cf viz al approx ca resp "
     "incl excl z.b bzw"
 )
 # These stand before a number; elsewhere they are words, or the end of one.
@@ -18,7 +18,7 @@ _BEFORE_NUMBER = _words("no nos nr p pp vol ch sec art ex chap para ver fig figs
 _MAYBE = _words(
     "etc a.m p.m am pm ft yd yds lb lbs oz gal gals qt qts pt pts tsp tsps tbsp tbsps hr hrs min mins sec secs wk wks "
     "mo mos yr yrs sq cu km cm mm kg avg est max dept inc ltd co corp jr sr ave blvd rd ph.d misc amt qty num diff tot "
-    "jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri"
+    "prod jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri"
 )
 # Words of which the shortened form is known by the number before it: 6 in. tall.
 _UNIT_WORDS = frozenset(["in", "mi"])
@@ -46,6 +46,7 @@ _SMALLER = {
     )
     for unit in units.split()
 }
+_ARTICLES = _words("a an each every that the this what which")
 _CLOCK = _words("a.m p.m am pm")
 _MARKER_NEXT = re.compile(r"[^\S\n]*[*_(]*(?:[a-z]|[ivx]{2,5})[*_]*[.)]")
 _SOMETIMES = _BEFORE_NUMBER | _MAYBE | _UNIT_WORDS
@@ -87,6 +88,8 @@ def ends_step(before: str, text: str, at: int) -> bool:
     if small in _BEFORE_NUMBER and not (measured and small in _SMALLER) and (digit or following == "of"):
         # No. 5, no. of boxes
         return False
+    if small in _BEFORE_NUMBER and following[:1].islower() and len(words) > 1 and words[-2].lower() in _ARTICLES:
+        return False  # The no. is 5
     if len(word) == 1 and word.isupper():
         return not (following and _initial(words, following))
     if small in _MAYBE or (small in _UNIT_WORDS and measured):

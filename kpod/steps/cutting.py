@@ -16,7 +16,7 @@ from kpod.steps.abbreviations import ends_step, next_word
 Rule = Literal["default", "literal"]
 
 _NEWLINES = "\n\r\v\f\x85\u2028\u2029"
-_CLOSERS = "\"'”’»)\\]}*_`$」』）】》〉"
+_CLOSERS = "\"'”’“‘»«›‹)\\]}*_`$」』）】》〉"
 # Stops that need white space behind them, stops of scripts that are written without any, or a new line.
 _MATH_END = r"[^\S\n]{1,8}(?:\\[\])]|\$\$|\\end\{\w{1,20}\*?\})"  # a formula that ends behind its full stop: 2x = 1. \]
 _CANDIDATE = re.compile(
