@@ -662,6 +662,8 @@ CHOSEN: list[tuple[str, str | None]] = [
     ("Answer: B.\n\nExplanation: C is wrong because A is not it.", "B"),
     ("B\n\nExplanation: C is wrong.", "B"),
     ('{"answer": "B"}', "B"),
+    (r"\boxed{B: it is enforced}", "B"),
+    (r"\boxed{C} no, rather \boxed{B}", "B"),
     ("So the solution is B.", "B"),
     ("I would choose B over C.", "B"),
 ]
@@ -711,8 +713,26 @@ EQUAL: list[tuple[str, str, bool]] = [
     ("5:30 am", "17:30", False),
 ]
 
+# Reported to other projects; docs/hardening.md names each.
+REPORTED: list[tuple[str, list[str], list[str]]] = [
+    (r"It is therefore \boxed{840}.,but let me explain. **Final Answer** \boxed{840}", ["840"], ["840840"]),
+    (r"So \boxed{004}. But check: the sum is 2,552,004. So, \boxed{004} is the correct answer.", ["4"], ["2552004"]),
+    ("The total is 72 clips, altogether.", ["72"], []),
+    ("The answer is 72, in total, so the farmer earns that much.", ["72"], []),
+    ("#### ,", [], ["0"]),
+    ("The number is **73**.\n\n---\n\n✅ Final Answer: **73**", ["73"], []),
+    ("The answer is 4 10/3.", ["4 10/3"], ["10", "4", "22/3", "10/3"]),
+    ("The answer is 2 2/3.", ["8/3"], ["2", "2/3"]),
+    (r"Thus the answer is \[ \boxed{42} \]", ["42"], []),
+    ("Her delivery order will cost $29.00.", ["29"], []),
+    ("**Answer:** 4.", ["4"], []),
+    (r"The answer is $1 - \frac{1}{\mathrm{e}}$.", [], ["1", r"$1 + \frac{1}{\mathrm{e}}$"]),
+    ("The answer is 1331 and 1728.", ["1331 and 1728"], ["1728", "1331"]),
+    ("The answer is 3x + 4y + 14 = 0.", ["3x + 4y + 14 = 0"], ["0", "14"]),
+]
 
-@pytest.mark.parametrize(("text", "right", "wrong"), STATED)
+
+@pytest.mark.parametrize(("text", "right", "wrong"), STATED + REPORTED)
 def test_what_a_text_states(text: str, right: list[str], wrong: list[str]) -> None:
     found = extract_answer(text)
     assert [gold for gold in right if not answers_equal(found, gold)] == []

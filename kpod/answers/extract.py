@@ -74,6 +74,7 @@ _BOUND_LEFT = re.compile(
     r"\b[a-z]\s-\s)$",
     re.IGNORECASE,
 )
+_UNKNOWN = re.compile(r"(?<![A-Za-z])[A-Za-z]\s?[-+*/^]\s?$")
 _BOUND_RIGHT = re.compile(
     r"\)*\s*(?:[√π∞^±∓]|!(?!\s*(?:$|\n|[\"'*)]*\s(?-i:[A-Z])))|[<>≤≥]|\\[A-Za-z]|(?:sqrt|log|ln|sin|cos|tan)\b|[*x/+]\s?[a-z(√π\\]\b|[-+]\s[a-z]\b|['\"_:]\s?\d|"
     r"\s?and (?:an? |one )?(?:half|quarter)\b)"
@@ -192,11 +193,13 @@ def _stated(clause: str) -> str:
         return clause.strip(" \"'") or clause
     # "8, since 5 + 4 - 1 = 8" begins with its answer; "that after 3 days 5 are left" has it at the end.
     chain = chains[0] if _LEAD.fullmatch(clause, 0, chains[0].start()) else chains[-1]
-    if "=" not in chain[0] and _BOUND_LEFT.search(clause, max(0, chain.start() - 20), chain.start()):
+    bound = _UNKNOWN if "=" in chain[0] else _BOUND_LEFT  # sqrt(16) = 4 is 4; 3x + 14 = 0 is an equation
+    if bound.search(clause, max(0, chain.start() - 20), chain.start()):
         return clause
-    if _BOUND_RIGHT.match(clause, chain.end()):
-        # "5! = 120", "2x = 10": what the formula comes to is said behind it.
-        return _stated(clause[at + 1 :]) if (at := clause.rfind("=")) > chain.start() else clause
+    if beside := _BOUND_RIGHT.match(clause, chain.end()):
+        # "5! = 120": what it comes to is said behind it; "2x = 10" is an equation.
+        at = -1 if re.search(r"[a-z]\Z", beside[0]) else clause.rfind("=")
+        return _stated(clause[at + 1 :]) if at > chain.start() else clause
     value = chain[0].split("=")[-1].strip()
     if another := _ANOTHER.match(clause, chain.end()):
         return _two(value, another["second"]) or clause[chain.start() : another.end()]

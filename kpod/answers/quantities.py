@@ -147,8 +147,10 @@ def _in_digits(match: re.Match[str]) -> Quantity | None:
 def _exact(number: str) -> Fraction | None:
     """The value of a text that NUMBER matched; None for a date, a ratio, a bad grouping or a division by zero."""
     if match := _FRACTION.fullmatch(number):
-        bottom = _integer(match["bottom"])
-        return Fraction(match["whole"] or 0) + Fraction(_integer(match["top"]), bottom) if bottom else None
+        top, bottom = _integer(match["top"]), _integer(match["bottom"])
+        if bottom == 0 or (match["whole"] and top >= bottom):  # 4 10/3 is no mixed number
+            return None
+        return Fraction(match["whole"] or 0) + Fraction(top, bottom)
     if match := _SCIENTIFIC.fullmatch(number):
         base = _exact(match["base"])
         return base * Fraction(10) ** int(match["power"]) if base is not None else None
