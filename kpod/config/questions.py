@@ -54,25 +54,6 @@ class WordProblems(Strict):
         return self
 
 
-class QuestionFile(Strict):
-    """A user's questions: JSONL (optionally .gz) or Parquet with id, question, answer and optionally choices."""
-
-    kind: Literal["file"] = "file"
-    dataset: str = Field(
-        pattern=NAME,
-        description="Name of the set in tables and of its registered model.",
-    )
-    files: dict[Split, Path] = Field(description="One file a split.", min_length=1)
-    limit: dict[Split, int] = Field(
-        default_factory=dict, description="Use only the first so many questions of a split."
-    )
-
-    @property
-    def held(self) -> set[Split]:
-        """The splits of this source."""
-        return set(self.files)
-
-
 class Columns(Strict):
     """Where the parts of a question stand in a public set; a dot leads into a nested column (`doc.question`)."""
 
@@ -82,6 +63,26 @@ class Columns(Strict):
     )
     choices: str | None = Field(None, description="A list of options, letters with texts, or {label, text}.")
     id: str | None = Field(None, description="Default: the set's name, the split and the row's number.")
+
+
+class QuestionFile(Strict):
+    """A user's questions: JSONL (optionally .gz) or Parquet with id, question, answer and optionally choices."""
+
+    kind: Literal["file"] = "file"
+    dataset: str = Field(
+        pattern=NAME,
+        description="Name of the set in tables and of its registered model.",
+    )
+    files: dict[Split, Path] = Field(description="One file a split.", min_length=1)
+    columns: Columns | None = Field(None, description="Where questions and answers stand, if under other names.")
+    limit: dict[Split, int] = Field(
+        default_factory=dict, description="Use only the first so many questions of a split."
+    )
+
+    @property
+    def held(self) -> set[Split]:
+        """The splits of this source."""
+        return set(self.files)
 
 
 # The splits of the public sets that are known by name; all three where nothing else is said.

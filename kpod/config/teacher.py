@@ -56,6 +56,10 @@ class ImportEndpoint(Strict):
     rationales: list[Path] = Field(
         min_length=1, description="JSONL (optionally .gz) or Parquet: question_id or id, rationale; sample, answer."
     )
+    format: Literal["kpod", "openthoughts", "openr1", "distilabel", "curator", "messages"] = Field(
+        "kpod",
+        description="Whose columns the files have. All but `kpod` are matched with the questions by their texts.",
+    )
 
 
 Endpoint = Annotated[OpenAIEndpoint | ScriptedEndpoint | ReplayEndpoint | ImportEndpoint, Field(discriminator="kind")]

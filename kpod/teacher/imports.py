@@ -1,15 +1,18 @@
 """Rationales that exist already, read instead of asked for."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kpod.config import Teacher
+from kpod import observe
+from kpod.config import ImportEndpoint, Teacher
 from kpod.questions import rows
 from kpod.teacher.ask import Question
 from kpod.teacher.finish import finish_reason
-from kpod.teacher.reply import Reply, count, estimate
+from kpod.teacher.formats import FORMATS
+from kpod.teacher.matching import Matcher
+from kpod.teacher.reply import BadReply, Reply, count, estimate, parse
 
 Quarantined = dict[str, str]
 
@@ -43,6 +46,43 @@ def load(
     for question, reply in unnumbered:
         found[question][max(found[question], default=-1) + 1] = reply
     return {question: sorted(replies.items(), key=lambda item: item[0]) for question, replies in found.items()}, bad
+
+
+def stream(
+    endpoint: ImportEndpoint, questions: Sequence[Question], config: Teacher, bad: list[Quarantined]
+) -> Iterator[tuple[Question, int, Reply]]:
+    """(question, sample, reply) of every completion in files of another project's format, in their order.
+
+    Nothing is held in memory. A row names its question by `question_id`, or is matched by its text; what fits no
+    question is passed over, which a warning counts, and what cannot be read is added to `bad`.
+    """
+    by_id = {question.id: question for question in questions}
+    matcher, read = Matcher(questions), FORMATS[endpoint.format]
+    taken: Counter[str] = Counter()
+    passed = 0
+    for path in endpoint.rationales:
+        for number, row in rows.read(path):
+            try:
+                completions = list(read(row)) if isinstance(row, dict) else []
+                reason = None if isinstance(row, dict) else "not a JSON object"
+            except ValueError as error:
+                completions, reason = [], str(error)
+            for found in completions:
+                named = by_id.get(str(found.ids.get("question_id")))
+                concerned = [named] if named else matcher.find(found.question)
+                passed += not concerned
+                try:
+                    reply = parse(found.payload, len(found.question.encode("utf-8", "replace")), config.model)
+                except BadReply as error:
+                    reason = str(error)
+                    continue
+                for question in concerned:
+                    yield question, taken[question.id], reply
+                    taken[question.id] += 1
+            if reason is not None:
+                bad.append({"source": path.name, "row": str(number), "reason": reason})
+    if passed:
+        observe.warning(f"import: {passed} completions belong to no training question and are passed over")
 
 
 def _reply(row: dict[str, Any] | str, model: str) -> tuple[str, int | None, Reply]:

@@ -1,7 +1,7 @@
 """Stage `rationales`: ask the teacher about every training question, and keep what is good."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kpod import observe, schemas
@@ -96,15 +96,18 @@ def _refuse_too_many_failures(plan: Plan, config: Teacher) -> None:
 def _import(
     endpoint: ImportEndpoint, questions: Sequence[Question], config: Teacher, out_dir: Path
 ) -> tuple[dict[str, float], list[tables.Row]]:
-    found, bad = imports.load(endpoint.rationales, questions, config)
     told: set[str] = set()
-    for replies in found.values():
-        for _, reply in replies:
+    bad: list[imports.Quarantined] = []
+    if endpoint.format == "kpod":
+        found, bad = imports.load(endpoint.rationales, questions, config)
+        replies = ((one, sample, reply) for one in questions for sample, reply in found.get(one.id, ()))
+    else:
+        replies = imports.stream(endpoint, questions, config, bad)
+
+    def judged() -> Iterator[tables.Outcome]:
+        for question, sample, reply in replies:
             tell_unknown(reply, config, told)
-    outcomes = (
-        (question, sample, (reply, judge(reply, question, config)))
-        for question in questions
-        for sample, reply in found.get(question.id, ())
-    )
-    metrics, _ = tables.write(outcomes, config, out_dir)
+            yield question, sample, (reply, judge(reply, question, config))
+
+    metrics, _ = tables.write(judged(), config, out_dir)
     return metrics, [dict(row) for row in bad]

@@ -1,0 +1,149 @@
+"""Rationales as other projects write them: each row gives a question's text and the completions for it.
+
+| format | columns |
+|---|---|
+| `openthoughts` | `conversations` (`from`, `value`); or `problem`, `deepseek_reasoning`, `deepseek_solution` |
+| `openr1` | `problem`, `generations`; `is_reasoning_complete`, `finish_reasons` |
+| `distilabel` | `instruction`, `generation` or `generations`; `model_name`, `distilabel_metadata` |
+| `curator` | a log of responses (`generic_request`, `raw_response` ...); or question, `reasoning`, answer |
+| `messages` | `messages` (`role`, `content`); or `prompt` and `completion` |
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+QUESTIONS = ("question", "problem", "instruction", "prompt", "input")
+THINKING = ("reasoning", "thinking", "deepseek_reasoning", "reasoning_content", "reasoning_trace")
+ANSWERS = ("response", "solution", "deepseek_solution", "generation", "output", "completion", "answer")
+ASKS, TELLS = ("user", "human"), ("assistant", "gpt", "model")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One completion. `payload` is as a chat-completions server would have sent it."""
+
+    question: str
+    payload: Mapping[str, Any]
+    ids: Mapping[str, Any] = field(default_factory=dict)  # where a row may name its question: `question_id` or `id`
+
+
+def _completion(message: Mapping[str, Any], finish: Any = None, usage: Any = None, model: Any = None) -> dict[str, Any]:
+    return {"choices": [{"message": dict(message), "finish_reason": finish}], "usage": usage, "model": model}
+
+
+def openthoughts(row: Mapping[str, Any]) -> Iterator[Found]:
+    """A turn of question and answer, with the thinking between marks; or in columns of its own."""
+    if row.get("conversations") is not None:
+        yield from _turn(row, row["conversations"], "from", "value")
+    else:
+        message = {"content": _text(row, "deepseek_solution"), "reasoning_content": row.get("deepseek_reasoning")}
+        yield Found(_text(row, "problem"), _completion(message), row)
+
+
+def openr1(row: Mapping[str, Any]) -> Iterator[Found]:
+    """Several generations of one problem; one that is not complete was cut off."""
+    problem = _text(row, "problem")
+    whole, reasons = row.get("is_reasoning_complete") or [], row.get("finish_reasons") or []
+    for place, text in enumerate(_list(row, "generations")):
+        reason = reasons[place] if place < len(reasons) else None
+        if place < len(whole) and whole[place] is False:
+            reason = "length"
+        yield Found(problem, _completion({"content": text}, reason), row)
+
+
+def distilabel(row: Mapping[str, Any]) -> Iterator[Found]:
+    """One generation, or a list with one model each."""
+    texts = row.get("generations") if row.get("generations") is not None else row.get("generation")
+    models = row.get("model_name") or row.get("generation_model") or row.get("generation_models")
+    several = texts if isinstance(texts, list) else [texts]
+    told = next(_statistics(row.get("distilabel_metadata")), {}) if len(several) == 1 else {}
+    usage = {"prompt_tokens": told.get("input_tokens"), "completion_tokens": told.get("output_tokens")}
+    for place, text in enumerate(several):
+        if text is not None:  # the model gave nothing
+            model = models[place] if isinstance(models, list) and place < len(models) else models
+            yield Found(_text(row, "instruction"), _completion({"content": text}, None, usage, model), row)
+
+
+def curator(row: Mapping[str, Any]) -> Iterator[Found]:
+    """A line of the log of responses, or a row of the dataset that was made of them."""
+    asked = row.get("generic_request")
+    if not isinstance(asked, Mapping):
+        thinking = next((row[name] for name in THINKING if row.get(name)), None)
+        message = {"content": _first(row, ANSWERS), "reasoning_content": thinking}
+        yield Found(_first(row, QUESTIONS), _completion(message, row.get("finish_reason"), None, row.get("model")), row)
+        return
+    original = asked.get("original_row") if isinstance(asked.get("original_row"), Mapping) else {}
+    payload = row.get("raw_response")
+    if not (isinstance(payload, Mapping) and payload.get("choices")):
+        said, usage = row.get("response_message"), row.get("token_usage")
+        payload = _completion(said if isinstance(said, Mapping) else {"content": said}, row.get("finish_reason"), usage)
+    yield Found(
+        _last(asked.get("messages"), ASKS, "role", "content"), {"model": asked.get("model"), **payload}, original
+    )
+
+
+def messages(row: Mapping[str, Any]) -> Iterator[Found]:
+    """A turn of question and answer."""
+    turns = row.get("messages")
+    if turns is None:
+        prompt, completion = row.get("prompt"), row.get("completion")
+        asked = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+        turns = [
+            *asked,
+            *(completion if isinstance(completion, list) else [{"role": "assistant", "content": completion}]),
+        ]
+    yield from _turn(row, turns, "role", "content")
+
+
+FORMATS: dict[str, Callable[[Mapping[str, Any]], Iterator[Found]]] = {
+    "openthoughts": openthoughts,
+    "openr1": openr1,
+    "distilabel": distilabel,
+    "curator": curator,
+    "messages": messages,
+}
+
+
+def _turn(row: Mapping[str, Any], turns: Any, role: str, text: str) -> Iterator[Found]:
+    """The completion of a conversation of one turn. Raises ValueError for another."""
+    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
+        raise ValueError("the conversation is no list of messages")
+    told = [turn for turn in turns if str(turn.get(role)).lower() in TELLS]
+    if len(told) != 1 or told[0] is not turns[-1]:
+        raise ValueError(f"a conversation with {len(told)} answers: only one turn, ended by its answer, can be used")
+    message = {**told[0], "content": told[0].get(text)}
+    payload = _completion(message, row.get("finish_reason"), row.get("usage"), row.get("model"))
+    yield Found(_last(turns[:-1], ASKS, role, text), payload, row)
+
+
+def _last(turns: Any, roles: tuple[str, ...], role: str, text: str) -> str:
+    for turn in reversed(turns if isinstance(turns, list) else []):
+        if isinstance(turn, Mapping) and str(turn.get(role)).lower() in roles and isinstance(turn.get(text), str):
+            return str(turn[text])
+    raise ValueError("no question is in the conversation")
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    if not isinstance(row.get(name), str) or not row[name].strip():
+        raise ValueError(f"no text in {name}")
+    return str(row[name])
+
+
+def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    for name in names:
+        if isinstance(row.get(name), str) and row[name].strip():
+            return str(row[name])
+    raise ValueError(f"no text in any of {', '.join(names)}")
+
+
+def _list(row: Mapping[str, Any], name: str) -> list[Any]:
+    if not isinstance(row.get(name), list):
+        raise ValueError(f"no list in {name}")
+    return list(row[name])
+
+
+def _statistics(told: Any) -> Iterator[Mapping[str, Any]]:
+    for name, value in told.items() if isinstance(told, Mapping) else ():
+        if str(name).startswith("statistics_") and isinstance(value, Mapping):
+            yield value

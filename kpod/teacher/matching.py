@@ -1,0 +1,38 @@
+"""Which question a prompt asks: instructions may stand before it, behind it, or around it."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+from kpod.teacher.ask import Question
+from kpod.text.prompts import question_text
+
+MOST_PARTS = 40  # of a prompt that are tried as the begin and the end of the question
+_BORDER = re.compile(r"(?<=[.!?:}\]\n])\s+|\n+")
+
+
+class Matcher:
+    """Finds questions by their text, white space and case aside."""
+
+    def __init__(self, questions: Sequence[Question]) -> None:
+        self._known: dict[str, list[Question]] = defaultdict(list)
+        for question in questions:
+            for text in {question.question, question_text(question.question, question.choices)}:
+                self._known[_plain(text)].append(question)
+
+    def find(self, prompt: str) -> list[Question]:
+        """The questions whose text is the prompt, or the longest part of it between two sentences' borders."""
+        if found := self._known.get(_plain(prompt)):
+            return found
+        borders = [0, *(match.end() for match in _BORDER.finditer(prompt)), len(prompt)]
+        if len(borders) > MOST_PARTS:
+            borders = borders[: MOST_PARTS // 2] + borders[-MOST_PARTS // 2 :]
+        parts = [(end - begin, begin, end) for i, begin in enumerate(borders) for end in borders[i + 1 :]]
+        for _, begin, end in sorted(parts, reverse=True):
+            if found := self._known.get(_plain(prompt[begin:end])):
+                return found
+        return []
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
