@@ -662,6 +662,10 @@ CHOSEN: list[tuple[str, str | None]] = [
     ("Answer: B.\n\nExplanation: C is wrong because A is not it.", "B"),
     ("B\n\nExplanation: C is wrong.", "B"),
     ('{"answer": "B"}', "B"),
+    ("The best is (B); (C) is tempting but wrong.", "B"),
+    ("Neither A nor C is right. It is B.", "B"),
+    ("First I thought A. Now I think B.", "B"),
+    ("Everything except C is wrong.", None),
     (r"\boxed{B: it is enforced}", "B"),
     (r"\boxed{C} no, rather \boxed{B}", "B"),
     ("So the solution is B.", "B"),
@@ -714,6 +718,21 @@ EQUAL: list[tuple[str, str, bool]] = [
 ]
 
 # Reported to other projects; docs/hardening.md names each.
+MORE: list[tuple[str, list[str], list[str]]] = [
+    ("The answer is 3!.", ["3!"], ["3", "6"]),
+    ("The answer is 40 per-cent.", ["40%"], []),
+    ("The answer is 3 to the power 4.", [], ["3", "4"]),
+    ("The answer is three times 5.", [], ["3", "5"]),
+    ("At first I thought the answer is 12, but it is 13.", ["13"], ["12"]),
+    ("The answer was 12, but after correction it is 13.", ["13"], ["12"]),
+    ("The answer is 5 lakhs 20 thousand.", [], ["5", "500000", "20000"]),
+    ("The answer is 4 score and 7.", [], ["4", "80", "7"]),
+    ("The answer is 1.5 hours or 90 minutes.", [], ["1.5", "90"]),
+    (r"\boxed{\frac{\pi\sqrt{2}}{3}}", [r"\frac{\pi \sqrt2}{3}"], ["3", "2"]),
+    (r"\boxed{-\frac{\sqrt{5}}{5}}", [r"-\frac{\sqrt5}{5}"], ["5", "-5", "1"]),
+    ("La respuesta es 1.234,50 euros.", ["1234.5"], []),
+    ("Die Antwort ist 3,5.", ["3,5"], ["3", "5", "35"]),
+]
 REPORTED: list[tuple[str, list[str], list[str]]] = [
     (r"It is therefore \boxed{840}.,but let me explain. **Final Answer** \boxed{840}", ["840"], ["840840"]),
     (r"So \boxed{004}. But check: the sum is 2,552,004. So, \boxed{004} is the correct answer.", ["4"], ["2552004"]),
@@ -732,7 +751,7 @@ REPORTED: list[tuple[str, list[str], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "right", "wrong"), STATED + REPORTED)
+@pytest.mark.parametrize(("text", "right", "wrong"), STATED + MORE + REPORTED)
 def test_what_a_text_states(text: str, right: list[str], wrong: list[str]) -> None:
     found = extract_answer(text)
     assert [gold for gold in right if not answers_equal(found, gold)] == []

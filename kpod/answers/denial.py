@@ -24,7 +24,7 @@ _MARK = (
 )
 _CORRECTION = re.compile(
     rf"{_MARK}(?:(?:{_STRONG})\b{_BREAK}){{0,3}}(?:{_VALUE}|{_RESTATES}|(?:[^.!?\n]{{0,60}}[.!?]\s+)?{_RESTATES}{_VALUE})"
-    rf"|{_BREAK}(?:but )?actually,? {_RESTATES}{_VALUE}",
+    rf"|{_BREAK}(?:but )?actually,? {_RESTATES}{_VALUE}|,? but (?:it|that|this)(?:'s| is) {_VALUE}",
     re.IGNORECASE,
 )
 _FAR = 240  # characters behind a statement in which it may be corrected

@@ -57,7 +57,7 @@ _ANOTHER = re.compile(
 _EVASIVE = re.compile(
     r"\W*(?:\w+ly )?"
     r"(?:not|neither|nor|between|either|(?:no )?(?:more|less|fewer|greater) than|at (?:least|most)|half|quarter|twice|"
-    r"double|triple|up to|over|under)\b",
+    r"thrice|[a-z]+ times|double|triple|up to|over|under)\b",
     re.IGNORECASE,
 )
 _IN_WORDS = [
@@ -76,11 +76,13 @@ _BOUND_LEFT = re.compile(
 )
 _UNKNOWN = re.compile(r"(?<![A-Za-z])[A-Za-z]\s?[-+*/^]\s?$")
 _BOUND_RIGHT = re.compile(
-    r"\)*\s*(?:[√π∞^±∓]|!(?!\s*(?:$|\n|[\"'*)]*\s(?-i:[A-Z])))|[<>≤≥]|\\[A-Za-z]|(?:sqrt|log|ln|sin|cos|tan)\b|[*x/+]\s?[a-z(√π\\]\b|[-+]\s[a-z]\b|['\"_:]\s?\d|"
-    r"\s?and (?:an? |one )?(?:half|quarter)\b)"
-    r"|(?<=\d)(?:(?-i:[xyznabieqruvw])\b(?!\.)|\([^)]{0,9}\d)",
+    r"\)*\s*(?:[√π∞^±∓!<>≤≥]|\\[A-Za-z]|(?:sqrt|log|ln|sin|cos|tan)\b|[*x/+]\s?[a-z(√π\\]\b|[-+]\s[a-z]\b|"
+    r"['\"_:]\s?\d|(?:to the (?:\w+ )?power|choose|mod|modulo|squared|cubed|factorial)\b|"
+    r"and (?:an? |one )?(?:half|quarter)\b)|"
+    r"(?<=\d)(?:(?-i:[xyznabieqruvw])\b(?!\.)|\([^)]{0,9}\d)",
     re.IGNORECASE,
 )
+_CRY = re.compile(r"!+\s*(?:$|\n|[\"'*)]*\s[A-Z])")
 _SEVERAL = re.compile(r"[,;](?!\d{3})|\b(?:or|and)\b")
 _DENIED = re.compile(r"(?:\bnot|n't|\brather than|\binstead of|\bneither|\bnor)\s+\W{0,3}$", re.IGNORECASE)
 _BULLET = re.compile(r"(?:[-*•–—‣▪·]|\(?\d{1,2}[.)](?=\s+\S))\s+")
@@ -217,7 +219,9 @@ def _last(text: str) -> str | None:
             return None
     if (moment := _TIME.search(text, max(0, found.start() - 12))) and moment.start() <= found.start() < moment.end():
         return moment[0]
-    if _BOUND_LEFT.search(text, max(0, found.start() - 20), found.start()) or _BOUND_RIGHT.match(text, found.end()):
+    if _BOUND_LEFT.search(text, max(0, found.start() - 20), found.start()):
+        return None
+    if _BOUND_RIGHT.match(text, found.end()) and not _CRY.match(text, found.end()):
         return None
     return _written(found[0])
 

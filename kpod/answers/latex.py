@@ -92,7 +92,7 @@ def _arguments(text: str, command: re.Pattern[str], count: int, depth: int = 0) 
         before = text[at : match.start()]
         pieces.append(before)
         if count == 1:
-            pieces.append(_root(given[0], match["degree"]))
+            pieces.append((" " if before[-1:].isalpha() else "") + _root(given[0], match["degree"]))
         else:
             whole = "".join(pieces[-1:]).rstrip()[-1:].isdigit()
             pieces.append(_fraction(given[0], given[1], whole))

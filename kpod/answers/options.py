@@ -33,7 +33,7 @@ _DENIED = re.compile(
     rf"(?:all|any|every)\w*\s+but|excluding|eliminat(?:e|es|ing)|"
     rf"rul(?:e|es|ing) out)|n't(?: be)?)\s+\W{{0,2}}){_GROUP}|"
     rf"(?:{_ONE}\s*(?:is|was|can be|seems|does)|{_GROUP}\s*(?:are|were|do|can be|seem))"
-    rf"(?:n't\b|\s+(?:(?:both|all|also|clearly|simply|obviously)\s+)?{_WRONG})|"
+    rf"(?:n't\b|\s+(?:\w+\s+){{0,2}}?{_WRONG})|"
     rf"{_ONE}\s*(?:fails|makes no|contradicts)\b|{_GROUP}\s*(?:fail|make no|contradict)\b|"
     rf"{_GROUP}\s*(?:(?:did|can|would|could|will)(?:n't|\s+not)|cannot)\b"
 )

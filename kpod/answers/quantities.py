@@ -25,7 +25,7 @@ NUMBER = (
     r"(?: ?[x*] ?10 ?\^ ?\{?[-+]?[0-9]+\}?|[eE][+-]?[0-9]+\b|\^\{?-[0-9]+\}?)?)"
 )
 CURRENCY = r"(?:(?:US|AU|CA|A|C|HK|NZ|S)?[$€£¥₹₩₽]|(?:Rs|INR|USD|EUR|GBP)\b\.?) ?"
-PERCENT = r" ?%|[ -]?(?:percents?|per ?cent|pct)\b\.?"
+PERCENT = r" ?%|[ -]?(?:percents?|per[ -]?cent|pct)\b\.?"
 _GROUPS = r"(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[1-9][0-9]{0,2}(?: [0-9]{3})+|[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}|[0-9]+)"
 _DECIMAL = re.compile(rf"(?P<whole>{_GROUPS})?(?:\.(?P<part>[0-9]+))?")
 # Only where a point cannot be a decimal point: 1.234.567, 1.234,50
