@@ -1,27 +1,22 @@
-"""The answer in a text, and whether two answers are the same (METHOD: exact match on numbers or on the option).
+"""The answer in a text (METHOD: exact match on numbers or on the option).
 
 Decisions, each of which a test pins down:
-- Values are compared exactly: 0.5 = 1/2, 42.0 = 42, and 0.333 is not 1/3. Nothing is rounded, nothing evaluated.
-- Currency, separators and units do not matter, unless both name a unit and the units differ (5 km, 5 miles); an
-  extracted answer remembers its unit, although the number alone is written down.
-- A percentage equals the same number without its sign (the gold of "what percentage?" is often a bare 50) and the
-  value it stands for: 50% = 50 and 50% = 0.5, while 50 is not 0.5.
 - A dozen is 12, a lakh 100,000 and a million a million where they are stated. The last number of a text that states
   nothing comes without "dozen" or "million": who is asked for dozens works in dozens, as the stored rationales show.
-- A time of day equals the same time in another spelling, and its bare hour.
 - An answer that offers several numbers ("5 or 6"), or that the grammar of numbers does not cover ("sqrt(3)/2", "5!",
   "3x"), is kept as a text, so it is never a number by luck.
-- No answer equals an empty one, or one that is not a number ("NaN").
+- What is denied or corrected ("not 5, it is 6", "5... no, 6") is not the answer.
 """
 
 import re
 from collections.abc import Sequence
 
-from kpod.answers.clock import TIME, same_time, time_of_day
+from kpod.answers.clock import TIME
 from kpod.answers.denial import affirmed, corrected, last_match
+from kpod.answers.equality import Answer, answers_equal
 from kpod.answers.latex import unboxed
 from kpod.answers.options import last_option, stated_option
-from kpod.answers.quantities import CURRENCY, NUMBER, PERCENT, Quantity, conflict, decimal_text, parse
+from kpod.answers.quantities import CURRENCY, NUMBER, PERCENT, Quantity, decimal_text, parse
 from kpod.answers.spelling import plain
 from kpod.answers.statements import SENTENCE_END, stated
 
@@ -86,20 +81,6 @@ _CRY = re.compile(r"!+\s*(?:$|\n|[\"'*)]*\s[A-Z])")
 _SEVERAL = re.compile(r"[,;](?!\d{3})|\b(?:or|and)\b")
 _DENIED = re.compile(r"(?:\bnot|n't|\brather than|\binstead of|\bneither|\bnor)\s+\W{0,3}$", re.IGNORECASE)
 _BULLET = re.compile(r"(?:[-*•–—‣▪·]|\(?\d{1,2}[.)](?=\s+\S))\s+")
-_ROOT_SIGN = re.compile(r"√ ?(?:\(([^()]*)\)|([0-9.]+|[a-z]))")
-_ENDLESS = {"inf", "+inf", "infinity", "+infinity", "∞", "+∞"}
-
-
-class Answer(str):
-    """An extracted number, and the units that it was given in ("4", frozenset({"pear"}))."""
-
-    __slots__ = ("units",)
-    units: frozenset[str]
-
-    def __new__(cls, quantity: Quantity) -> "Answer":
-        answer = super().__new__(cls, quantity.written)
-        answer.units = quantity.units
-        return answer
 
 
 def extract_answer(text: str, choices: Sequence[str] | None = None) -> str | None:
@@ -132,21 +113,6 @@ def stated_text(text: str) -> str | None:
         if clause:
             return affirmed(clause, rest).strip(" \"'") or clause
     return None
-
-
-def answers_equal(a: str | None, b: str | None) -> bool:
-    """Whether two answers are the same, see the top of this module; symmetric, and False if either is missing."""
-    if not a or not b:
-        return False
-    x, y = _quantity(a), _quantity(b)
-    if x is None or y is None:
-        return _same_moment(a, b, x, y) or (x is y and _same_text(_key(a), _key(b)))
-    if conflict(x, y):
-        return False
-    if x.percent != y.percent:
-        share, other = (x.value, y.value) if x.percent else (y.value, x.value)
-        return other in (share, share / 100)
-    return x.value == y.value
 
 
 def clause_of(text: str) -> tuple[str, str]:
@@ -240,30 +206,3 @@ def _two(first: str, second: str) -> str | None:
 def _written(term: str) -> str:
     quantity = parse(term)
     return Answer(quantity) if quantity else term.strip()
-
-
-def _quantity(answer: str) -> Quantity | None:
-    quantity = parse(answer)
-    if quantity and isinstance(answer, Answer):
-        return Quantity(quantity.value, quantity.percent, answer.units, quantity.written)
-    return quantity
-
-
-def _same_moment(a: str, b: str, x: Quantity | None, y: Quantity | None) -> bool:
-    """Whether both are the same time of day; a bare number is a full hour."""
-    first = time_of_day(f"{x.written}:00" if x else a)
-    second = time_of_day(f"{y.written}:00" if y else b)
-    return first is not None and second is not None and same_time(first, second)
-
-
-def _key(text: str) -> str:
-    """A text answer without case, outer punctuation and article: "The Cat." is "cat", "(B) cat" is "b) cat"."""
-    text = " ".join(plain(text).casefold().split()).strip(" .,;:!?\"'()[]$")
-    text = _ROOT_SIGN.sub(r"sqrt(\1\2)", re.sub(r"^(?:the|an?) ", "", text))
-    return "" if text == "nan" else "infinity" if text in _ENDLESS else text
-
-
-def _same_text(a: str, b: str) -> bool:
-    """Equal texts, or an option's letter and the same letter with the option's words behind it."""
-    short, long = sorted((a, b), key=len)
-    return short != "" and (short == long or (len(short) == 1 and short.isalpha() and long.startswith(f"{short}) ")))

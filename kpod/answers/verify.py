@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kpod.answers.extract import answers_equal, extract_answer, stated_text
+from kpod.answers.equality import answers_equal
+from kpod.answers.extract import extract_answer, stated_text
 from kpod.answers.spelling import plain
 from kpod.answers.verifiers import MathVerifier, PythonVerifier, TextVerifier, Verifier
 from kpod.answers.workers import Failed, worker_of

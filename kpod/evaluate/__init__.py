@@ -1,5 +1,6 @@
 """Answers of a student: extraction, equality, greedy generation, statistics and paired comparison."""
 
-from kpod.answers.extract import answers_equal, extract_answer
+from kpod.answers.equality import answers_equal
+from kpod.answers.extract import extract_answer
 
 __all__ = ["answers_equal", "extract_answer"]

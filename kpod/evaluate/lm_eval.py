@@ -15,7 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from kpod.answers.extract import answers_equal, extract_answer
+from kpod.answers.equality import answers_equal
+from kpod.answers.extract import extract_answer
 from kpod.store.files import write_text
 from kpod.text.prompts import prompt
 from kpod.text.stops import STOPS, first_answer

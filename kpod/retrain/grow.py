@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from kpod import schemas
-from kpod.answers.extract import answers_equal
+from kpod.answers.equality import answers_equal
 from kpod.config.retrain import Contract
 from kpod.errors import DataError
 from kpod.fields import Strict
