@@ -12,7 +12,7 @@ from distill_tiny import llama, rows, tokenizer
 from kpod.config import Budget, Curriculum, Distill
 from kpod.curriculum import Schedule, plan
 from kpod.curriculum.items import Items
-from kpod.curriculum.spend import spend, trained
+from kpod.curriculum.spend import spend, target_tokens
 from kpod.methods import objective_of
 from kpod.training.checkpoint import Position
 from kpod.training.examples import Example
@@ -115,9 +115,9 @@ def test_a_schedule_has_as_few_stages_as_spend_the_budget(T: float) -> None:
         for question in range(20):
             row = 2 * question + stage % 2
             slow += int(tokens[row][given[row] :].sum()) + 7
-    assert trained(found, items, answers, turns) == slow >= limit
+    assert target_tokens(found, items, answers, turns) == slow >= limit
     fewer = make(len(found.input_steps) - 1)
-    assert trained(fewer, items, answers, turns) < limit
+    assert target_tokens(fewer, items, answers, turns) < limit
     assert len(found.input_steps) > 6
 
 

@@ -29,7 +29,10 @@ from kpod.errors import ConfigError
             "teacher.endpoint={kind: openai, base_url: 'http://127.0.0.1:9/v1', api_key_env: null}",
             "kpod: teacher.endpoint.base_url: http://127.0.0.1:9/v1 cannot be reached",
         ),
-        ("student={kind: hub, name: nobody/nothing}", "kpod: student.name: nobody/nothing cannot be had from the hub"),
+        (
+            "student={kind: hub, name: nobody/nothing}",
+            "kpod: student.name: nobody/nothing cannot be loaded from the hub",
+        ),
     ],
 )
 def test_what_cannot_be_reached_is_one_line_before_any_training(tmp_path: Path, setting: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""One selection problem of the curriculum, in the form in which all solvers work on it.
+"""One selection problem of the curriculum, in the form that all solvers use.
 
 Maximise f(S) = sum(gain[S]) + beta * sum_k sqrt(|C_k ∩ S|) subject to sum(gain[S]) <= budget: Eq. 12 without its
 constant, which makes f monotone, submodular and non-negative, as every guarantee needs. Items without gain are free
@@ -20,7 +20,7 @@ class Instance:
     cluster: np.ndarray  # int64 [n], 0-based, ascending
     items: np.ndarray  # int64 [n]
     free: np.ndarray  # float64 [K]: items without gain in each cluster
-    first: np.ndarray  # int64 [K + 1]: where each cluster begins
+    first: np.ndarray  # int64 [K + 1]: position of each cluster's first item
     beta: float
     budget: float
 

@@ -21,7 +21,7 @@ class Items:
     tokens: list[np.ndarray]  # int64 vectors, one number a step
 
     def first(self, samples: int) -> "Items":
-        """The first so many rationales of each question."""
+        """The items of the first `samples` rationales of each question."""
         question, rows = self.question_id.dictionary_encode().indices.to_numpy(), np.arange(len(self.sample))
         begin = np.maximum.accumulate(np.where(np.diff(question, prepend=-1) != 0, rows, 0))
         chosen = np.flatnonzero(rows - begin < samples)

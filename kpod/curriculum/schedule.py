@@ -1,4 +1,4 @@
-"""The whole schedule of a distillation, computed once: Eq. 9-13 depend on static difficulties only."""
+"""The schedule of a distillation (Eq. 9-13). It depends on the difficulties only, so it is computed once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,9 @@ from kpod.curriculum.solvers import solve
 class Schedule:
     """One row a stage (epoch), one column a rationale in the caller's order."""
 
-    input_steps: np.ndarray  # int32 [stages, n]: steps given as input, c_i(t); the student generates the others
+    input_steps: (
+        np.ndarray
+    )  # int32 [stages, n]: c_i(t), number of steps given as input; the student generates the others
     selected: np.ndarray  # bool [stages, n]: gave up input steps at this stage
     target: np.ndarray  # float64 [stages]: D(t), the difficulty allowed
     reached: np.ndarray  # float64 [stages]: H(t), the difficulty of what is generated
@@ -22,7 +24,7 @@ class Schedule:
 
 
 def plan(difficulties: Sequence[np.ndarray], clusters: np.ndarray, config: Curriculum) -> Schedule:
-    """Decide for every stage how many steps of each rationale are given (Eq. 9-13).
+    """Decide for every stage how many steps of each rationale are input (Eq. 9-13).
 
     `difficulties`: one float vector a rationale, a value >= 0 a step (Eq. 8), at least one step; `clusters`: int [n].
     Stages are t = 0 .. config.epochs - 1; all is generated from stage `config.T * config.epochs` on (rounded down, at
@@ -52,7 +54,7 @@ def plan(difficulties: Sequence[np.ndarray], clusters: np.ndarray, config: Curri
 
 
 class _State:
-    """Where every rationale stands; rows are in an order that depends on their content only."""
+    """Input steps and generated difficulty of every rationale; the order of rows depends on their content only."""
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class _State:
     ) -> None:
         self.flat, self.begin, self.clusters, self.tickets, self.config = flat, begin, clusters, tickets, config
         self.draws = 0
-        self.given = steps.astype(np.int32)
+        self.input_steps = steps.astype(np.int32)
         self.generated = np.zeros(len(steps))  # difficulty of the generated steps, h_i
         self.whole = self.released(np.arange(len(steps)), int(steps.max()))
         if config.start == "last-step":
@@ -75,13 +77,13 @@ class _State:
         """a_i: difficulty that each row adds by giving up its next `count` steps, last step first."""
         result = np.zeros(len(rows))
         for back in range(1, count + 1):
-            there = self.given[rows] >= back
-            result[there] += self.flat[(self.begin[rows] + self.given[rows] - back)[there]]
+            there = self.input_steps[rows] >= back
+            result[there] += self.flat[(self.begin[rows] + self.input_steps[rows] - back)[there]]
         return result
 
     def release(self, rows: np.ndarray, count: int) -> None:
         self.generated[rows] += self.released(rows, count)
-        self.given[rows] = np.maximum(self.given[rows] - count, 0)
+        self.input_steps[rows] = np.maximum(self.input_steps[rows] - count, 0)
 
     def advance(self, target: float, once: bool) -> float:
         """Select until the difficulty reaches `target` or nothing fits; returns the first selection's gap."""
@@ -91,7 +93,7 @@ class _State:
             if increment <= 0:
                 break
             limit = increment * (1 + 1e-9)
-            rows = np.flatnonzero(self.given > 0)
+            rows = np.flatnonzero(self.input_steps > 0)
             gain = self.released(rows, self.config.delta_s)
             rows, gain = rows[gain <= limit], gain[gain <= limit]
             if not len(rows):
@@ -119,7 +121,7 @@ class _State:
 
 def _stages(state: _State, config: Curriculum, epochs: int) -> Schedule:
     """Run the state through all stages."""
-    n = len(state.given)
+    n = len(state.input_steps)
     end = min(epochs - 1, max(1, int(config.T * epochs + 1e-9)))
     total, start = float(state.whole.sum()), float(state.generated.sum())
     base = max(config.c0 * total, start)
@@ -127,15 +129,15 @@ def _stages(state: _State, config: Curriculum, epochs: int) -> Schedule:
     selected = np.zeros((epochs, n), dtype=bool)
     target, reached, certificate = np.full(epochs, total), np.full(epochs, total), np.zeros(epochs)
     for t in range(epochs):
-        before = state.given.copy()
+        before = state.input_steps.copy()
         if t < end:
             target[t] = base + (total - base) * (t / end) ** (config.p + 1)
             certificate[t] = state.advance(target[t], once=t > 0 and config.passes == "single")
             reached[t] = state.generated.sum()
         else:
-            state.given[:] = 0
-        input_steps[t] = state.given
-        selected[t] = state.given < before
+            state.input_steps[:] = 0
+        input_steps[t] = state.input_steps
+        selected[t] = state.input_steps < before
     return Schedule(input_steps, selected, target, reached, certificate)
 
 
@@ -147,7 +149,7 @@ def _tickets(flat: np.ndarray, steps: np.ndarray, begin: np.ndarray, clusters: n
     position = np.arange(len(flat)) - np.repeat(begin, steps)
     bits = (flat + 0.0).view(np.uint64)  # + 0.0: the two zeros are one number
     mixed = _mix(bits ^ _mix(position.astype(np.uint64)))
-    rows = np.add.reduceat(mixed, begin)  # wraps around, so the sum is exact
+    rows = np.add.reduceat(mixed, begin)  # integer arithmetic modulo 2^64, so the order of the sum does not matter
     salt = _mix(clusters.astype(np.int64).view(np.uint64)) + _mix(np.asarray([seed], dtype=np.int64).view(np.uint64))
     return _mix(rows ^ salt)
 
@@ -161,7 +163,7 @@ def _mix(values: np.ndarray) -> np.ndarray:
 
 
 def _scatter(schedule: Schedule, order: np.ndarray) -> Schedule:
-    """Columns back into the caller's order."""
+    """The schedule with its columns in the caller's order."""
     input_steps, selected = np.empty_like(schedule.input_steps), np.empty_like(schedule.selected)
     input_steps[:, order] = schedule.input_steps
     selected[:, order] = schedule.selected

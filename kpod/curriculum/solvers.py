@@ -1,4 +1,4 @@
-"""Which questions give up input steps at one stage: the knapsack of Eq. 12, solved in three ways."""
+"""Solvers of Eq. 12, a submodular knapsack: which rationales give up input steps at a stage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def solve(
 
     `gain` [n]: difficulty that item i would add, >= 0; `cluster` int [n]: its cluster, any labels. Guarantees against
     the optimum: 1/2 for `structured` and `greedy`, 1/2 - eps for `ftgp`. A negative budget selects nothing.
-    Raises ValueError for shapes that differ, values that are not finite or below zero, or a solver that is not there.
+    Raises ValueError for shapes that differ, values that are not finite or below zero, or an unknown solver.
     """
     gain, cluster = np.asarray(gain, dtype=np.float64), np.asarray(cluster)
     if gain.ndim != 1 or gain.shape != cluster.shape:

@@ -1,4 +1,4 @@
-"""As many stages as a budget in target tokens pays for."""
+"""The number of stages for a budget in target tokens."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +13,16 @@ from kpod.training.turns import Turns
 
 
 def answer_tokens(items: Items, questions: pa.Table, student: Path) -> np.ndarray:
-    """Target tokens of the answer (its words, the gold answer, EOS) behind each rationale, int64 [n]."""
+    """Target tokens of the answer term (closing words, gold answer, EOS) of each rationale, int64 [n]."""
     from transformers import AutoTokenizer
 
     from kpod.text.tokens import answer_ids
 
     tokenizer = AutoTokenizer.from_pretrained(student, local_files_only=True)
-    asked = items.question_id.unique()
-    rows = pc.index_in(asked, value_set=questions["id"].combine_chunks())
+    ids = items.question_id.unique()
+    rows = pc.index_in(ids, value_set=questions["id"].combine_chunks())
     lengths = np.array([len(answer_ids(tokenizer, one)) for one in questions["answer"].take(rows).to_pylist()])
-    return lengths[pc.index_in(items.question_id, value_set=asked).to_numpy()]
+    return lengths[pc.index_in(items.question_id, value_set=ids).to_numpy()]
 
 
 def lengths(items: Items, answers: np.ndarray) -> tuple[np.ndarray, Turns]:
@@ -30,27 +30,27 @@ def lengths(items: Items, answers: np.ndarray) -> tuple[np.ndarray, Turns]:
     return np.array([int(tokens.sum()) for tokens in items.tokens]) + answers, Turns(items.question_id.to_pylist())
 
 
-def trained(schedule: Schedule, items: Items, answers: np.ndarray, turns: Turns) -> int:
-    """Target tokens of a distillation that goes through every stage of the schedule once."""
+def target_tokens(schedule: Schedule, items: Items, answers: np.ndarray, turns: Turns) -> int:
+    """Target tokens of a distillation with one epoch for each stage of the schedule."""
     sizes = np.fromiter(map(len, items.tokens), np.int64, len(items.tokens))
     before = np.concatenate([[0], np.cumsum(np.concatenate(items.tokens))])
     first = np.cumsum(sizes) - sizes
     total = 0
-    for stage, given in enumerate(schedule.input_steps):
+    for stage, input_steps in enumerate(schedule.input_steps):
         rows = turns.rows(stage)
-        rationales = before[first[rows] + sizes[rows]] - before[first[rows] + given[rows]]
+        rationales = before[first[rows] + sizes[rows]] - before[first[rows] + input_steps[rows]]
         total += int((rationales + answers[rows]).sum())
     return total
 
 
 def spend(make: Callable[[int], Schedule], limit: int, items: Items, answers: np.ndarray) -> Schedule:
-    """The schedule `make(stages)` of the fewest stages whose target tokens reach `limit`."""
+    """The schedule `make(stages)` with the fewest stages whose target tokens reach `limit`."""
     whole, turns = lengths(items, answers)
     epoch = max(int(whole[turns.rows(turn)].sum()) for turn in range(int(items.sample.max()) + 1))
     stages = max(1, -(-limit // epoch))
     while True:
         schedule = make(stages)
-        missing = limit - trained(schedule, items, answers, turns)
+        missing = limit - target_tokens(schedule, items, answers, turns)
         if missing <= 0:
             return schedule
         stages += max(1, missing // epoch)

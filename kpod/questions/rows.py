@@ -16,17 +16,16 @@ import pyarrow.parquet as pq
 from kpod.errors import DataError
 from kpod.text.hygiene import well_formed_tree
 
-MAX_BYTES = 4 << 30  # unpacked: more would rather be an attack than data
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character outside the basic plane, perhaps without the other
+MAX_BYTES = 4 << 30  # unpacked; guards against decompression bombs
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # a surrogate, possibly without its other half
 Row = dict[str, Any] | str
 
 
 def read(path: Path, max_bytes: int = MAX_BYTES) -> Iterator[tuple[int, Row]]:
     """Yield (row number from 1, row); blank lines are passed over.
 
-    A line that is no JSON object comes as its text, for the caller to set aside. Raises DataError if the file is
-    missing, of another kind, cut short, no UTF-8 text (nothing is replaced in silence) or, unpacked, larger than
-    `max_bytes`.
+    A line that is not a JSON object is yielded as text, for the caller to set aside. Raises DataError if the file is
+    missing, of another kind, truncated, not UTF-8 or, unpacked, larger than `max_bytes`.
     """
     try:
         if path.suffix == ".parquet":
@@ -45,7 +44,7 @@ def read(path: Path, max_bytes: int = MAX_BYTES) -> Iterator[tuple[int, Row]]:
 def _jsonl(path: Path, max_bytes: int) -> Iterator[tuple[int, Row]]:
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         number = size = 0
-        while line := file.readline(max_bytes - size + 1):  # a gzip bomb is not unpacked any further
+        while line := file.readline(max_bytes - size + 1):  # stops unpacking a gzip bomb
             number, size = number + 1, size + len(line)
             if size > max_bytes:
                 raise _too_large(path, max_bytes)
@@ -77,7 +76,7 @@ def _parquet(path: Path, max_bytes: int) -> Iterator[dict[str, Any]]:
     size = 0
     with pq.ParquetFile(path) as file:
         plain = {field.name: reader for field in file.schema_arrow if (reader := reader_of(field.type))}
-        # The footer tells the sizes of the encodings only: a value that repeats unpacks to more.
+        # The footer holds encoded sizes only; repeated values unpack to more.
         for batch in file.iter_batches(batch_size=64):
             columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
             size += sum(column.nbytes for column in columns)
@@ -92,7 +91,7 @@ def _parquet(path: Path, max_bytes: int) -> Iterator[dict[str, Any]]:
 def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     try:
         return batch.to_pylist()
-    except UnicodeDecodeError:  # one text that is no UTF-8 must not take the others with it
+    except UnicodeDecodeError:  # one invalid text must not lose the other rows
         texts = [pa.types.is_string(c.type) or pa.types.is_large_string(c.type) for c in batch.columns]
         columns = [c.cast(pa.large_binary()) if text else c for c, text in zip(batch.columns, texts, strict=True)]
         rows = pa.RecordBatch.from_arrays(columns, batch.schema.names).to_pylist()
@@ -101,7 +100,7 @@ def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
 
 
 def reader_of(kind: pa.DataType) -> Callable[[Any], Any] | None:
-    """What turns a value of an Arrow type, as `to_pylist` gives it, into what JSON would have given; None: nothing.
+    """Converter of an Arrow type's values, as `to_pylist` returns them, to JSON types; None if none is needed.
 
     Binary is read as UTF-8 text (bytes that are none stay bytes), a map becomes a dict, a decimal and a float of
     fewer than 64 bits the shortest number that says the same.

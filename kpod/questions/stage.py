@@ -1,4 +1,4 @@
-"""Stage `questions`: all sources in one table, with everything unusable set aside."""
+"""Stage `questions`: all sources in one table; unusable rows are set aside."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -81,7 +81,7 @@ def _same(question: str) -> str:
 
 
 def _kinds_of_answers(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """How many golds are options, numbers and texts; a set that mixes numbers and texts is worth a look."""
+    """Number of answers that are options, numbers and texts; warns where a set mixes them."""
     kinds: dict[str, Counter[str]] = {}
     for row in rows:
         kind = "options" if row["choices"] else "numbers" if parse(row["answer"]) else "texts"

@@ -1,4 +1,4 @@
-"""Is the student there? Asked before any money or time is spent."""
+"""Checks that the student can be loaded, before any money or time is spent."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,7 @@ def check(student: Student) -> None:
 
 
 def is_encoder_decoder(student: HubStudent) -> bool:
-    """What the hub's config says; ModelError if the hub, or its local cache, has no such model."""
+    """`is_encoder_decoder` of the model's config; raises ModelError if neither the hub nor its cache has the model."""
     from transformers import AutoConfig
 
     try:
@@ -31,9 +31,9 @@ def is_encoder_decoder(student: HubStudent) -> bool:
 
 
 def not_from_hub(student: HubStudent, error: Exception) -> ModelError:
-    """The one line for a model that cannot be had."""
-    said = (str(error).splitlines() or [type(error).__name__])[0]
-    return ModelError(f"student.name: {student.name} cannot be had from the hub ({said})")
+    """The error for a model that cannot be loaded from the hub."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ModelError(f"student.name: {student.name} cannot be loaded from the hub ({reason})")
 
 
 def gguf_file(package: str) -> Path:
