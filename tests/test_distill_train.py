@@ -4,13 +4,15 @@ from typing import Any
 import pytest
 import torch
 from distill_tiny import STUDENTS, halving, rows, tokenizer, trained
+from safetensors.torch import load_file
 
-from kpod.config import Budget, Distill
+from kpod.config import Budget, Distill, Lora
 from kpod.distill import train
 from kpod.errors import DataError, ModelError
 from kpod.training import models
+from kpod.training.adapter import trainable
 from kpod.training.batches import collate
-from kpod.training.head import target_logits
+from kpod.training.head import TargetNll, target_logits
 from kpod.training.loss import weighted_nll
 
 ADAPTERS = [{"kind": "full"}, {"kind": "lora", "rank": 4, "alpha": 8}]
@@ -128,6 +130,49 @@ def _counting(original: Any, seen: list[torch.nn.Module]) -> Any:
         original(module, **options)
 
     return compile_
+
+
+def saved_bytes(dtype: torch.dtype) -> tuple[int, int]:
+    """Bytes that a step of LoRA in bf16 keeps for its backward beside the parameters; frozen weights of its layers."""
+    model, kept = STUDENTS["llama"]().to(dtype), {}
+    with trainable(model, Distill(adapter={"kind": "lora", "rank": 4}, precision="bf16")):
+        trained = {value.dtype for value in model.parameters() if value.requires_grad}
+        assert trained == {torch.float32}
+        own = {value.untyped_storage().data_ptr() for value in model.parameters()}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = tensor  # held, so that its place is not used again
+            return tensor
+
+        batch = collate(rows(4), [0] * 4, pad=0, decoder_start=None)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), models.autocast("bf16"):
+            loss = TargetNll(model)(batch).sum()
+        loss.backward()
+        frozen = sum(value.numel() for name, value in model.named_parameters() if "base_layer" in name)
+    assert {value.dtype for value in model.parameters()} == {torch.float32}  # merged with all digits
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values()), frozen
+
+
+def test_a_frozen_base_in_bf16_is_not_cast_again_and_kept_for_the_backward_pass() -> None:
+    (full, frozen), (half, _) = saved_bytes(torch.float32), saved_bytes(torch.bfloat16)
+    assert full - half >= 2 * frozen  # two bytes a frozen weight
+
+
+def test_adapters_on_a_bf16_base_are_merged_in_fp32(tmp_path: Path) -> None:
+    config = Distill(
+        budget=Budget(epochs=2), batch_size=8, lr=1e-3, precision="bf16", adapter=Lora(rank=4, alpha=8, keep=True)
+    )
+    model = STUDENTS["llama"]().to(torch.bfloat16)
+    before = {name: value.float().clone() for name, value in model.state_dict().items()}
+    train(model, tokenizer(), rows(20), config, None, tmp_path)
+    adapter = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    name = "model.layers.0.mlp.up_proj"
+    down, up = (adapter[f"base_model.model.{name}.lora_{side}.weight"] for side in "AB")
+    expected = before[f"{name}.weight"] + 2 * up @ down  # alpha / rank
+    assert (up @ down).abs().max() < 2**-9 * before[f"{name}.weight"].abs().max()  # bf16 would lose most of it
+    torch.testing.assert_close(model.state_dict()[f"{name}.weight"], expected, rtol=0, atol=1e-7)
 
 
 def test_dropout_is_put_back(tmp_path: Path) -> None:

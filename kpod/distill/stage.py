@@ -40,7 +40,9 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
 def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
     """`run` in this process, as one of its `ranks()`; the first of them writes."""
     writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
-    model, tokenizer = models.load(inputs["base"] / "student")
+    # What is trained is fp32. What LoRA freezes needs no more digits than are computed with, but FSDP wants one type.
+    frozen = isinstance(config.adapter, Lora) and not config.sharding
+    model, tokenizer = models.load(inputs["base"] / "student", config.precision if frozen else "fp32")
     rationales, copies = distinct(read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"]))
     examples, rejected = build(tokenizer, rationales, config.max_tokens, models.positions(model))
     rejected += [reject(*copy) for copy in copies]

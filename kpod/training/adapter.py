@@ -14,6 +14,7 @@ from kpod.config import Distill, Full
 def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None) -> Iterator[None]:
     """What is trained requires a gradient inside; afterwards `model` is plain again, adapters merged, in eval mode.
 
+    Adapters are fp32 whatever the type of `model`, and are merged in fp32: bf16 would round small changes away.
     The trained adapter goes to the folder `alone`, before it is merged. All dropout of the model itself is set to
     `config.dropout`, or to what the objective needs, for the time of training.
     """
@@ -43,6 +44,7 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
             (alone / "README.md").unlink(missing_ok=True)  # a template of a model card, with nothing filled in
     finally:
         if wrapped is not None:
+            wrapped.float()
             wrapped.merge_and_unload()
         if config.gradient_checkpointing:
             model.gradient_checkpointing_disable()

@@ -52,8 +52,9 @@ def train(
     watch: Watch | None = None,
     target_tokens: int | None = None,
 ) -> Position:
-    """Train `model` (fp32 weights, see `models.load`) in place; returns where it ended, with a row of history a step.
+    """Train `model` in place; returns where it ended, with a row of history a step.
 
+    Its weights are fp32 (see `models.load`); under LoRA those of a run in bf16 may be bf16.
     Epochs follow each other until `config.budget` is spent, the last one is cut short. One that counts the tokens of
     plain distillation allows `target_tokens`, by default those of `examples`. Without `input_steps` every rationale
     is generated whole; an epoch behind their last stage is like it.
