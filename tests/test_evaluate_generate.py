@@ -48,6 +48,27 @@ def test_batches_and_rounds_give_what_a_plain_loop_gives(kind: str, batch_size: 
     }
 
 
+@pytest.mark.parametrize("kind", STUDENTS)
+def test_rounds_go_on_from_the_cache(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the prompt the model reads one token a row and step, although rows leave the batch between rounds."""
+    monkeypatch.setattr(module, "ROUND", 4)
+    model = STUDENTS[kind](3)
+    asked, read = [], []
+
+    def ended(*told: object) -> bool:
+        asked.append(told)
+        return len(asked) <= 2  # two rows leave behind the first round
+
+    def note(_: object, positional: object, given: dict[str, torch.Tensor]) -> None:
+        read.append(given["decoder_input_ids" if model.config.is_encoder_decoder else "input_ids"].shape)
+
+    monkeypatch.setattr(module, "_ended", ended)
+    model.register_forward_pre_hook(note, with_kwargs=True)
+    generate(model, tokenizer(), ASKED, 8, 12, tmp_path)
+    assert [tuple(shape) for shape in read[1:4]] == [(len(ASKED), 1)] * 3
+    assert [tuple(shape) for shape in read[4:]] == [(len(ASKED) - 2, 1)] * 8
+
+
 def test_stops_at_the_end_and_at_the_next_question(by_heart: PreTrainedModel, tmp_path: Path) -> None:
     told = generate(by_heart, tokenizer(), ASKED, 3, 100, tmp_path)
     assert told["right"] == Completion("So 3 + 4 = 7. Therefore, the answer is 7.", False)

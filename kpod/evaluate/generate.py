@@ -1,7 +1,7 @@
 """Greedy answers of a student, in batches of like length with a KV cache.
 
 Answers end at very different lengths, and a batch lasts as long as its longest. So generation goes in rounds of a few
-tokens: after each, the rows that are done leave, and the others are packed into full batches again.
+tokens: after each, the rows that are done leave the batch, and their part of the cache with them.
 """
 
 import json
@@ -19,6 +19,7 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
+from transformers.modeling_outputs import BaseModelOutput
 
 from kpod import observe
 from kpod.store.files import write_text
@@ -53,29 +54,23 @@ def generate(
     """
     model.generation_config = settings = _greedy(model, tokenizer)
     prompts = {key: prompt_ids(tokenizer, question, choices) for key, question, choices in questions}
-    told: dict[str, list[int]] = {key: [] for key in prompts}
-    waiting, spent = set(prompts), 0
+    order = sorted(prompts, key=lambda key: (len(prompts[key]), key))
+    stop = _NextQuestion(model, tokenizer)
+    told: dict[str, list[int]] = {}
     work.mkdir(parents=True, exist_ok=True)
     with observe.progress(name, len(prompts), "question") as bar:
-        while waiting and spent < max_new_tokens:
-            fresh = min(ROUND, max_new_tokens - spent)
-            order = sorted(waiting, key=lambda key: (len(prompts[key]), key))
-            for first in range(0, len(order), batch_size):
-                batch = {key: (prompts[key], told[key]) for key in order[first : first + batch_size]}
-                kept = work / f"from-{spent}-batch-{first}.json"
-                found = _read(kept, batch)
-                if found is None:
-                    found = _batch(model, tokenizer, batch, fresh)
-                    write_text(kept, json.dumps(found))
-                for key, tokens in found.items():
-                    told[key] = told[key] + tokens
-                done = {key for key in found if _ended(tokenizer, settings, told[key])}
-                waiting -= done
-                bar.advance(len(done))
-            spent += fresh
-        bar.advance(len(waiting))
+        for first in range(0, len(order), batch_size):
+            batch = {key: prompts[key] for key in order[first : first + batch_size]}
+            kept = work / f"batch-{first}.json"
+            found = _read(kept, batch)
+            if found is None:
+                found = _batch(model, tokenizer, batch, max_new_tokens, stop)
+                write_text(kept, json.dumps(found))
+            told |= found
+            bar.advance(len(found))
     return {
-        key: Completion(_text(tokenizer, settings, tokens), truncated=key in waiting) for key, tokens in told.items()
+        key: Completion(_text(tokenizer, settings, tokens), truncated=not _ended(tokenizer, settings, tokens))
+        for key, tokens in told.items()
     }
 
 
@@ -116,30 +111,52 @@ def _greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gener
 def _batch(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Mapping[str, tuple[list[int], list[int]]],
-    fresh: int,
+    prompts: Mapping[str, list[int]],
+    max_new_tokens: int,
+    stop: "_NextQuestion",
 ) -> dict[str, list[int]]:
-    """Up to `fresh` more tokens for each (prompt, tokens told so far; these are equally many in all rows)."""
-    inputs: dict[str, Any]
+    """Up to `max_new_tokens` tokens for each prompt; in rounds, after which the rows that are done leave the batch.
+
+    The others go on from their part of the KV cache. A model whose cache cannot be cut reads its rows anew.
+    """
+    told: dict[str, list[int]] = {key: [] for key in prompts}
+    ids, mask = _padded(list(prompts.values()), tokenizer.pad_token_id, left=not model.config.is_encoder_decoder)
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    encoded, cache, keys = None, None, list(prompts)
     if model.config.is_encoder_decoder:
-        ids, mask = _padded([prompt for prompt, _ in rows.values()], tokenizer.pad_token_id, left=False)
-        begin = model.generation_config.decoder_start_token_id
-        decoder = torch.tensor([[begin, *told] for _, told in rows.values()], device=model.device)
-        inputs = {"decoder_input_ids": decoder}
-        start = decoder.shape[1]
-    else:
-        ids, mask = _padded([prompt + told for prompt, told in rows.values()], tokenizer.pad_token_id, left=True)
-        inputs = {}
-        start = ids.shape[1]
+        encoded = model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
+        ids = torch.full((len(keys), 1), model.generation_config.decoder_start_token_id, device=model.device)
     decode: Any = model.generate  # its stub is not callable
-    out = decode(
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        max_new_tokens=fresh,
-        stopping_criteria=StoppingCriteriaList([_NextQuestion(model, tokenizer, start)]),
-        **inputs,
-    )
-    return dict(zip(rows, out[:, start:].tolist(), strict=True))
+    for spent in range(0, max_new_tokens, ROUND):
+        start = ids.shape[1]
+        stop.start = start - spent
+        sources = {"input_ids": ids} if encoded is None else {
+            "encoder_outputs": BaseModelOutput(last_hidden_state=encoded), "decoder_input_ids": ids,
+            "decoder_attention_mask": torch.ones_like(ids),  # by its width the cache tells what it has read
+        }  # fmt: skip
+        out = decode(
+            **sources,
+            attention_mask=mask,
+            past_key_values=cache,
+            max_new_tokens=min(ROUND, max_new_tokens - spent),
+            stopping_criteria=StoppingCriteriaList([stop]),
+            return_dict_in_generate=True,
+        )
+        fresh = out.sequences[:, start:]
+        for key, tokens in zip(keys, fresh.tolist(), strict=True):
+            told[key] += tokens
+        going = [row for row, key in enumerate(keys) if not _ended(tokenizer, model.generation_config, told[key])]
+        if not going:
+            break
+        keys, ids, mask = [keys[row] for row in going], out.sequences[going], mask[going]
+        if encoded is None:
+            mask = torch.nn.functional.pad(mask, (0, fresh.shape[1]), value=1)
+        else:
+            encoded = encoded[going]
+        cache = out.past_key_values if hasattr(out.past_key_values, "batch_select_indices") else None
+        if cache is not None:
+            cache.batch_select_indices(torch.tensor(going, device=model.device))
+    return told
 
 
 def _padded(rows: Sequence[Sequence[int]], pad: int, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -157,8 +174,9 @@ def _padded(rows: Sequence[Sequence[int]], pad: int, left: bool) -> tuple[torch.
 class _NextQuestion(StoppingCriteria):
     """A row is done when it starts to ask itself the next question."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, start: int) -> None:
-        self._tokenizer, self._start = tokenizer, start
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self.start = 0  # column of the first generated token
         # Only a token with a colon can complete the mark: the others need no decoding.
         tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         self._colon = torch.zeros(max(model.get_output_embeddings().weight.shape[0], len(tokens)), dtype=torch.bool)
@@ -167,7 +185,7 @@ class _NextQuestion(StoppingCriteria):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
         done = self._colon[input_ids[:, -1].cpu()]
         for row in done.nonzero().flatten().tolist():
-            done[row] = _asks(self._tokenizer, input_ids[row, self._start :].tolist())
+            done[row] = _asks(self._tokenizer, input_ids[row, self.start :].tolist())
         return done.to(input_ids.device)
 
 
