@@ -57,7 +57,7 @@ class WordProblems(Strict):
 class Columns(Strict):
     """Where the parts of a question stand in a public set; a dot leads into a nested column (`doc.question`)."""
 
-    question: str = Field(min_length=1)
+    question: str = Field(min_length=1, description="The question's text.")
     answer: str = Field(
         min_length=1, description="The gold answer, the option's letter, its text, or its place (from 0)."
     )
