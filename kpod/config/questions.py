@@ -55,9 +55,9 @@ class WordProblems(Strict):
 
 
 class Columns(Strict):
-    """Where the parts of a question stand in a public set; a dot leads into a nested column (`doc.question`)."""
+    """Columns of a public set; a dot leads into a nested column (`doc.question`)."""
 
-    question: str = Field(min_length=1, description="The question's text.")
+    question: str = Field(min_length=1, description="Column of the question's text.")
     answer: str = Field(
         min_length=1, description="The gold answer, the option's letter, its text, or its place (from 0)."
     )
@@ -102,7 +102,7 @@ class QuestionHub(Strict):
     dataset: str = Field(pattern=NAME, description=f"One of {', '.join(HUB_SETS)}; with `path` a name of your own.")
     path: str | None = Field(None, description="ORG/NAME on the hub, for a set that is not known by name.")
     name: str | None = Field(None, description="Its configuration, if it has several.")
-    columns: Columns | None = Field(None, description="Where its questions and answers stand.")
+    columns: Columns | None = Field(None, description="Its columns; needed with `path`.")
     parts: dict[Split, str] = Field(
         default_factory=dict,
         description="Which of its splits is taken for which, e.g. {train: train, test: validation}.",
