@@ -73,13 +73,15 @@ def curator(row: Mapping[str, Any]) -> Iterator[Found]:
         message = {"content": _first(row, ANSWERS), "reasoning_content": thinking}
         yield Found(_first(row, QUESTIONS), _completion(message, row.get("finish_reason"), None, row.get("model")), row)
         return
-    original = asked.get("original_row") if isinstance(asked.get("original_row"), Mapping) else {}
+    original = asked.get("original_row")
     payload = row.get("raw_response")
     if not (isinstance(payload, Mapping) and payload.get("choices")):
         said, usage = row.get("response_message"), row.get("token_usage")
         payload = _completion(said if isinstance(said, Mapping) else {"content": said}, row.get("finish_reason"), usage)
     yield Found(
-        _last(asked.get("messages"), ASKS, "role", "content"), {"model": asked.get("model"), **payload}, original
+        _last(asked.get("messages"), ASKS, "role", "content"),
+        {"model": asked.get("model"), **payload},
+        original if isinstance(original, Mapping) else {},
     )
 
 

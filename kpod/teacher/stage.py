@@ -18,6 +18,7 @@ from kpod.teacher.client import Client
 from kpod.teacher.journal import Journal
 from kpod.teacher.online import Online
 from kpod.teacher.plan import Plan
+from kpod.teacher.reply import Reply
 from kpod.teacher.verdict import judge, tell_unknown
 
 
@@ -98,6 +99,7 @@ def _import(
 ) -> tuple[dict[str, float], list[tables.Row]]:
     told: set[str] = set()
     bad: list[imports.Quarantined] = []
+    replies: Iterator[tuple[Question, int, Reply]]
     if endpoint.format == "kpod":
         found, bad = imports.load(endpoint.rationales, questions, config)
         replies = ((one, sample, reply) for one in questions for sample, reply in found.get(one.id, ()))
