@@ -1,6 +1,9 @@
 """Prefect's embedded server takes seconds to start, in a process of its own: whoever runs a flow can work meanwhile."""
 
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -8,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, get_current_settings
 
 from kpod.store.files import run_once
 
@@ -28,8 +31,32 @@ def starting() -> Iterator[None]:
     thread.join()
 
 
+class _Server(SubprocessASGIServer):
+    """Prefect's embedded server out of reach of a terminal's Ctrl-C: an interrupted flow still tells it how it ended.
+
+    Made before Prefect's own, it is the instance that Prefect finds.
+    """
+
+    def _run_uvicorn_command(self) -> "subprocess.Popen[bytes]":
+        options = {"host": "127.0.0.1", "port": self.port, "log-level": "error", "lifespan": "on"}
+        return subprocess.Popen(  # noqa: S603
+            [
+                *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
+                *(word for name, value in options.items() for word in (f"--{name}", str(value))),
+            ],
+            env={
+                **os.environ,
+                "PREFECT_UI_ENABLED": "0",
+                "PREFECT__SERVER_EPHEMERAL": "1",
+                "PREFECT__SERVER_FINAL": "1",
+                **get_current_settings().to_environment_variables(exclude_unset=True),
+            },
+            process_group=0,
+        )
+
+
 def _start() -> None:
-    server = SubprocessASGIServer()
+    server = _Server()
     if server.port is None:  # Prefect draws one of a thousand, and two runs that start together may draw the same
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

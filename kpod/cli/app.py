@@ -7,6 +7,7 @@ import typer
 
 from kpod import __version__
 from kpod.cli import models, recipes, run, teacher, upkeep
+from kpod.cli.interrupt import interruptible
 from kpod.errors import KpodError
 from kpod.store.home import set_environment
 
@@ -34,7 +35,8 @@ def main() -> None:
     """Entry point: errors that a user can act on are one line and exit code 2."""
     set_environment()
     try:
-        app()
+        with interruptible():
+            app()
     except KpodError as error:
         typer.echo(f"kpod: {error}", err=True)
         sys.exit(2)

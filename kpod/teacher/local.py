@@ -30,7 +30,10 @@ def _process(endpoint: ScriptedEndpoint | ReplayEndpoint) -> Iterator[str]:
     In a thread the two would wait for the interpreter lock in turns, which takes three times as long.
     """
     command = [sys.executable, "-m", "kpod.teacher.server", endpoint.model_dump_json()]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    # In a process group of its own: Ctrl-C in a terminal reaches this process alone, which ends the teacher.
+    with subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+    ) as process:
         try:
             said = process.stdout.readline().strip() if process.stdout else ""
             if not said.startswith("http"):

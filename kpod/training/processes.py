@@ -14,6 +14,7 @@ import yaml
 
 from kpod import errors, observe
 from kpod.config import Difficulty, Distill, Weights
+from kpod.store.liveness import kill_descendants
 
 MARK = "kpod-event:"  # in front of what a rank reports, on its stdout
 
@@ -50,16 +51,16 @@ def launch(
         how = ["--processes", str(config.processes)]
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.processes)))
     command = [sys.executable, "-m", "kpod.training.worker", *how, str(job)]
-    agent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603
+    # In a process group of its own: Ctrl-C in a terminal reaches this process alone, which ends the others.
+    agent = subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment, process_group=0
+    )
     try:
         return _followed(agent, unit)
     finally:
-        agent.terminate()  # torchrun ends its ranks; if it cannot, they end themselves when it is killed
-        try:
-            agent.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            agent.kill()
-            agent.wait()
+        kill_descendants(agent.pid)
+        agent.kill()
+        agent.wait()
 
 
 def _ask_for_others(accelerate: Path, job: Path) -> None:

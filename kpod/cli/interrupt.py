@@ -1,0 +1,70 @@
+"""Ctrl-C: the first one ends a command in order, the second one at once; no process is left behind."""
+
+import os
+import shlex
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
+from types import FrameType
+
+from kpod.store.liveness import kill_descendants
+
+INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells have it
+PATIENCE_SECONDS = 6.0  # for an orderly end: open runs are closed, services are told
+SHOW_CURSOR = "\x1b[?25h"
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn the first SIGINT into KeyboardInterrupt; at the second, or after PATIENCE_SECONDS, leave at once.
+
+    On the way out it says how to go on, with exit code 130. For the main thread of a command, once a process. A
+    thread watches the signals: Python calls handlers in the main thread alone, which may be inside a long native call.
+    """
+    interrupted = Event()
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
+
+    watched, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
+    signal.signal(signal.SIGINT, interrupt)
+    signal.set_wakeup_fd(wakeup.detach(), warn_on_full_buffer=False)
+    Thread(target=_watch, args=(watched,), name="Ctrl-C", daemon=True).start()
+    try:
+        yield
+    except BaseException:  # whatever a library makes of KeyboardInterrupt
+        if not interrupted.is_set():
+            raise
+        _tell_how_to_go_on()
+        sys.exit(INTERRUPTED)
+
+
+def _watch(signals: socket.socket) -> None:
+    """Wait for two SIGINTs, the second for a limited time; every byte is the number of a signal."""
+    while signals.recv(1)[0] != signal.SIGINT:
+        pass
+    print("\nstopping; Ctrl-C again leaves at once", file=sys.stderr, flush=True)
+    signals.settimeout(PATIENCE_SECONDS)
+    with suppress(TimeoutError):
+        while signals.recv(1)[0] != signal.SIGINT:
+            pass
+    kill_descendants(os.getpid())
+    if sys.stderr.isatty():
+        print(SHOW_CURSOR, end="", file=sys.stderr)
+    _tell_how_to_go_on()
+    os._exit(INTERRUPTED)
+
+
+def _tell_how_to_go_on() -> None:
+    command = shlex.join(["kpod", *sys.argv[1:]])
+    print(
+        f"Interrupted. What is finished is kept, the same command goes on from there:\n  {command}",
+        file=sys.stderr,
+        flush=True,
+    )
