@@ -6,11 +6,9 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from tqdm import tqdm
-
 from flows.cache import run_cached
 from flows.secrets import read_secrets
-from kpod import __version__, tracking
+from kpod import __version__, observe, tracking
 from kpod.config import Pipeline
 from kpod.config.flat import flatten
 from kpod.config.settings import check_files
@@ -128,6 +126,7 @@ class Session:
         return {
             "run_id": self.run.run_id,
             "computed": self.computed,
+            "summary": str(folder / "summary.json") if folder else None,
             "table": (folder / "summary.md").read_text(encoding="utf-8") if folder else None,
             "report": str(folder / "report.html") if folder else None,
         }
@@ -138,13 +137,13 @@ class Session:
         ref = self._results.get(key)
         if ref is None:
             started = time.monotonic()
+            observe.stage_started(stage.name, method)
             tags = {**self._tags, "kpod.method": method, "kpod.pipeline": self.config.name}
             again = stage.name in self._refresh
             ref, computed = run_cached(stage, key, config, inputs, self.run.run_id, tags, again)
             if computed:
                 self.computed.append(f"{stage.name} ({method})")
-            how = f"{time.monotonic() - started:.1f} s" if computed else "cached"
-            tqdm.write(f"  {stage.name:<11} {method:<16} {how}")
+            observe.stage_finished(stage.name, method, time.monotonic() - started, computed)
             self._results[key] = ref
         name = f"{method}.{stage.name}"
         if self._by_method.get(name) != ref:  # every call is a trip to MLflow

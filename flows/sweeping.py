@@ -6,11 +6,9 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from tqdm import tqdm
-
 from flows.cache import run_cached
 from flows.session import Session, check
-from kpod import tracking
+from kpod import observe, tracking
 from kpod.config.flat import flatten
 from kpod.config.sweep import Sweep
 from kpod.run import stages
@@ -51,7 +49,7 @@ class Sweeping:
 
     def make(self, arm: Arm) -> None:
         """Distil the arm's student and evaluate it, in a run of its own that compares well beside the others'."""
-        tqdm.write(f"{arm.label}:")
+        observe.heading(arm.label)
         tags = {"kpod.stage": "arm", **arm.tags}
         with Session(arm.config, self._refresh, arm.label, self.run.run_id, tags, self._known) as session:
             trained = arm.method != "base"

@@ -9,9 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
-
-from tqdm import tqdm
+from typing import Protocol, runtime_checkable
 
 
 class Observer(Protocol):
@@ -22,6 +20,19 @@ class Observer(Protocol):
     def metrics(self, values: Mapping[str, float], step: int) -> None: ...
 
     def warning(self, message: str) -> None: ...
+
+
+@runtime_checkable
+class Display(Observer, Protocol):
+    """An observer that a person watches: it also receives the stages of a run and the figures beside a bar."""
+
+    def heading(self, text: str) -> None: ...
+
+    def stage_started(self, name: str, method: str) -> None: ...
+
+    def stage_finished(self, name: str, method: str, seconds: float, computed: bool) -> None: ...
+
+    def beside(self, unit: str, figures: Mapping[str, object]) -> None: ...
 
 
 _observers: ContextVar[tuple[Observer, ...]] = ContextVar("kpod_observers", default=())
@@ -45,41 +56,62 @@ def metrics(values: Mapping[str, float], step: int = 0) -> None:
 
 def warning(message: str) -> None:
     """Report a problem that does not stop the stage."""
-    tqdm.write(f"warning: {message}", file=sys.stderr)
+    if not _observers.get():
+        print(f"warning: {message}", file=sys.stderr)
     for observer in _observers.get():
         observer.warning(message)
 
 
+def heading(text: str) -> None:
+    """Report what the next stages belong to, such as an arm of a sweep."""
+    for display in _displays():
+        display.heading(text)
+
+
+def stage_started(name: str, method: str) -> None:
+    """Report that a run turns to a stage."""
+    for display in _displays():
+        display.stage_started(name, method)
+
+
+def stage_finished(name: str, method: str, seconds: float, computed: bool) -> None:
+    """Report that a run has the result of a stage, computed now or found in the cache."""
+    for display in _displays():
+        display.stage_finished(name, method, seconds, computed)
+
+
+def _displays() -> list[Display]:
+    return [observer for observer in _observers.get() if isinstance(observer, Display)]
+
+
 class Progress:
-    """A progress bar of known length with an estimate of the time left."""
+    """Progress of known length with an estimate of the time left; observers hear of it about once a second."""
 
     def __init__(self, description: str, total: float, unit: str, initial: float = 0) -> None:
-        self._bar = tqdm(desc=description, total=total, unit=unit, initial=initial, mininterval=0.5, leave=True)
-        self._description, self._total, self._initial = description, total, initial
+        self._description, self._total, self._unit = description, total, unit
+        self._initial = self._done = initial
         self._started = self._reported = time.monotonic()
+        self._figures: dict[str, object] = {}
+        for display in _displays():  # at once, so that what takes a second to begin is not taken for what came before
+            display.beside(unit, {})
+            display.progress(description, initial, total, None)
 
     def advance(self, amount: float = 1, **figures: object) -> None:
         """Advance by `amount`; `figures` are shown beside the bar (loss, cost, ...)."""
-        self._bar.update(amount)
-        if figures:
-            self._bar.set_postfix(figures, refresh=False)
+        self._done += amount
+        self._figures |= figures
         now = time.monotonic()
-        if now - self._reported >= 1 or self._bar.n >= self._total:
+        if now - self._reported >= 1 or self._done >= self._total:
             self._reported = now
-            done = self._bar.n - self._initial
-            left = (now - self._started) / done * (self._total - self._bar.n) if done > 0 else None
+            fresh = self._done - self._initial
+            left = (now - self._started) / fresh * (self._total - self._done) if fresh > 0 else None
+            for display in _displays():
+                display.beside(self._unit, self._figures)
             for observer in _observers.get():
-                observer.progress(self._description, self._bar.n, self._total, left)
-
-    def close(self) -> None:
-        self._bar.close()
+                observer.progress(self._description, self._done, self._total, left)
 
 
 @contextmanager
 def progress(description: str, total: float, unit: str = "it", initial: float = 0) -> Iterator[Progress]:
-    """Show a progress bar for the code inside the block; `initial` is the progress of an earlier attempt."""
-    bar = Progress(description, total, unit, initial)
-    try:
-        yield bar
-    finally:
-        bar.close()
+    """Report progress of the code inside the block; `initial` is the progress of an earlier attempt."""
+    yield Progress(description, total, unit, initial)

@@ -29,7 +29,7 @@ IN_TERMINAL = (
 SETTINGS = {  # settings that make a stage long enough to be met in the middle
     "rationales": ["questions.sources.0.train=6000", "teacher.concurrency=1"],
     "base": ["student.epochs=5000"],
-    "distill": ["methods=[scotd]", "distill.epochs=2000", "distill.processes=2"],
+    "distill": ["methods=[scotd]", "distill.budget.epochs=2000", "distill.processes=2"],
 }
 
 

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     "kpod.errors",
     "kpod.observe",
+    "kpod.display",
     "kpod.store.files",
     "kpod.schemas",
     "kpod.store",

@@ -3,19 +3,22 @@
 import os
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from kpod import tracking
+from kpod.cli import ending
 from kpod.config import Pipeline
 from kpod.config.retrain import Retrain
 from kpod.config.sweep import Sweep
+from kpod.display import displayed
 from kpod.errors import ConfigError
 from kpod.store.home import home, prepare, sqlite_url
 
 
-def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
+def launch(config: Pipeline, refresh: Sequence[str], until: str | None, quiet: bool) -> None:
     """Run the flow in this process against the server of PREFECT_API_URL, else against an embedded one.
 
     Raises ConfigError for a stage that does not exist or a state folder that cannot be written.
@@ -24,27 +27,31 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None) -> None:
     from flows.pipeline import StageName, kpod
 
     _check_stages([*refresh, *([until] if until else [])], StageName.__args__)  # type: ignore[attr-defined]
-    _get_ready()
     chosen: Any = {"refresh": list(refresh), "until": until}
-    summary = kpod(config=config, **chosen)
+    with displayed(quiet):
+        _get_ready()
+        summary = kpod(config=config, **chosen)
+    if summary["summary"]:
+        ending.results(Path(summary["summary"]))
     _tell_computed(summary)
-    if summary["table"]:
-        typer.echo(f"\n{summary['table']}")
     if summary["report"]:
-        typer.echo(f"\nReport    {summary['report']}")
+        typer.echo(f"Report    {summary['report']}")
     _tell_where(summary)
+    if summary["report"]:
+        ending.next_commands(summary["run_id"], config.methods)
 
 
-def launch_sweep(sweep: Sweep, refresh: Sequence[str]) -> None:
+def launch_sweep(sweep: Sweep, refresh: Sequence[str], quiet: bool) -> None:
     """Run the flow `kpod-compare` in this process, and print its table. Raises ConfigError as `launch` does."""
     prepare()
     from flows.compare import kpod_compare
     from flows.pipeline import StageName
 
     _check_stages(refresh, StageName.__args__)  # type: ignore[attr-defined]
-    _get_ready()
     chosen: Any = {"refresh": list(refresh)}
-    summary = kpod_compare(sweep=sweep, **chosen)
+    with displayed(quiet):
+        _get_ready()
+        summary = kpod_compare(sweep=sweep, **chosen)
     _tell_computed(summary)
     typer.echo(f"\n{summary['table']}")
     typer.echo(f"Table     {summary['folder']}")
@@ -75,13 +82,14 @@ def _tell_where(summary: dict[str, Any]) -> None:
     typer.echo(f"Prefect   {prefect_command()}")
 
 
-def launch_retrain(config: Pipeline, retrain: Retrain, address: str) -> None:
+def launch_retrain(config: Pipeline, retrain: Retrain, address: str, quiet: bool) -> None:
     """Run the flow `kpod-retrain` in this process and print the decision."""
     prepare()
     from flows.retrain import kpod_retrain
 
-    _get_ready()
-    summary = kpod_retrain(config=config, retrain=retrain, address=address)
+    with displayed(quiet):
+        _get_ready()
+        summary = kpod_retrain(config=config, retrain=retrain, address=address)
     version = f" (version {summary['version']})" if summary["version"] else ""
     _tell_computed(summary)
     typer.echo(f"Decision  {summary['decision']}{version}: {summary['reason']}")

@@ -5,16 +5,20 @@ from typing import Annotated
 
 import typer
 
-from kpod.cli.options import Overrides, Refresh
+from kpod.cli.options import Overrides, Quiet, Refresh
 from kpod.store.home import prepare
 
 app = typer.Typer()
 
 
 @app.command()
-def demo(overrides: Overrides = [], refresh: Refresh = []) -> None:  # noqa: B006  # typer copies defaults
+def demo(
+    overrides: Overrides = [],  # noqa: B006  # typer copies defaults
+    refresh: Refresh = [],  # noqa: B006
+    quiet: Quiet = False,
+) -> None:
     """Run the whole pipeline on generated word problems with a scripted teacher: no key, no download."""
-    _run("demo", overrides, refresh, None)
+    _run("demo", overrides, refresh, None, quiet)
 
 
 @app.command(epilog="Example: kpod run svamp-smollm2 --set distill.lr=1e-4 --refresh distill")
@@ -23,16 +27,17 @@ def run(
     overrides: Overrides = [],  # noqa: B006
     refresh: Refresh = [],  # noqa: B006
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Run a pipeline; stages whose inputs did not change come from the cache."""
-    _run(recipe, overrides, refresh, until)
+    _run(recipe, overrides, refresh, until, quiet)
 
 
-def _run(recipe: str, overrides: list[str], refresh: list[str], until: str | None) -> None:
+def _run(recipe: str, overrides: list[str], refresh: list[str], until: str | None, quiet: bool) -> None:
     from kpod.cli.launch import launch
     from kpod.config.settings import load
 
-    launch(load(recipe, overrides), refresh, until)
+    launch(load(recipe, overrides), refresh, until, quiet)
 
 
 @app.command(epilog="Example: kpod sweep table-2 --size tiny --set seeds=[0,1]")
@@ -43,6 +48,7 @@ def sweep(
     ] = None,
     overrides: Overrides = [],  # noqa: B006
     refresh: Refresh = [],  # noqa: B006
+    quiet: Quiet = False,
 ) -> None:
     """Compare methods over seeds, datasets and students; what they share is computed once."""
     from kpod.cli.launch import launch_sweep
@@ -51,7 +57,7 @@ def sweep(
 
     loaded = load_sweep(recipe, size, overrides)
     arms(loaded)  # a setting that does not fit is told before anything starts
-    launch_sweep(loaded, refresh)
+    launch_sweep(loaded, refresh, quiet)
 
 
 @app.command()

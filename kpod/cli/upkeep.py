@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kpod.cli.options import Overrides
+from kpod.cli.options import Overrides, Quiet
 from kpod.errors import ConfigError
 from kpod.store.home import home, prepare
 
@@ -21,12 +21,13 @@ def retrain(
     address: Annotated[str, typer.Option(help="Folder, bucket (s3://...) or hub:SET@REVISION.")] = INCOMING,
     settings: Annotated[Path | None, typer.Option(help="YAML file of contract, gate and the like.")] = None,
     overrides: Overrides = [],  # noqa: B006  # typer copies defaults
+    quiet: Quiet = False,
 ) -> None:
     """Train on what has arrived, compare with the champion on the same questions, and let the gate decide."""
     from kpod.cli.launch import launch_retrain
     from kpod.config.settings import load, load_retrain
 
-    launch_retrain(load(recipe, overrides), load_retrain(settings), address)
+    launch_retrain(load(recipe, overrides), load_retrain(settings), address, quiet)
 
 
 @app.command()

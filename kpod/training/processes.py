@@ -6,7 +6,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +41,7 @@ def launch(
     folders = {name: str(folder) for name, folder in inputs.items()}
     told = {"part": [part.__module__, part.__name__], "settings": type(config).__name__, "inputs": folders}
     job.write_text(json.dumps({**told, "out_dir": str(out_dir), "config": config.model_dump(mode="json")}))
-    # The ranks' own progress bars never show: the one here does.
-    environment = {**os.environ, "TQDM_DELAY": "1e9"}
+    environment = dict(os.environ)
     if accelerate:
         how = ["--accelerate", str(accelerate.resolve())]
         _ask_for_others(accelerate.resolve(), job)
@@ -78,32 +76,29 @@ def _followed(agent: subprocess.Popen[str], unit: str) -> dict[str, float]:
     """Pass events on until the agent closes its output."""
     figures: dict[str, float] | None = None
     failure: errors.KpodError | None = None
-    with ExitStack() as stack:
-        bars: dict[str, observe.Progress] = {}  # a stage may have several, and come back to one
-        done: dict[str, float] = {}
-        for line in agent.stdout or ():
-            if not line.startswith(MARK):
-                print(line, end="", file=sys.stderr)
-                continue
-            event: dict[str, Any] = json.loads(line.removeprefix(MARK))
-            match event.pop("kind"):
-                case "metrics":
-                    observe.metrics(event["values"], event["step"])
-                case "warning":
-                    observe.warning(event["message"])
-                case "progress":
-                    shown = event["description"]
-                    if shown not in bars or event["done"] < done[shown]:
-                        if shown in bars:
-                            bars[shown].close()
-                        bars[shown] = stack.enter_context(observe.progress(shown, event["total"], unit))
-                        done[shown] = 0.0
-                    bars[shown].advance(event["done"] - done[shown])
-                    done[shown] = event["done"]
-                case "figures":
-                    figures = event["values"]
-                case "failure":
-                    failure = getattr(errors, event["error"])(event["message"])
+    bars: dict[str, observe.Progress] = {}  # a stage may have several, and come back to one
+    done: dict[str, float] = {}
+    for line in agent.stdout or ():
+        if not line.startswith(MARK):
+            print(line, end="", file=sys.stderr)
+            continue
+        event: dict[str, Any] = json.loads(line.removeprefix(MARK))
+        match event.pop("kind"):
+            case "metrics":
+                observe.metrics(event["values"], event["step"])
+            case "warning":
+                observe.warning(event["message"])
+            case "progress":
+                shown = event["description"]
+                if shown not in bars or event["done"] < done[shown]:
+                    bars[shown] = observe.Progress(shown, event["total"], unit)
+                    done[shown] = 0.0
+                bars[shown].advance(event["done"] - done[shown])
+                done[shown] = event["done"]
+            case "figures":
+                figures = event["values"]
+            case "failure":
+                failure = getattr(errors, event["error"])(event["message"])
     if failure is not None:
         raise failure
     if figures is None:
