@@ -146,13 +146,14 @@ class Live(Stages):
         self._bar.reset(self._task, total=None, description=escape(self._row("")), visible=True, at="")
 
     def stage_finished(self, name: str, method: str, seconds: float, computed: bool) -> None:
-        self._write("*" if self._plain else "✓", "green" if computed else "dim", self._outcome(seconds, computed))
         self._bar.update(self._task, visible=False)
+        self._stage, self._method = name, method
+        self._write("*" if self._plain else "✓", "green" if computed else "dim", self._outcome(seconds, computed))
         self._stage = ""
 
     def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None:
         at = escape(self._position(description, done, total, seconds_left))
-        self._bar.update(self._task, total=total, completed=done, at=at)
+        self._bar.update(self._task, total=total, completed=done, at=at, refresh=True)
 
     def warning(self, message: str) -> None:
         self._console.print(f"[yellow]![/] {escape(message)}")

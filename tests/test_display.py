@@ -21,8 +21,8 @@ def work() -> None:
     observe.stage_started("rationales", "kpod")
     with observe.progress("rationales", 4, "question") as bar:
         observe.metrics({"usd": 0.0123})
-        observe.warning("one [answer] is odd")
         bar.advance(4, failed=0)
+        observe.warning("one [answer] is odd")
     observe.stage_finished("rationales", "kpod", 64.0, computed=True)
 
 
@@ -66,8 +66,8 @@ def test_in_a_pipe_a_stage_is_a_line_and_long_ones_tell_how_far_they_are(
         "  rationales  kpod             1:04  $0.0123",
     ]
     assert told.err.splitlines()[1:] == [
-        "warning: one [answer] is odd",
         "  rationales  kpod             4/4  failed 0",
+        "warning: one [answer] is odd",
     ]
     assert "\x1b" not in told.out + told.err
 
