@@ -55,13 +55,6 @@ class Strict(BaseModel):
         return well_formed_tree(value) if isinstance(value, dict) else value
 
 
-class ModelStage(Strict):
-    """Settings shared by the stages that run a model."""
-
-    precision: Precision = Field("auto", description="auto: bf16 where the machine computes in it natively, else fp32.")
-    max_tokens: int = Field(1024, ge=8, description="Rows longer than this are dropped and counted, never truncated.")
-
-
 class MethodSettings(Strict):
     """Base of the settings of a method that has a formula of its own; `kind` is its name."""
 

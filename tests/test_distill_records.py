@@ -17,6 +17,7 @@ from kpod.errors import DataError
 from kpod.methods import Objective, Told, objective_of
 from kpod.methods.scott import FORM, Scott
 from kpod.methods.specialized import Specialized
+from kpod.text.formats import COT
 from kpod.text.tokens import answer_ids, read_rationales
 from kpod.training import models
 from kpod.training.examples import Example, build
@@ -37,7 +38,7 @@ def told(inputs: dict[str, Path]) -> Told:  # noqa: F811
     tokenizer = distill_tiny.tokenizer()
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
     examples, _ = build(tokenizer, rationales, 512)
-    return Told(tokenizer, examples, {r.key: r for r in rationales}, inputs)
+    return Told(tokenizer, examples, {r.key: r for r in rationales}, inputs, COT)
 
 
 def objective(config: Distill, rows: list[Example]) -> Objective:

@@ -19,6 +19,7 @@ from kpod.config.curriculum import (
 from kpod.config.distill import Distill, Full, Lora, Objective, Validation, Variants
 from kpod.config.evaluate import Evaluate, StudentServer
 from kpod.config.pipeline import VARIANTS, Method, Pipeline
+from kpod.config.prompt import Answer, Form, ModelStage, Prompt
 from kpod.config.questions import Columns, Family, QuestionFile, QuestionHub, Questions, Source, WordProblems
 from kpod.config.student import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
 from kpod.config.teacher import (
@@ -37,6 +38,7 @@ from kpod.fields import NAME, Precision, Split
 __all__ = [
     "NAME",
     "VARIANTS",
+    "Answer",
     "Budget",
     "Columns",
     "Curriculum",
@@ -47,6 +49,7 @@ __all__ = [
     "Evaluate",
     "Family",
     "FolderStudent",
+    "Form",
     "Full",
     "GgufStudent",
     "GloveEmbedder",
@@ -54,12 +57,14 @@ __all__ = [
     "ImportEndpoint",
     "Lora",
     "Method",
+    "ModelStage",
     "Objective",
     "OpenAIEndpoint",
     "Pipeline",
     "PlannedCurriculum",
     "Precision",
     "Price",
+    "Prompt",
     "QuestionFile",
     "QuestionHub",
     "Questions",

@@ -6,13 +6,22 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from kpod.config.budget import Budget
-from kpod.fields import Fraction, ModelStage, Seed, Strict, operational
+from kpod.config.prompt import ModelStage
+from kpod.fields import Fraction, Seed, Strict, operational
 
 
 class Steps(Strict):
     """Stage `steps`: how a rationale is cut."""
 
-    rule: Literal["default", "literal"] = Field("default", description="`literal` cuts at every full stop (the paper).")
+    rule: Literal["default", "literal", "paragraph"] = Field(
+        "default",
+        description="default: sentences and lines; literal: every full stop (the paper); paragraph: blank lines.",
+    )
+    max_steps: int | None = Field(
+        None,
+        ge=1,
+        description="Join neighbouring steps of a rationale until it has at most so many; 8 to 16 suit long reasoning.",
+    )
 
 
 class Difficulty(ModelStage):

@@ -8,7 +8,8 @@ from pydantic import Field, create_model, model_validator
 
 from kpod.answers.verifiers import Verifier
 from kpod.config.budget import Budget
-from kpod.fields import Fraction, MethodSettings, ModelStage, Seed, Strict, operational
+from kpod.config.prompt import ModelStage
+from kpod.fields import Fraction, MethodSettings, Seed, Strict, operational
 
 # Methods with a loss of their own, one file each, by name. Imported by a string, so that the code of the trainer,
 # which those files use, does not count as code of every stage that has settings (see `kpod.store.code_version`).

@@ -5,7 +5,8 @@ from typing import Any
 from pydantic import Field
 
 from kpod.answers.verifiers import Verifier
-from kpod.fields import Address, ModelStage, Split, Strict, VariableName, operational
+from kpod.config.prompt import ModelStage
+from kpod.fields import Address, Split, Strict, VariableName, operational
 
 
 class StudentServer(Strict):

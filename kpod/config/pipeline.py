@@ -8,13 +8,15 @@ from kpod.answers.verifiers import Verifier
 from kpod.config.curriculum import Curriculum, Difficulty, PlannedCurriculum, Steps
 from kpod.config.distill import METHODS, Distill, Variants
 from kpod.config.evaluate import Evaluate
+from kpod.config.prompt import Answer, Form, Prompt
 from kpod.config.questions import EXAMPLE as QUESTIONS
 from kpod.config.questions import Questions
 from kpod.config.student import EXAMPLE as STUDENT
 from kpod.config.student import FolderStudent, GgufStudent, HubStudent, Student
-from kpod.config.teacher import ENDPOINT, MODEL, Teacher
+from kpod.config.teacher import ENDPOINT, MODEL, REASON, Teacher
 from kpod.config.weights import Weights
 from kpod.fields import NAME, MethodSettings, Strict
+from kpod.text.prompts import answer_format
 
 _PLAIN = {"distill": {"token_weights": False, "progressive": False}}
 _KPOD = {"distill": {"token_weights": True, "progressive": True}}
@@ -50,6 +52,8 @@ class Pipeline(Strict):
 
     name: str = Field("kpod", pattern=NAME, description="Name of the runs in MLflow.")
     methods: list[Method] = Field(["base", "scotd", "kpod"], min_length=1, description="Students to make and compare.")
+    prompt: Prompt = Field(Prompt(), description="What the student is given.")
+    answer: Answer = Field(Answer(), description="How the answer is stated, by teacher and student.")
     questions: Questions = Field(examples=[{"sources": [QUESTIONS]}])
     teacher: Teacher = Field(examples=[{"endpoint": ENDPOINT, "model": MODEL}])
     verifier: Verifier | None = Field(
@@ -101,6 +105,23 @@ class Pipeline(Strict):
         if validation:
             filled = {"validation": validation.model_copy(update=update)}
             object.__setattr__(self, "distill", self.distill.model_copy(update=filled))
+        return self
+
+    @model_validator(mode="after")
+    def _one_form_everywhere(self) -> "Pipeline":
+        form = Form(prompt=self.prompt, answer=self.answer)
+        for name in ("weights", "difficulty", "distill", "evaluate"):
+            stage = getattr(self, name)
+            if stage.form not in (Form(), form):
+                raise ValueError(f"{name}.form is set by prompt and answer: leave it out")
+            object.__setattr__(self, name, stage.model_copy(update={"form": form}))
+        if self.teacher.answer not in (Answer(), self.answer):
+            raise ValueError("teacher.answer is set by answer: leave it out")
+        told = self.teacher.prompt
+        if "system" not in told.model_fields_set:
+            closing = answer_format(self.answer.kind, self.answer.template).instruction
+            told = told.model_copy(update={"system": f"{REASON} {closing}"})
+        object.__setattr__(self, "teacher", self.teacher.model_copy(update={"answer": self.answer, "prompt": told}))
         return self
 
     @model_validator(mode="after")

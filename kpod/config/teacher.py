@@ -7,10 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from kpod.answers.verifiers import Verifier
+from kpod.config.prompt import Answer
 from kpod.fields import Address, Fraction, Seed, Strict, VariableName, operational
+from kpod.text.prompts import SENTENCE
 
 ENDPOINT = {"kind": "openai", "base_url": "http://127.0.0.1:8000/v1"}
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
+REASON = "Reason step by step in short plain sentences."
 
 
 class OpenAIEndpoint(Strict):
@@ -77,8 +80,9 @@ class TeacherPrompt(Strict):
 
     api: Literal["chat", "completion"] = Field("chat", description="`completion`: one plain text, for base models.")
     system: str | None = Field(
-        "Reason step by step in short plain sentences. Close with the sentence: The answer is <answer>.",
-        description="System message (`chat`) or first paragraph (`completion`).",
+        f"{REASON} {SENTENCE.instruction}",
+        description="System message (`chat`) or first paragraph (`completion`); the default ends in how to close, as "
+        "the setting `answer` says.",
     )
     template: str = Field(
         "Q: {question}\nA: Let's think step by step.", description="Text sent for each question, around {question}."
@@ -101,6 +105,7 @@ class Teacher(Strict):
         "", description="Model name sent with each request, as the server knows it; only a local teacher needs none."
     )
     prompt: TeacherPrompt = TeacherPrompt()
+    answer: Answer = Field(Answer(), description="Set by the setting `answer` of the pipeline.")
     samples: int = Field(1, ge=1, description="Rationales asked for each question.")
     resamples: int = Field(2, ge=0, description="Further samples of a question, at most, in place of dropped ones.")
     temperature: float | None = Field(0.7, ge=0, description="null: not sent, for reasoning models that refuse it.")

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kpod.fields import ModelStage, Seed, operational
+from kpod.config.prompt import ModelStage
+from kpod.fields import Seed, operational
 
 
 def collapsed(mean: float) -> bool:

@@ -9,6 +9,7 @@ import torch
 from kpod import observe, schemas
 from kpod.config import Difficulty
 from kpod.errors import DataError
+from kpod.text.formats import resolve
 from kpod.text.tokens import distinct, read_rationales, split_by_tokens
 from kpod.training import models
 from kpod.training.batches import collate, decoder_start
@@ -34,7 +35,9 @@ def score(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict
     model, tokenizer = models.load(inputs["base"] / "student", config.precision)
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
     rationales, copies = distinct(rationales)
-    examples, rejected = build(tokenizer, rationales, config.max_tokens, models.positions(model))
+    examples, rejected = build(
+        tokenizer, rationales, config.max_tokens, models.positions(model), resolve(tokenizer, config.form)
+    )
     rejected += [reject(*copy) for copy in copies]
     if config.weighting != "uniform":
         examples, more = weighted(examples, read_weights(inputs["weights"]))

@@ -13,6 +13,7 @@ from kpod.distill.validation import Examiner, questions_of
 from kpod.errors import DataError
 from kpod.methods import Told, objective_of
 from kpod.store.files import publish, write_text
+from kpod.text.formats import CHOSEN, resolve
 from kpod.text.tokens import distinct, read_rationales
 from kpod.training import models
 from kpod.training.examples import Example, build, first_samples, mean_weight, read_weights, reject, weighted, within
@@ -44,7 +45,10 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
     frozen = isinstance(config.adapter, Lora) and not config.sharding
     model, tokenizer = models.load(inputs["base"] / "student", config.precision if frozen else "fp32")
     rationales, copies = distinct(read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"]))
-    examples, rejected = build(tokenizer, rationales, config.max_tokens, models.positions(model))
+    form = resolve(tokenizer, config.form)
+    if writes and form.kind == "chat" and config.form.prompt.kind is None:
+        observe.warning(f"distill: {CHOSEN}")
+    examples, rejected = build(tokenizer, rationales, config.max_tokens, models.positions(model), form)
     rejected += [reject(*copy) for copy in copies]
     # Counted before weights, curriculum and samples leave anything out: all methods of a run are allowed the same.
     lengths = np.array([len(example.target) for example in examples])
@@ -60,7 +64,7 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
             reject(example.key, "not in curriculum.parquet") for example in examples if example.key not in plan.steps
         ]
         examples = [example for example in examples if example.key in plan.steps]
-    told = Told(tokenizer, examples, {rationale.key: rationale for rationale in rationales}, inputs)
+    told = Told(tokenizer, examples, {rationale.key: rationale for rationale in rationales}, inputs, form)
     examples, more = objective_of(config).records(told, config)
     examples, long = within(examples, models.positions(model))  # records may be longer than what they are made of
     rejected += more + long
@@ -72,7 +76,7 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
     examiner = None
     if config.validation:
         asked = questions_of(list(told.questions.values()), config.validation.questions)
-        examiner = Examiner(asked, tokenizer, config.validation)
+        examiner = Examiner(asked, tokenizer, config.validation, form)
     steps = plan.steps if plan else None
     ended = train(model, tokenizer, examples, config, steps, out_dir / "work", examiner, target_tokens)
     history = ended.history

@@ -23,6 +23,7 @@ from kpod.errors import DataError
 from kpod.evaluate.generate import fitting, generate, longest_prompt
 from kpod.evaluate.judge import judged
 from kpod.store.files import atomic, write_text
+from kpod.text.formats import COT, PromptFormat
 from kpod.training.passes import Passes
 
 Row = Mapping[str, Any]  # of schemas.QUESTIONS
@@ -46,8 +47,10 @@ class Examiner:
     What an earlier attempt at the same run found is taken up. A question too long for the student counts as wrong.
     """
 
-    def __init__(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, settings: Validation) -> None:
-        self.rows, self.tokenizer, self.settings = rows, tokenizer, settings
+    def __init__(
+        self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, settings: Validation, form: PromptFormat = COT
+    ) -> None:
+        self.rows, self.tokenizer, self.settings, self.form = rows, tokenizer, settings, form
         self.points: list[Point] = []
 
     def start(self, folder: Path, passes: Passes) -> None:
@@ -60,7 +63,7 @@ class Examiner:
             observe.warning("distill: the weights that validation had chosen are gone, so all epochs are asked again")
             self.points = []
         longest = longest_prompt(passes.model.config, self.settings.max_new_tokens)
-        self.asked = fitting(self.rows, self.tokenizer, longest)
+        self.asked = fitting(self.rows, self.tokenizer, longest, self.form)
         if not self.asked:
             raise DataError(f"distill.validation: no question leaves the student {self.settings.max_new_tokens} tokens")
         if (too_long := len(self.rows) - len(self.asked)) and passes.ranks.writes:
@@ -98,13 +101,13 @@ class Examiner:
             with passes.autocast():
                 told = generate(
                     model, self.tokenizer, [(row["id"], row["question"], row["choices"]) for row in mine],
-                    self.settings.batch_size, self.settings.max_new_tokens, work, name="validate",
+                    self.settings.batch_size, self.settings.max_new_tokens, work, name="validate", form=self.form,
                 )  # fmt: skip
         finally:
             model.train()
             model.generation_config = own
         shutil.rmtree(work)
-        return sum(judged(row, told[row["id"]], self.settings.verifier)["correct"] for row in mine)
+        return sum(judged(row, told[row["id"]], self.settings.verifier, self.form.answer)["correct"] for row in mine)
 
     def _keep(self, found: Point, parameters: Mapping[str, torch.nn.Parameter]) -> None:
         """Weights, then points, then away with what is not the best: a kill in between loses nothing."""

@@ -23,6 +23,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from kpod import observe
 from kpod.store.files import write_text
+from kpod.text.formats import COT, PromptFormat
 from kpod.text.stops import NEXT_QUESTION, first_answer
 from kpod.text.tokens import prompt_ids
 
@@ -46,16 +47,17 @@ def generate(
     max_new_tokens: int,
     work: Path,
     name: str = "evaluate",
+    form: PromptFormat = COT,
 ) -> dict[str, Completion]:
-    """Answer `(id, question, choices)` with the training prompt, greedily, up to EOS or "Q:"; id -> completion.
+    """Answer `(id, question, choices)` with the training prompt, greedily, up to the form's end; id -> completion.
 
     Batches follow from lengths and ids alone, not from the order of `questions`. Finished batches are kept in
     `work`, so that a killed evaluation goes on behind them. `name` stands beside the progress bar.
     """
-    model.generation_config = settings = _greedy(model, tokenizer)
-    prompts = {key: prompt_ids(tokenizer, question, choices) for key, question, choices in questions}
+    model.generation_config = settings = _greedy(model, tokenizer, form)
+    prompts = {key: prompt_ids(tokenizer, question, choices, form) for key, question, choices in questions}
     order = sorted(prompts, key=lambda key: (len(prompts[key]), key))
-    stop = _NextQuestion(model, tokenizer)
+    stop = _NextQuestion(model, tokenizer) if form.asks_on else None
     told: dict[str, list[int]] = {}
     work.mkdir(parents=True, exist_ok=True)
     with observe.progress(name, len(prompts), "question") as bar:
@@ -69,7 +71,10 @@ def generate(
             told |= found
             bar.advance(len(found))
     return {
-        key: Completion(_text(tokenizer, settings, tokens), truncated=not _ended(tokenizer, settings, tokens))
+        key: Completion(
+            _text(tokenizer, settings, tokens, form.asks_on),
+            truncated=not _ended(tokenizer, settings, tokens, form.asks_on),
+        )
         for key, tokens in told.items()
     }
 
@@ -83,15 +88,20 @@ def longest_prompt(config: PretrainedConfig, max_new_tokens: int) -> int | None:
 
 
 def fitting(
-    rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, longest: int | None
+    rows: Sequence[Mapping[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    longest: int | None,
+    form: PromptFormat = COT,
 ) -> list[Mapping[str, Any]]:
     """The rows of schemas.QUESTIONS whose prompts have at most `longest` tokens; all of them if that is None."""
     return [
-        row for row in rows if longest is None or len(prompt_ids(tokenizer, row["question"], row["choices"])) <= longest
+        row
+        for row in rows
+        if longest is None or len(prompt_ids(tokenizer, row["question"], row["choices"], form)) <= longest
     ]
 
 
-def _greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+def _greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, form: PromptFormat) -> GenerationConfig:
     """Nothing but greedy: a model folder may ask for sampling, penalties or bans of its own."""
     own = model.generation_config
     ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
@@ -102,7 +112,7 @@ def _greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gener
         use_cache=True,
         bos_token_id=own.bos_token_id,
         decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None) if start is None else start,
-        eos_token_id=sorted({tokenizer.eos_token_id, *ends} - {None}),
+        eos_token_id=sorted({tokenizer.eos_token_id, form.eos_id(tokenizer), *ends} - {None}),
         pad_token_id=tokenizer.pad_token_id,
     )
 
@@ -113,7 +123,7 @@ def _batch(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Mapping[str, list[int]],
     max_new_tokens: int,
-    stop: "_NextQuestion",
+    stop: "_NextQuestion | None",
 ) -> dict[str, list[int]]:
     """Up to `max_new_tokens` tokens for each prompt; in rounds, after which the rows that are done leave the batch.
 
@@ -129,7 +139,8 @@ def _batch(
     decode: Any = model.generate  # its stub is not callable
     for spent in range(0, max_new_tokens, ROUND):
         start = ids.shape[1]
-        stop.start = start - spent
+        if stop:
+            stop.start = start - spent
         sources = {"input_ids": ids} if encoded is None else {
             "encoder_outputs": BaseModelOutput(last_hidden_state=encoded), "decoder_input_ids": ids,
             "decoder_attention_mask": torch.ones_like(ids),  # by its width the cache tells what it has read
@@ -139,13 +150,14 @@ def _batch(
             attention_mask=mask,
             past_key_values=cache,
             max_new_tokens=min(ROUND, max_new_tokens - spent),
-            stopping_criteria=StoppingCriteriaList([stop]),
+            stopping_criteria=StoppingCriteriaList([stop] if stop else []),
             return_dict_in_generate=True,
         )
         fresh = out.sequences[:, start:]
         for key, tokens in zip(keys, fresh.tolist(), strict=True):
             told[key] += tokens
-        going = [row for row, key in enumerate(keys) if not _ended(tokenizer, model.generation_config, told[key])]
+        settings, asks_on = model.generation_config, stop is not None
+        going = [row for row, key in enumerate(keys) if not _ended(tokenizer, settings, told[key], asks_on)]
         if not going:
             break
         keys, ids, mask = [keys[row] for row in going], out.sequences[going], mask[going]
@@ -197,14 +209,15 @@ def _read(path: Path, batch: Mapping[str, object]) -> dict[str, list[int]] | Non
     return found if list(found) == list(batch) else None
 
 
-def _ended(tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig, tokens: list[int]) -> bool:
-    return any(end in tokens for end in settings.eos_token_id) or _asks(tokenizer, tokens)
+def _ended(tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig, tokens: list[int], asks_on: bool) -> bool:
+    return any(end in tokens for end in settings.eos_token_id) or (asks_on and _asks(tokenizer, tokens))
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig, tokens: list[int]) -> str:
+def _text(tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig, tokens: list[int], asks_on: bool) -> str:
     """The words up to EOS or to the next question."""
     end = min((tokens.index(end) for end in settings.eos_token_id if end in tokens), default=len(tokens))
-    return first_answer(str(tokenizer.decode(tokens[:end], skip_special_tokens=True)))
+    text = str(tokenizer.decode(tokens[:end], skip_special_tokens=True))
+    return first_answer(text) if asks_on else text.strip()
 
 
 def _asks(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> bool:

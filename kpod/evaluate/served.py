@@ -28,9 +28,12 @@ class NoCompletion(Exception):
     """The server said 200 but gave no completion, or refused this one prompt: the reason, in one line."""
 
 
-def ask(server: StudentServer, prompts: Mapping[str, str], max_new_tokens: int, work: Path) -> dict[str, Completion]:
+def ask(
+    server: StudentServer, prompts: Mapping[str, str], max_new_tokens: int, work: Path, asks_on: bool = True
+) -> dict[str, Completion]:
     """Completions by id for prompts by id; finished ones are kept in `work`, so that a killed evaluation goes on.
 
+    `asks_on`: a completion ends where the next question begins.
     A prompt without a completion is left out and warned about; the next attempt asks it again. Raises ConfigError if
     the key is not set, ModelError in one line if the server refuses, cannot be reached, or completes nothing.
     """
@@ -46,7 +49,7 @@ def ask(server: StudentServer, prompts: Mapping[str, str], max_new_tokens: int, 
         kept.open("a", encoding="utf-8") as journal,
         ThreadPoolExecutor(server.concurrency) as pool,
     ):
-        asked = {pool.submit(_one, client, server, prompts[name], max_new_tokens): name for name in waiting}
+        asked = {pool.submit(_one, client, server, prompts[name], max_new_tokens, asks_on): name for name in waiting}
         try:
             for future in as_completed(asked):
                 name = asked[future]
@@ -72,13 +75,13 @@ def ask(server: StudentServer, prompts: Mapping[str, str], max_new_tokens: int, 
     return told
 
 
-def _one(client: openai.OpenAI, server: StudentServer, prompt: str, max_new_tokens: int) -> Completion:
+def _one(client: openai.OpenAI, server: StudentServer, prompt: str, max_new_tokens: int, asks_on: bool) -> Completion:
     try:
         answer: object = client.completions.create(
             model=server.model,
             prompt=prompt,
             max_tokens=max_new_tokens,
-            stop=STOPS,
+            stop=STOPS if asks_on else None,
             temperature=0.0,
             top_p=1.0,
             frequency_penalty=0.0,
@@ -90,10 +93,10 @@ def _one(client: openai.OpenAI, server: StudentServer, prompt: str, max_new_toke
         raise NoCompletion(str(error)) from None
     except (openai.APIResponseValidationError, ValueError) as error:
         raise NoCompletion(f"the answer is not JSON ({type(error).__name__})") from None
-    return _completion(answer)
+    return _completion(answer, asks_on)
 
 
-def _completion(answer: object) -> Completion:
+def _completion(answer: object, asks_on: bool) -> Completion:
     """The first choice of what the server sent, of which nothing is taken for granted."""
     choices = getattr(answer, "choices", None)
     first = choices[0] if isinstance(choices, list) and choices else None
@@ -103,7 +106,7 @@ def _completion(answer: object) -> Completion:
     if not isinstance(text, str) or failure or reason in ("error", "abort", "content_filter"):
         said = failure or (f"finish_reason {reason}" if isinstance(text, str) else answer)
         raise NoCompletion(f"{type(answer).__name__} without a text: {str(said)[:200]}")
-    return Completion(first_answer(text), truncated=reason != "stop")
+    return Completion(first_answer(text) if asks_on else text.strip(), truncated=reason != "stop")
 
 
 def _blame(server: StudentServer, what: str, key: str) -> str:

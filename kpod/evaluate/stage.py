@@ -19,7 +19,8 @@ from kpod.evaluate.page import page
 from kpod.evaluate.served import ask
 from kpod.observe import warning
 from kpod.store.files import write_text
-from kpod.text.prompts import prompt
+from kpod.text.formats import CHOSEN, PromptFormat, resolve
+from kpod.text.prompts import answer_format
 from kpod.training import models
 
 Row = dict[str, Any]
@@ -41,7 +42,8 @@ def run(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dict[str
     if bad:
         warning(f"{len(bad)} questions are not asked, see quarantine.parquet")
     told, too_long = _ask(inputs["student"] / "student", asked, config, out_dir / "work")
-    outcomes = [examine(row, told[row["id"]], config.verifier) for row in asked]
+    stated = answer_format(config.form.answer.kind, config.form.answer.template)
+    outcomes = [examine(row, told[row["id"]], config.verifier, stated) for row in asked]
     rows = [prediction(row, told[row["id"]], outcome) for row, outcome in zip(asked, outcomes, strict=True)]
     failed = [(row["id"], outcome.failure) for row, outcome in zip(asked, outcomes, strict=True) if outcome.failure]
     bad += [{"source": "predictions.parquet", "row": name, "reason": f"verifier: {reason}"} for name, reason in failed]
@@ -89,24 +91,32 @@ def _ask(folder: Path, asked: list[Row], config: Evaluate, work: Path) -> tuple[
     if config.server:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         shape = AutoConfig.from_pretrained(folder, local_files_only=True)
-        short = _short(asked, tokenizer, shape, config)
-        prompts = {row["id"]: prompt(row["question"], row["choices"]) for row in short}
-        told = ask(config.server, prompts, config.max_new_tokens, work)
+        form = resolve(tokenizer, config.form)
+        short = _short(asked, tokenizer, shape, config, form)
+        prompts = {row["id"]: form.sent_text(tokenizer, row["question"], row["choices"]) for row in short}
+        told = ask(config.server, prompts, config.max_new_tokens, work, form.asks_on)
     else:
         model, tokenizer = models.load(folder, config.precision)
-        short = _short(asked, tokenizer, model.config, config)
+        form = resolve(tokenizer, config.form)
+        short = _short(asked, tokenizer, model.config, config, form)
         questions = [(row["id"], row["question"], row["choices"]) for row in short]
-        told = generate(model, tokenizer, questions, config.batch_size, config.max_new_tokens, work)
+        told = generate(model, tokenizer, questions, config.batch_size, config.max_new_tokens, work, form=form)
     return {row["id"]: told.get(row["id"], UNASKED) for row in asked}, len(asked) - len(short)
 
 
 def _short(
-    asked: list[Row], tokenizer: PreTrainedTokenizerBase, shape: PretrainedConfig, config: Evaluate
+    asked: list[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    shape: PretrainedConfig,
+    config: Evaluate,
+    form: PromptFormat,
 ) -> list[Mapping[str, Any]]:
     """The questions whose prompts are short enough for the settings and for the student."""
+    if form.kind == "chat" and config.form.prompt.kind is None:
+        warning(f"evaluate: {CHOSEN}")
     positions = longest_prompt(shape, config.max_new_tokens)
     limit = config.max_tokens if positions is None else min(config.max_tokens, positions)
-    short = fitting(asked, tokenizer, limit)
+    short = fitting(asked, tokenizer, limit, form)
     if too_long := len(asked) - len(short):
         warning(f"evaluate: {too_long} prompts are longer than {limit} tokens and count as wrong")
     return short

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from kpod.config import Distill
+    from kpod.text.formats import PromptFormat
     from kpod.text.tokens import Rationale
     from kpod.training.examples import Example, Key
     from kpod.training.passes import Micro, Passes, Unit
@@ -41,6 +42,7 @@ class Told:
     examples: list[Example]
     rationales: dict[Key, Rationale]  # the kept ones
     inputs: Mapping[str, Path]  # folders of `rationales` and `questions`
+    form: PromptFormat
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from kpod.config import Distill, Pipeline
+    from kpod.text.formats import PromptFormat
     from kpod.training.examples import Example
 
 
@@ -49,7 +50,7 @@ class Counterfactual(Objective):
 
         alpha = cast(Scott, config.objective).alpha
         made = [
-            record(told.tokenizer, told.questions[row["question_id"]], row, alpha)
+            record(told.tokenizer, told.questions[row["question_id"]], row, alpha, told.form)
             for row in told.rows
             if not row["correct"] and row["answer"] and (row["kept"] or row["drop_reason"] == "wrong-answer")
         ]
@@ -66,18 +67,24 @@ class Counterfactual(Objective):
 
 
 def record(
-    tokenizer: PreTrainedTokenizerBase, question: Mapping[str, Any], row: Mapping[str, Any], alpha: float
+    tokenizer: PreTrainedTokenizerBase,
+    question: Mapping[str, Any],
+    row: Mapping[str, Any],
+    alpha: float,
+    form: PromptFormat,
 ) -> Example:
     """A counterfactual row: marked question, wrong rationale, its own answer with weight `alpha`."""
     from kpod.text.tokens import answer_ids, prompt_ids, rationale_ids
     from kpod.training.examples import ANSWER, Example
 
     text = row["rationale"]
-    ((ids, _),) = rationale_ids(tokenizer, [text], [[(0, len(text))]])
-    answer = answer_ids(tokenizer, row["answer"])
+    ((ids, _),) = rationale_ids(tokenizer, [text], [[(0, len(text))]], form.lead)
+    answer = answer_ids(tokenizer, row["answer"], form)
     return Example(
         key=(row["question_id"], row["sample"]),
-        prompt=np.asarray(prompt_ids(tokenizer, f"{MARK} {question['question']}", question["choices"]), dtype=np.int32),
+        prompt=np.asarray(
+            prompt_ids(tokenizer, f"{MARK} {question['question']}", question["choices"], form), dtype=np.int32
+        ),
         target=np.asarray([*ids, *answer], dtype=np.int32),
         weight=np.repeat(np.array([1, alpha], np.float32), [len(ids), len(answer)]),
         step=np.repeat(np.array([0, ANSWER], np.int32), [len(ids), len(answer)]),

@@ -13,13 +13,13 @@ import numpy as np
 from pydantic import Field
 
 from kpod import observe
-from kpod.errors import DataError
+from kpod.errors import ConfigError, DataError
 from kpod.fields import Fraction, MethodSettings
 from kpod.methods.base import Objective, Told, method
-from kpod.text.prompts import answer_text, direct_prompt, prompt
+from kpod.text.prompts import direct_prompt, prompt
 
 if TYPE_CHECKING:
-    from kpod.config import Distill
+    from kpod.config import Distill, Pipeline
     from kpod.text.tokens import Rationale
     from kpod.training.examples import Example, Key
     from kpod.training.passes import Unit
@@ -33,7 +33,12 @@ class Specialized(MethodSettings):
     in_context: Fraction = Field(0.5, description="Share of records with worked questions in front.")
     answer_only: Fraction = Field(0.5, description="Share of records that train the answer without a rationale.")
 
+    def check(self, config: Pipeline) -> None:
+        if config.prompt.kind in ("chat", "custom"):
+            raise ValueError(f"methods: specialized mixes the paper's prompts: {ONLY_COT}")
 
+
+ONLY_COT = "set prompt.kind: cot"
 SHOTS, DIRECT = "in-context ", "answer"  # a form is a join of these, "" the plain one
 
 
@@ -54,6 +59,10 @@ class Formats(Objective):
 
     @classmethod
     def records(cls, told: Told, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
+        if told.form.kind != "cot":
+            raise ConfigError(
+                f"specialized mixes the paper's prompts and is no method for {told.form.kind}: {ONLY_COT}"
+            )
         plain = sorted(told.right, key=lambda one: one.key)
         settings = cast(Specialized, config.objective)
         if len({one.key[0] for one in plain}) <= settings.shots:
@@ -89,11 +98,11 @@ def records_of(told: Told, plain: Example, shots: Sequence[Rationale]) -> list[E
     from kpod.training.examples import example
 
     mine, tokenizer = told.rationales[plain.key], told.tokenizer
-    answer = answer_ids(tokenizer, mine.answer)
+    answer, stated = answer_ids(tokenizer, mine.answer, told.form), told.form.answer.statement
     asked, thought = direct_prompt(mine.question, mine.choices), prompt(mine.question, mine.choices)
     answers, workings = (
         "".join(
-            f"{ask(shot.question, shot.choices)}{f' {shot.text}' if told_how else ''}{answer_text(shot.answer)}\n"
+            f"{ask(shot.question, shot.choices)}{f' {shot.text}' if told_how else ''}{stated(shot.answer)}\n"
             for shot in shots
         )
         for ask, told_how in ((direct_prompt, False), (prompt, True))

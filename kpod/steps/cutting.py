@@ -6,14 +6,14 @@ the later one, because tokenizers write a word together with the space before it
 
 import re
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import Literal
+from itertools import accumulate, pairwise
+from typing import Literal, get_args
 
 import numpy as np
 
 from kpod.steps.abbreviations import ends_step, next_word
 
-Rule = Literal["default", "literal"]
+Rule = Literal["default", "literal", "paragraph"]
 
 _NEWLINES = "\n\r\v\f\x85\u2028\u2029"
 _CLOSERS = "\"'”’“‘»«›‹)\\]}*_`$」』）】》〉"
@@ -26,6 +26,8 @@ _CANDIDATE = re.compile(
 )
 _SPACED = re.compile(rf"[^\S{_NEWLINES}]+\.")
 _FULL_STOPS = re.compile(r"\.+")
+_BLANK_LINE = re.compile(rf"[{_NEWLINES}][^\S{_NEWLINES}]*[{_NEWLINES}]\s*")
+_NEW_LINE = re.compile(rf"[{_NEWLINES}]\s*")
 _OPERATOR = re.compile(rf"[^\S{_NEWLINES}]+[=+*/×÷·<>≤≥≈^](?=[\s\d(])")
 _MINUS = re.compile(rf"[^\S{_NEWLINES}]+[-−–](?=[\s\d(])")
 _MARKER = re.compile(
@@ -48,14 +50,17 @@ def split(text: str, rule: Rule = "default") -> list[str]:
 
     `default`: a step ends at `.`, `!` or `?` before white space or the end (at once in scripts without spaces), never
     inside a decimal, an abbreviation, a list marker, an ellipsis or a formula, and at a new line. `literal`: a step
-    ends at every full stop (the paper). A piece without a letter or digit is no step of its own: it goes with its
-    neighbour. An empty text has no steps; white space alone comes back as one piece. Raises ValueError for another
-    rule.
+    ends at every full stop (the paper). `paragraph`: a step ends at a blank line; in a text without any, at a new line.
+    A piece without a letter or digit is no step of its own: it goes with its neighbour. An empty text has no steps;
+    white space alone comes back as one piece. Raises ValueError for another rule.
     """
-    if rule not in ("default", "literal"):
-        raise ValueError(f"no rule {rule}; there are default and literal")
+    if rule not in get_args(Rule):
+        raise ValueError(f"no rule {rule}; there are {', '.join(get_args(Rule))}")
     if rule == "literal":
         return _join(text, [m.end() for m in _FULL_STOPS.finditer(text)], _NOT_STOP, None)
+    if rule == "paragraph":
+        ends = _BLANK_LINE if _BLANK_LINE.search(text.strip()) else _NEW_LINE
+        return _join(text, [m.start() for m in ends.finditer(text)], _WORDLIKE, None)
     cuts: list[int] = []
     last = 0
     items, formulas = _items(text), _formulas(text)
@@ -76,6 +81,17 @@ def split(text: str, rule: Rule = "default") -> list[str]:
             last = end
             cuts.append(last)
     return _join(text, cuts, _WORDLIKE, _BARE_MARKER)
+
+
+def merged(parts: Sequence[str], most: int) -> list[str]:
+    """Steps joined with their neighbours until there are at most `most` of about equal length; the text is the same."""
+    if len(parts) <= most:
+        return list(parts)
+    ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
+    middle = ends - np.diff(ends, prepend=0) / 2
+    group = np.minimum(middle * most // ends[-1], most - 1).astype(np.int64)
+    first = np.flatnonzero(np.diff(group, prepend=-1)).tolist()
+    return ["".join(parts[a:b]) for a, b in pairwise([*first, len(parts)])]
 
 
 def spans(parts: Sequence[str]) -> np.ndarray:

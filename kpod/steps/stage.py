@@ -6,7 +6,7 @@ from pathlib import Path
 from kpod import observe, schemas
 from kpod.config import Steps
 from kpod.errors import DataError
-from kpod.steps.cutting import spans, split
+from kpod.steps.cutting import merged, spans, split
 
 
 def run(inputs: Mapping[str, Path], config: Steps, out_dir: Path) -> dict[str, float]:
@@ -35,6 +35,8 @@ def run(inputs: Mapping[str, Path], config: Steps, out_dir: Path) -> dict[str, f
                 continue
             seen.add(key)
             parts = split(row["rationale"], config.rule)
+            if config.max_steps is not None:
+                parts = merged(parts, config.max_steps)
             places = spans(parts)
             counts.append(len(parts))
             columns["question_id"] += [key[0]] * len(parts)

@@ -9,7 +9,7 @@ from typing import Any
 from kpod.config import Teacher, TeacherPrompt
 from kpod.errors import ConfigError, DataError
 from kpod.questions import rows
-from kpod.text.prompts import question_text
+from kpod.text.prompts import AnswerFormat, answer_format, question_text
 
 AROUND = 16  # bytes (so at most tokens) that a chat template puts around a message
 ROUTES = {"chat": "/chat/completions", "completion": "/completions"}
@@ -42,7 +42,7 @@ class Asking:
     def __init__(self, config: Teacher, identity: str = "") -> None:
         """`identity` tells teachers apart that share a model name. Raises ConfigError on unusable examples."""
         self._config, self._identity = config, identity
-        self._examples = _examples(config.prompt)
+        self._examples = _examples(config.prompt, answer_format(config.answer.kind, config.answer.template))
         self.route = ROUTES[config.prompt.api]
 
     def ask(self, question: Question, sample: int) -> Ask:
@@ -75,7 +75,7 @@ class Asking:
         return Ask(question, sample, hashlib.sha256(text.encode()).hexdigest(), body, size)
 
 
-def _examples(prompt: TeacherPrompt) -> list[tuple[str, str]]:
+def _examples(prompt: TeacherPrompt, form: AnswerFormat) -> list[tuple[str, str]]:
     """(question as shown, reply) of each few-shot example."""
     if prompt.examples is None:
         return []
@@ -87,7 +87,7 @@ def _examples(prompt: TeacherPrompt) -> list[tuple[str, str]]:
             ):
                 raise ConfigError(f"teacher.prompt.examples: row {number} needs question, rationale and answer")
             shown = prompt.template.replace("{question}", question_text(row["question"], row.get("choices")))
-            found.append((shown, f"{row['rationale'].strip()} The answer is {row['answer'].strip()}."))
+            found.append((shown, f"{row['rationale'].strip()} {form.example(row['answer'])}"))
     except DataError as error:
         raise ConfigError(f"teacher.prompt.examples: {error}") from error
     return found

@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+from kpod.answers.formats import states_answer
 from kpod.config import Teacher
 from kpod.errors import TeacherError
 from kpod.teacher.ask import Ask, Asking, Question
@@ -12,9 +13,11 @@ from kpod.teacher.journal import Journal
 from kpod.teacher.reply import Reply
 from kpod.teacher.tables import Outcome
 from kpod.teacher.verdict import Verdict, judge, tell_unknown
+from kpod.text.prompts import answer_format
 
 Job = tuple[int, int]  # index of the question, sample
 ALIKE = 10  # requests, the first ones, that must all fail alike for the run to stop
+UNSTATED = 50  # answers, the first ones, of which one at least must state its answer as it should
 
 
 class Plan:
@@ -36,6 +39,8 @@ class Plan:
         self._paid: set[str] = set()
         self._unknown: set[str] = set()  # reasons to end of which was warned
         self._verdicts: dict[Job, Verdict] = {}
+        self._form = answer_format(config.answer.kind, config.answer.template)
+        self._stated = False  # whether an answer was stated in this form
         self.failed: dict[Job, str] = {}
         self.counts: Counter[str] = Counter()
 
@@ -78,9 +83,15 @@ class Plan:
         return following, finished
 
     def hopeless(self) -> TeacherError | None:
-        """Why the run should stop, if it should: nothing ever succeeded and the first requests all failed alike, or
-        more of them have failed than `max_failed` allows of all.
+        """Why the run should stop, if it should: nothing ever succeeded and the first requests all failed alike, more
+        of them have failed than `max_failed` allows of all, or the first answers are never stated as they should be.
         """
+        if self.counts["done"] >= UNSTATED and not self._stated:
+            form = self._form.told.replace("{answer}", "<answer>")
+            return TeacherError(
+                f"none of the teacher's first {UNSTATED} answers is stated as {form!r}: say so in"
+                " teacher.prompt.system, or set answer.kind to what the teacher writes; what is finished is kept"
+            )
         failed, planned = self.counts["failed"], self._config.samples * len(self._questions)
         if failed < ALIKE:
             return None
@@ -165,3 +176,6 @@ class Plan:
         tell_unknown(reply, self._config, self._unknown)
         verdict = self._verdicts[job] = judge(reply, self._questions[job[0]], self._config)
         self._kept[job[0]] += verdict.kept
+        if not self._stated:  # a right answer without any statement is as good as a sentence
+            right = self._form.kind == "sentence" and verdict.correct
+            self._stated = right or states_answer(self._form, reply.text)

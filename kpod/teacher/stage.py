@@ -64,6 +64,8 @@ def _ask(questions: Sequence[Question], config: Teacher, out_dir: Path) -> tuple
         jobs = plan.start()
         told = {"requests_sent": 0.0, "retries": 0.0, "from_journal": float(plan.counts["journal"])}
         if jobs:
+            if (hopeless := plan.hopeless()) is not None:
+                raise hopeless
             check(config)
             with (
                 local.address(config.endpoint) as (url, key),

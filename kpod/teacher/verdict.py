@@ -4,13 +4,15 @@ import re
 from dataclasses import dataclass
 
 from kpod import observe
-from kpod.answers.closings import strip_closing
+from kpod.answers.formats import as_sentence, strip_statement
+from kpod.answers.verifiers import PythonVerifier
 from kpod.answers.verify import Outcome, verify
 from kpod.config import Teacher
 from kpod.teacher.ask import Question
 from kpod.teacher.finish import finish_reason, known
 from kpod.teacher.gibberish import gibberish
 from kpod.teacher.reply import Reply
+from kpod.text.prompts import answer_format
 
 FAILED = "failed"
 UNFINISHED = "unfinished"  # ended for a reason that is not known to leave the text whole
@@ -62,12 +64,14 @@ def tell_unknown(reply: Reply, config: Teacher, told: set[str]) -> None:
 
 def judge(reply: Reply, question: Question, config: Teacher) -> Verdict:
     """Split a reply into rationale and answer, compare with gold, and apply the filters in the order below."""
-    rationale = strip_closing(source(reply, config))
+    form = answer_format(config.answer.kind, config.answer.template)
+    rationale = strip_statement(form, source(reply, config))
     ended = meaning(reply, config)
     refused, cut = reply.refused or ended == "content_filter", ended in ("length", "abort", "error")
     found = Outcome(None, False, 0.0)
     if not (cut or refused):
-        found = verify(config.verifier, question.question, reply.text, question.answer, question.choices)
+        text = reply.text if isinstance(config.verifier, PythonVerifier) else as_sentence(form, reply.text)
+        found = verify(config.verifier, question.question, text, question.answer, question.choices)
     answer, correct = found.answer, found.correct
     reason = None
     if refused or (not correct and REFUSAL.match(reply.text)):

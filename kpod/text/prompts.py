@@ -1,9 +1,11 @@
-"""The one prompt of training, difficulty and evaluation (paper, section 3.1).
+"""The words of prompts and answers (paper, section 3.1).
 
 `Q: <question> A: Let's think step by step. <rationale> Therefore, the answer is <answer>.`
 """
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 ANSWER_WORDS = "Therefore, the answer is"
 
@@ -22,7 +24,7 @@ def letter(index: int) -> str:
 
 
 def prompt(question: str, choices: Sequence[str] | None = None) -> str:
-    """What the student is given."""
+    """What the student is given in the paper's form."""
     return f"{direct_prompt(question, choices)} Let's think step by step."
 
 
@@ -32,5 +34,48 @@ def direct_prompt(question: str, choices: Sequence[str] | None = None) -> str:
 
 
 def answer_text(answer: str) -> str:
-    """The last words of the target; the answer term of Eq. 1 is trained on them."""
-    return f" {ANSWER_WORDS} {answer.strip()}."
+    """The last words of the target in the paper's form; the answer term of Eq. 1 is trained on them."""
+    return SENTENCE.statement(answer)
+
+
+@dataclass(frozen=True)
+class AnswerFormat:
+    """How an answer is stated behind a rationale: by the student (`template`) and by the teacher (`told`)."""
+
+    kind: str = "sentence"
+    template: str = f" {ANSWER_WORDS} {{answer}}."  # begins with the white space behind the rationale
+    told: str = "The answer is {answer}."
+
+    def statement(self, answer: str) -> str:
+        """The statement of an answer, white space in front."""
+        return self._filled(self.template, answer.strip())
+
+    def example(self, answer: str) -> str:
+        """The statement as a teacher's example shows it."""
+        return self._filled(self.told, answer.strip())
+
+    @property
+    def instruction(self) -> str:
+        """What the teacher is told about it."""
+        form = self._filled(self.told, "<answer>")
+        return (
+            f"Close with the sentence: {form}" if self.kind == "sentence" else f"Close with a line of this form: {form}"
+        )
+
+    def _filled(self, template: str, answer: str) -> str:
+        value = json.dumps(answer, ensure_ascii=False) if self.kind == "json" else answer
+        return template.replace("{answer}", value)
+
+
+SENTENCE = AnswerFormat()
+_FORMS = {"boxed": r"\boxed{{answer}}", "hashes": "#### {answer}", "json": '{"answer": {answer}}'}
+_SEPARATORS = {"boxed": " ", "hashes": "\n", "json": "\n"}
+
+
+def answer_format(kind: str, template: str | None = None) -> AnswerFormat:
+    """The answer format of `answer.kind`, with `answer.template` for the kind `template`."""
+    if kind == "sentence":
+        return SENTENCE
+    told = _FORMS[kind] if template is None else template
+    separator = _SEPARATORS.get(kind, "" if told[:1].isspace() else " ")
+    return AnswerFormat(kind, separator + told, told.strip())

@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerBase
 
 from kpod import schemas
 from kpod.text.byte_tokens import ByteTokens
+from kpod.text.formats import COT, PromptFormat
 from kpod.text.offsets import token_steps
-from kpod.text.prompts import answer_text, prompt
 from kpod.text.special import AS_TEXT, reader
 
 _WORDS = re.compile(r"\d+(?:[.,]\d+)*|\w+|[^\w\s.,;:!?*`'\"]")  # of a text, with the signs that change what it says
@@ -117,9 +117,14 @@ def split_by_tokens(rows: Sequence[_Row], limit: int) -> list[list[_Row]]:
     return batches
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, choices: Sequence[str] | None = None) -> list[int]:
-    """Ids of the prompt, with the special tokens that the tokenizer puts around an input (BOS, T5's EOS)."""
-    return input_ids(tokenizer, prompt(question, choices))
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    choices: Sequence[str] | None = None,
+    form: PromptFormat = COT,
+) -> list[int]:
+    """Ids of the prompt, with the special tokens that the tokenizer or the template puts around it (BOS, T5's EOS)."""
+    return form.prompt_ids(tokenizer, question, choices)
 
 
 def input_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -127,46 +132,51 @@ def input_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return reader(tokenizer, [text])(text, **AS_TEXT)["input_ids"]
 
 
-def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
-    """Ids of ` Therefore, the answer is <answer>.` and EOS."""
-    text = answer_text(answer)
-    ids = reader(tokenizer, [text])(text, add_special_tokens=False, **AS_TEXT)["input_ids"]
-    return [*ids, tokenizer.eos_token_id]
+def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str, form: PromptFormat = COT) -> list[int]:
+    """Ids of the statement of the answer, such as ` Therefore, the answer is <answer>.`, and EOS."""
+    return form.answer_ids(tokenizer, answer)
 
 
 def rationale_ids(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], steps: Sequence[Sequence[tuple[int, int]]]
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    steps: Sequence[Sequence[tuple[int, int]]],
+    lead: str = COT.lead,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Ids (int32 [n]) of each rationale and the step (int32 [n], non-decreasing) of each of its tokens.
 
-    A token belongs to the step in which it starts.
+    A token belongs to the step in which it starts; `lead` stands between prompt and rationale (see `PromptFormat`).
     """
     result: list[tuple[np.ndarray, np.ndarray]] = []
-    for found in _chunks(tokenizer, texts):
+    for found in _chunks(tokenizer, texts, lead):
         placed = token_steps([spans for _, spans in found], steps[len(result) : len(result) + len(found)])
         result += [(ids, step) for (ids, _), step in zip(found, placed, strict=True)]
     return result
 
 
-def token_spans(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+def token_spans(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], lead: str = COT.lead
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Ids (int32 [n]) of each rationale and the characters [start, end) (int64 [n, 2]) that each token stands for.
 
-    One space stands before the rationale, as behind the prompt; a token that is only this space has an empty span.
+    `lead` stands before the rationale, as behind the prompt; a token that is only this has an empty span.
     Starts never fall from one token to the next.
     """
-    return list(chain.from_iterable(_chunks(tokenizer, texts)))
+    return list(chain.from_iterable(_chunks(tokenizer, texts, lead)))
 
 
-def _chunks(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+def _chunks(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], lead: str
+) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
     """`token_spans` of `_CHUNK` texts at a time."""
     bytewise = ByteTokens.of(reader(tokenizer, texts)) if len(texts) >= _MANY else None
     for first in range(0, len(texts), _CHUNK):
-        spaced = [f" {text}" for text in texts[first : first + _CHUNK]]
+        spaced = [f"{lead}{text}" for text in texts[first : first + _CHUNK]]
         found = bytewise.spans(spaced) if bytewise else {}
         rest = [row for row in range(len(spaced)) if row not in found]
         if rest:
             found |= zip(rest, _token_spans(tokenizer, [spaced[row] for row in rest]), strict=True)
-        yield [(ids, np.maximum(spans - 1, 0)) for _, (ids, spans) in sorted(found.items())]
+        yield [(ids, np.maximum(spans - len(lead), 0)) for _, (ids, spans) in sorted(found.items())]
 
 
 def _token_spans(tokenizer: PreTrainedTokenizerBase, spaced: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:

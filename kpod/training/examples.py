@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from kpod import schemas
 from kpod.errors import DataError
+from kpod.text.formats import COT, PromptFormat
 from kpod.text.tokens import Rationale, answer_ids, prompt_ids, rationale_ids
 
 Key = tuple[str, int]
@@ -93,6 +94,7 @@ def build(
     rationales: Sequence[Rationale],
     max_tokens: int,
     positions: Positions | None = None,
+    form: PromptFormat = COT,
 ) -> tuple[list[Example], list[dict[str, str]]]:
     """Examples whose tokens all weigh 1, and the rows that cannot be used, as rows of `schemas.QUARANTINE`.
 
@@ -100,12 +102,12 @@ def build(
     """
     examples: list[Example] = []
     rejected: list[dict[str, str]] = []
-    tokenised = rationale_ids(tokenizer, [r.text for r in rationales], [r.steps for r in rationales])
+    tokenised = rationale_ids(tokenizer, [r.text for r in rationales], [r.steps for r in rationales], form.lead)
     for rationale, (ids, step) in zip(rationales, tokenised, strict=True):
-        answer = np.asarray(answer_ids(tokenizer, rationale.answer), dtype=np.int32)
+        answer = np.asarray(answer_ids(tokenizer, rationale.answer, form), dtype=np.int32)
         made = Example(
             key=rationale.key,
-            prompt=np.asarray(prompt_ids(tokenizer, rationale.question, rationale.choices), dtype=np.int32),
+            prompt=np.asarray(prompt_ids(tokenizer, rationale.question, rationale.choices, form), dtype=np.int32),
             target=np.concatenate([ids, answer]),
             weight=np.ones(len(ids) + len(answer), dtype=np.float32),
             step=np.concatenate([step, np.full(len(answer), ANSWER, dtype=np.int32)]),

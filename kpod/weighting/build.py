@@ -8,7 +8,7 @@ from kpod import observe
 from kpod.config import Weights
 from kpod.training import models
 from kpod.weighting.batch import Batch
-from kpod.weighting.examples import template_length
+from kpod.weighting.examples import predictor_form, template_length
 from kpod.weighting.network import Weighter
 from kpod.weighting.predictor import EncoderDecoder, OnePass, Predictor, Separate
 
@@ -41,7 +41,8 @@ def build_predictor(
         for layer in (model.get_input_embeddings(), *_tied_head(model)):
             layer.weight.requires_grad_(False)
     kind = EncoderDecoder if model.config.is_encoder_decoder else OnePass
-    return kind(model, template_length(reader), reader.eos_token_id, projection), reader
+    template = template_length(reader, predictor_form(reader, config.form))
+    return kind(model, template, reader.eos_token_id, projection), reader
 
 
 def _tied_head(model: PreTrainedModel) -> list[nn.Module]:

@@ -9,9 +9,10 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from kpod import schemas
-from kpod.answers.closings import strip_closing
+from kpod.answers.formats import strip_statement
+from kpod.config import Form, Prompt
 from kpod.errors import DataError
-from kpod.text.prompts import ANSWER_WORDS
+from kpod.text.formats import COT, PromptFormat, resolve
 from kpod.text.tokens import Rationale, answer_ids, distinct, prompt_ids, rationale_ids, read_rationales, token_spans
 
 Quarantined = tuple[tuple[str, int], str]  # key, reason
@@ -64,25 +65,29 @@ def tokenise(
     max_tokens: int,
     predictor: PreTrainedTokenizerBase | None = None,
     positions: int | None = None,
+    form: PromptFormat = COT,
+    asked: PromptFormat | None = None,
 ) -> tuple[list[Example], list[Quarantined]]:
     """Examples in the order of `rationales`, and the keys that were dropped, with the reason.
+
+    `form` is the student's, `asked` the one in which a predictor with a tokenizer of its own is asked.
 
     Dropped: no token, an answer with a token that the predictor does not know, more than `max_tokens` in all, or
     than the `positions` that the predictor has learnt.
     """
-    reader = predictor or student
+    reader, asked = predictor or student, asked or form
     texts = [one.text for one in rationales]
-    tokens = rationale_ids(student, texts, [one.steps for one in rationales])
+    tokens = rationale_ids(student, texts, [one.steps for one in rationales], form.lead)
     examples, dropped = [], []
     for one, (ids, step) in zip(rationales, tokens, strict=True):
-        answer = answer_ids(reader, one.answer)
+        answer = answer_ids(reader, one.answer, asked)
         example = Example(
             key=one.key,
-            prompt=np.asarray(prompt_ids(reader, one.question, one.choices), dtype=np.int32),
+            prompt=np.asarray(prompt_ids(reader, one.question, one.choices, asked), dtype=np.int32),
             rationale=ids,
             step=step,
             answer=np.asarray(answer, dtype=np.int32),
-            visible=_visible(student, one.text, len(ids)),
+            visible=_visible(student, one.text, len(ids), form),
         )
         if reason := _unusable(example, one.answer, reader, max_tokens, positions):
             dropped.append((one.key, reason))
@@ -91,22 +96,28 @@ def tokenise(
     return examples, dropped
 
 
-def template_length(tokenizer: PreTrainedTokenizerBase) -> int:
+def predictor_form(reader: PreTrainedTokenizerBase, form: Form) -> PromptFormat:
+    """The form in which a predictor is asked: without a chat template of its own, the paper's."""
+    plain = form.prompt.kind != "custom" and not reader.chat_template
+    return resolve(reader, Form(prompt=Prompt(kind="cot"), answer=form.answer) if plain else form)
+
+
+def template_length(tokenizer: PreTrainedTokenizerBase, form: PromptFormat = COT) -> int:
     """Leading tokens of `answer_ids` that are the template's words, whatever the answer: at least 1."""
-    several = [answer_ids(tokenizer, answer) for answer in ("7", "x", "-1", "$2", "A", "(B)")]
+    several = [answer_ids(tokenizer, answer, form) for answer in ("7", "x", "-1", "$2", "A", "(B)")]
     common = 0
     while len({tuple(ids[: common + 1]) for ids in several}) == 1:
         common += 1
     if not common:
-        raise DataError(f"the predictor's tokenizer does not keep {ANSWER_WORDS!r} apart from the answer behind it")
+        raise DataError(f"the predictor's tokenizer does not keep {form.answer.template!r} apart from its answer")
     return common
 
 
-def _visible(student: PreTrainedTokenizerBase, text: str, tokens: int) -> int:
-    shown = strip_closing(text)
+def _visible(student: PreTrainedTokenizerBase, text: str, tokens: int, form: PromptFormat) -> int:
+    shown = strip_statement(form.answer, text)
     if shown == text.rstrip():
         return tokens
-    [(_, spans)] = token_spans(student, [text])
+    [(_, spans)] = token_spans(student, [text], form.lead)
     return int((spans[:, 0] < len(shown)).sum())
 
 

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 from kpod import observe, schemas
 from kpod.config import Weights, collapsed
 from kpod.errors import DataError, ModelError
+from kpod.text.formats import resolve
 from kpod.text.tokens import Rationale, token_spans
 from kpod.training import models, ranks
 from kpod.training.processes import launch
@@ -16,7 +17,7 @@ from kpod.weighting import network
 from kpod.weighting.batch import collate
 from kpod.weighting.build import build_predictor, build_weighter, one_row_a_prefix
 from kpod.weighting.classes import CLASSES, classify
-from kpod.weighting.examples import Example, Quarantined, read, tokenise
+from kpod.weighting.examples import Example, Quarantined, predictor_form, read, tokenise
 from kpod.weighting.infer import Weighted, by_rule, infer
 from kpod.weighting.train import Training
 
@@ -42,7 +43,8 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
         examples, dropped = _tokenise(rationales, tokenizer, config)
         known = {one.key: one.text for one in rationales}
         texts = [known[example.key] for example in examples]
-        ruled = by_rule(texts, [spans for _, spans in token_spans(tokenizer, texts)])
+        lead = resolve(tokenizer, config.form).lead
+        ruled = by_rule(texts, [spans for _, spans in token_spans(tokenizer, texts, lead)])
         weights = {example.key: row for example, row in zip(examples, ruled, strict=True)}
     elif config.weighter is not None:
         student, tokenizer = models.load(folder)
@@ -73,12 +75,14 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
     if writes:
         _write(out_dir, examples, weights, quarantined)
     ranks.wait()
-    figures |= _summary(rationales, tokenizer, weights)
+    figures |= _summary(rationales, tokenizer, weights, resolve(tokenizer, config.form).lead)
     return {"rationales": float(len(examples)), "quarantined": float(len(quarantined)), **figures}
 
 
 def _tokenise(rationales: list[Rationale], student, config: Weights, reader=None, positions=None):  # type: ignore[no-untyped-def]
-    examples, dropped = tokenise(rationales, student, config.max_tokens, reader, positions)
+    form = resolve(student, config.form)
+    asked = predictor_form(reader, config.form) if reader else None
+    examples, dropped = tokenise(rationales, student, config.max_tokens, reader, positions, form, asked)
     if not examples:
         why = f"; first: {dropped[0][1]}" if dropped else ""
         raise DataError(f"weights: none of {len(rationales)} rationales is usable{why}")
@@ -107,11 +111,12 @@ def write_quarantine(out_dir: Path, source: str, quarantined: Sequence[Quarantin
     schemas.write(out_dir / "quarantine.parquet", schemas.table(rows, schemas.QUARANTINE))
 
 
-def _summary(rationales: Sequence[Rationale], tokenizer, weights: Weighted) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def _summary(rationales: Sequence[Rationale], tokenizer, weights: Weighted, lead: str) -> dict[str, float]:  # type: ignore[no-untyped-def]
     """Mean weight, over all tokens and by class; one near 0 or 1 is reported as a collapse."""
     used = [one for one in rationales if one.key in weights]
     texts = [one.text for one in used]
-    kinds = [classify(text, spans) for text, (_, spans) in zip(texts, token_spans(tokenizer, texts), strict=True)]
+    placed = token_spans(tokenizer, texts, lead)
+    kinds = [classify(text, spans) for text, (_, spans) in zip(texts, placed, strict=True)]
     flat = np.concatenate([weights[one.key] for one in used])
     kind = np.array([name for row in kinds for name in row])
     mean = float(flat.mean())

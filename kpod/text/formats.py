@@ -1,0 +1,226 @@
+"""The form of a student's rows: one object that training, weighting, difficulty, evaluation and export share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from transformers import PreTrainedTokenizerBase
+
+from kpod.errors import ConfigError
+from kpod.text import templates
+from kpod.text.prompts import SENTENCE, AnswerFormat, answer_format, prompt, question_text
+from kpod.text.special import AS_TEXT, reader
+from kpod.text.templates import literal, reason, wrapped
+
+if TYPE_CHECKING:
+    from kpod.config import Form
+
+THINK, END_THINK = "<think>", "</think>"
+_COT = "Q: {{ messages[-1]['content'] | trim }} A: Let's think step by step."
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    """The segments around a rationale: `prompt | lead rationale | closing statement eos`.
+
+    Each segment is tokenised by itself. `template` is a chat template that renders the prompt from one user message,
+    None for the paper's form.
+    """
+
+    kind: str = "cot"
+    template: str | None = None
+    specials: bool = True  # the tokenizer puts its own special tokens around the prompt; else the template has them
+    lead: str = " "
+    closing: str = ""
+    answer: AnswerFormat = SENTENCE
+    eos: int | None = None  # what ends the assistant's turn; None: the tokenizer's own
+    asks_on: bool = True  # a student goes on with the next question, with which its answer ends
+    marks: tuple[str, ...] = ()  # the texts of the tokenizer's special tokens
+
+    def prompt_text(
+        self, tokenizer: PreTrainedTokenizerBase, question: str, choices: Sequence[str] | None = None
+    ) -> str:
+        """What the student is given. Raises ConfigError if the template raises or loses the question."""
+        if self.template is None:
+            return prompt(question, choices)
+        asked = question_text(question, choices)
+        shown = _rendered(tokenizer, self.template, [{"role": "user", "content": asked}])
+        if asked not in shown:
+            raise ConfigError("prompt: the chat template loses the question: use prompt.kind cot or custom")
+        return shown
+
+    def sent_text(self, tokenizer: PreTrainedTokenizerBase, question: str, choices: Sequence[str] | None = None) -> str:
+        """The prompt for a server that tokenises it as a plain text and adds the special tokens of the tokenizer."""
+        text = self.prompt_text(tokenizer, question, choices)
+        return text if self.specials else text.removeprefix(str(tokenizer.decode(_around(tokenizer)[0])))
+
+    def prompt_ids(
+        self, tokenizer: PreTrainedTokenizerBase, question: str, choices: Sequence[str] | None = None
+    ) -> list[int]:
+        """Ids of the prompt; special tokens that stand in the question itself are plain characters."""
+        text = self.prompt_text(tokenizer, question, choices)
+        if self.template is None:
+            return list(reader(tokenizer, [text])(text, **AS_TEXT)["input_ids"])
+        asked = question_text(question, choices)
+        if not any(mark in asked for mark in self.marks):
+            return list(tokenizer(text, add_special_tokens=self.specials)["input_ids"])
+        front, _, behind = text.rpartition(asked)
+        first, last = _around(tokenizer) if self.specials else ([], [])
+        return [
+            *first,
+            *_plain(tokenizer, front),
+            *_words(tokenizer, asked),
+            *_plain(tokenizer, behind),
+            *last,
+        ]
+
+    def answer_ids(self, tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
+        """Ids of the end of the thinking, the statement of the answer, and EOS."""
+        stated = self.answer.statement(answer)
+        if not self.closing:
+            return [*_words(tokenizer, stated), self.eos_id(tokenizer)]
+        ids = [*_plain(tokenizer, self.closing), *_words(tokenizer, stated.lstrip())]
+        return [*ids, self.eos_id(tokenizer)]
+
+    def eos_id(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        """The token that ends a row and a generation."""
+        return int(tokenizer.eos_token_id if self.eos is None else self.eos)
+
+    def chat_template(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """A chat template that gives a server of the student, which adds no special tokens, the training prompt."""
+        first, last = (str(tokenizer.decode(ids)) for ids in _around(tokenizer)) if self.specials else ("", "")
+        body = _COT if self.template is None else self.template
+        front = f"{{{{- {literal(first)} }}}}" if first else ""
+        return wrapped(body, front, f"{{{{ {literal(last)} }}}}" if last else "")
+
+
+COT = PromptFormat()
+CHOSEN = (
+    "prompt.kind is left out and the student's tokenizer has a chat template, so prompts are made with it (chat);"
+    " prompt.kind: cot is the paper's form"
+)
+
+
+def resolve(tokenizer: PreTrainedTokenizerBase, form: "Form") -> PromptFormat:
+    """The form for a tokenizer. Raises ConfigError if it has no chat template, or one that cannot be used."""
+    settings, answer = form.prompt, answer_format(form.answer.kind, form.answer.template)
+    kind = settings.kind or ("chat" if tokenizer.chat_template else "cot")
+    if kind == "cot":
+        return PromptFormat(answer=answer)
+    if kind == "chat":
+        return _chat(tokenizer, settings.system, settings.thinking, answer)
+    front = "{%- set question = messages[-1]['content'] | trim %}"
+    front += f"{{%- set system = {literal(settings.system) if settings.system is not None else 'none'} %}}"
+    template = wrapped(str(settings.template), front, f"{{{{ '{THINK}\\n' }}}}" if settings.thinking else "")
+    shown = _tried(tokenizer, template)
+    bos = tokenizer.bos_token
+    return PromptFormat(
+        kind="custom",
+        template=template,
+        specials=not (bos and shown.startswith(bos)),
+        lead="" if shown[-1:].isspace() else " ",
+        closing=f"\n{END_THINK}\n\n" if settings.thinking else "",
+        answer=answer,
+        asks_on=False,
+        marks=tuple(_special(tokenizer).values()),
+    )
+
+
+def _chat(
+    tokenizer: PreTrainedTokenizerBase, system: str | None, thinking: bool | None, answer: AnswerFormat
+) -> PromptFormat:
+    if not tokenizer.chat_template:
+        raise ConfigError("prompt.kind: chat needs a chat template, and the tokenizer has none: use cot or custom")
+    template = templates.without_clock(tokenizer.get_chat_template())
+    if thinking is not None:
+        template = wrapped(template, f"{{%- set enable_thinking = {str(thinking).lower()} %}}")
+    if system is not None:
+        template = _with_system(tokenizer, template, system)
+    shown = _tried(tokenizer, template)
+    if thinking and not shown.rstrip().endswith(THINK):
+        template = wrapped(template, "", f"{{% if add_generation_prompt %}}{{{{ '{THINK}\\n' }}}}{{% endif %}}")
+        shown = _tried(tokenizer, template)
+    lead, eos = _turn(tokenizer, template, shown)
+    return PromptFormat(
+        kind="chat",
+        template=template,
+        specials=False,
+        lead=("" if shown[-1:].isspace() else "\n") if thinking else lead,
+        closing=f"\n{END_THINK}\n\n" if thinking else "",
+        answer=answer,
+        eos=eos,
+        asks_on=False,
+        marks=tuple(_special(tokenizer).values()),
+    )
+
+
+def _with_system(tokenizer: PreTrainedTokenizerBase, template: str, system: str) -> str:
+    """The template with a system prompt; in front of the question where the template knows no such role."""
+    said = literal(system)
+    role = f"{{%- if messages[0]['role'] != 'system' %}}{{%- set messages = [{{'role': 'system', 'content': {said}}}]"
+    made = wrapped(template, f"{role} + messages %}}{{%- endif %}}")
+    try:
+        if system.strip() in _rendered(tokenizer, made, [{"role": "user", "content": templates.PROBE}]):
+            return made
+    except ConfigError:
+        pass
+    user = f"{{%- set messages = [{{'role': 'user', 'content': {said} + '\\n\\n' + messages[0]['content']}}]"
+    return wrapped(template, f"{user} + messages[1:] %}}")
+
+
+def _turn(tokenizer: PreTrainedTokenizerBase, template: str, prompt: str) -> tuple[str, int | None]:
+    """What stands in front of the assistant's words, and the token that ends its turn (None: not to be seen)."""
+    said = "Twelve pens"
+    messages = [{"role": "user", "content": question_text(templates.PROBE, templates.OPTIONS)}]
+    messages.append({"role": "assistant", "content": said})
+    try:
+        whole = _rendered(tokenizer, template, messages, generation=False)
+    except ConfigError:
+        return "", None
+    front, found, behind = whole.rpartition(said)
+    special = _special(tokenizer)
+    ends = [number for number in _plain(tokenizer, behind) if number in special] if found else []
+    # Only white space: a template may put an empty thought here, which belongs to no prompt.
+    lead = front.removeprefix(prompt) if front.startswith(prompt) else ""
+    return ("" if lead.strip() else lead), (ends[0] if ends else None)
+
+
+def _special(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """Id and text of every special token."""
+    found = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    return found | {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+
+def _tried(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
+    """The prompt of a question that every template is tried on."""
+    return PromptFormat(template=template).prompt_text(tokenizer, templates.PROBE, templates.OPTIONS)
+
+
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase, template: str, messages: list[dict[str, str]], generation: bool = True
+) -> str:
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                messages, chat_template=template, tokenize=False, add_generation_prompt=generation
+            )
+        )
+    except Exception as error:  # a template can raise anything
+        raise ConfigError(f"prompt: the chat template cannot be used ({reason(error)}): use prompt.kind cot") from error
+
+
+def _around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Ids of the special tokens that the tokenizer puts in front of and behind an input."""
+    bare, whole = _plain(tokenizer, "x"), list(tokenizer("x")["input_ids"])
+    start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    return whole[:start], whole[start + len(bare) :]
+
+
+def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a part of a prompt, its marks as special tokens."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+
+
+def _words(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a text in which special tokens are plain characters."""
+    return list(reader(tokenizer, [text])(text, add_special_tokens=False, **AS_TEXT)["input_ids"])
