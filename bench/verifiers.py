@@ -91,7 +91,12 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def table(found: dict[str, Any]) -> str:
-    text = ["# Own extraction against math-verify", "", f"`python bench/verifiers.py FOLDER`, {found['machine']}.", ""]
+    text = [
+        "# Own extraction against math-verify",
+        "",
+        f"`python bench/verifiers.py FOLDER --every {found['every']}`, {found['machine']}.",
+        "",
+    ]
     text += ["Completions judged right of all, by how they close; and milliseconds of CPU a verdict.", ""]
     heads = [f"{form}, {name}" for form in FORMS for name in WAYS]
     text += [f"| set | rows | {' | '.join(heads)} | ms own | ms math-verify |", "|---" * (len(heads) + 4) + "|"]
@@ -100,11 +105,9 @@ def table(found: dict[str, Any]) -> str:
         cells += [f"{1000 * one['seconds'][way] / (len(FORMS) * one['rows']):.2f}" for way in WAYS]
         text.append(f"| {name} | {one['rows']:,} | {' | '.join(cells)} |")
     cases = found["written"]
-    text += [
-        "",
-        f"{cases['cases']} written cases with {cases['right answers']} right and {cases['wrong answers']} wrong",
-    ]
-    text += ["answers:", "", "| by | right ones missed | wrong ones taken | raised |", "|---|---|---|---|"]
+    text += ["", f"{cases['cases']} written cases with {cases['right answers']} right answers and"]
+    text += [f"{cases['wrong answers']} wrong ones (the own grammar was made to pass them):", ""]
+    text += ["| by | right ones missed | wrong ones taken | raised |", "|---|---|---|---|"]
     text += [f"| {n} | {o['missed']} | {o['taken wrongly']} | {o['raised']} |" for n, o in cases["by"].items()]
     return "\n".join(text) + "\n"
 

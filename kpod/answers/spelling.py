@@ -11,23 +11,22 @@ _VULGAR = {
     if "/" in (name := unicodedata.normalize("NFKD", chr(code)).replace("\u2044", "/"))
 }
 _SUPER = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉", "0123456789+-0123456789")
-_SIGNS = str.maketrans(
-    {
-        **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # full width
-        **dict.fromkeys("−‐‑﹣", "-"),
-        **dict.fromkeys("\u00a0\u2007\u2009\u200a\u202f\u3000\t", " "),
-        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", None),
-        **dict.fromkeys("“”„«»「」『』", '"'),
-        **dict.fromkeys("’‘", "'"),
-        **dict.fromkeys("【〔", "["),
-        **dict.fromkeys("】〕", "]"),
-        **dict.fromkeys("×✕✖", "x"),
-        **dict.fromkeys("÷∕", "/"),
-        "。": ". ",
-        "、": ", ",
-        "‰": " permille",
-    }
-)
+_SPELLED: dict[str | int, str | None] = {
+    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # full width
+    **dict.fromkeys("−‐‑﹣", "-"),
+    **dict.fromkeys("\u00a0\u2007\u2009\u200a\u202f\u3000\t", " "),
+    **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", None),
+    **dict.fromkeys("“”„«»「」『』", '"'),
+    **dict.fromkeys("’‘", "'"),
+    **dict.fromkeys("【〔", "["),
+    **dict.fromkeys("】〕", "]"),
+    **dict.fromkeys("×✕✖", "x"),
+    **dict.fromkeys("÷∕", "/"),
+    "。": ". ",
+    "、": ", ",
+    "‰": " permille",
+}
+_SIGNS = str.maketrans(_SPELLED)
 _PATTERNS = [
     (re.compile(r"<<[^<>\n]{0,100}>>"), ""),  # the calculator of GSM8K: 9*4=<<9*4=36>>36
     (re.compile(r"(?<=\d)['_](?=\d{3}(?!\d))"), ","),

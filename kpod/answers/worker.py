@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 Judge = Callable[[str, str, str], tuple[str | None, float]]
@@ -64,7 +65,7 @@ def main(what: str, seconds: float) -> None:
         watch.daemon = True
         watch.start()
         request = json.loads(line)
-        found = _attempt(lambda request=request: answered(*request))
+        found = _attempt(partial(answered, *request))
         watch.cancel()
         _tell(pipe, {"failure": found} if isinstance(found, str) else {"answer": found[0], "score": found[1]})
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from functools import cache
+from typing import Any
 
 from kpod.answers import worker
 from kpod.answers.verifiers import MathVerifier, PythonVerifier
@@ -59,7 +60,7 @@ class Worker:
         )  # fmt: skip
         self._exchange(None, STARTING_S)
 
-    def _exchange(self, request: object, seconds: float) -> dict[str, object]:
+    def _exchange(self, request: object, seconds: float) -> dict[str, Any]:
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise Failed("the worker is gone")
@@ -72,7 +73,7 @@ class Worker:
             self.stop()
             slow = isinstance(error, TimeoutError)
             raise Failed(f"no verdict in {seconds:g} s" if slow else "the worker died") from None
-        found: dict[str, object] = json.loads(line) if line else {"failure": "the worker died"}
+        found: dict[str, Any] = json.loads(line) if line else {"failure": "the worker died"}
         if not line:
             self.stop()
         if "failure" in found:
