@@ -431,11 +431,11 @@ POINT = {
 def markdown(report: dict[str, Any]) -> str:
     """The result as the page of the docs."""
     lines = [
-        "# What a kill costs",
+        "# Crash matrix",
         "",
-        "Made by `python bench/crash_matrix.py`: on the smallest pipeline, a run is stopped at a point of a stage and",
-        "hit there; the next run is the next cell's, so that every recovery is exercised; a last run is left alone.",
-        f"Last made {report['date']}, Prefect on SQLite, MLflow on SQLite (on a server for the kind `mlflow`).",
+        "Made by `python bench/crash_matrix.py`. The smallest pipeline is interrupted at a point of a stage; each following run",
+        "recovers from the one before and is interrupted at the next point; the last run is not interrupted.",
+        f"Made on {report['date']}, Prefect on SQLite, MLflow on SQLite (on a server for the kind `mlflow`).",
         "Runs send a heartbeat every 30 s and are marked as crashed after 90 s of silence; the teacher's limit is 1.",
         "",
         *(f"- **{point}**: {text}" for point, text in POINT.items()),
