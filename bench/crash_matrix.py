@@ -433,8 +433,8 @@ def markdown(report: dict[str, Any]) -> str:
     lines = [
         "# Crash matrix",
         "",
-        "Made by `python bench/crash_matrix.py`. The smallest pipeline is interrupted at a point of a stage; each following run",
-        "recovers from the one before and is interrupted at the next point; the last run is not interrupted.",
+        "Made by `python bench/crash_matrix.py`. The smallest pipeline is interrupted at a point of a stage; each",
+        "following run recovers from the one before and is interrupted at the next point; the last is not interrupted.",
         f"Made on {report['date']}, Prefect on SQLite, MLflow on SQLite (on a server for the kind `mlflow`).",
         "Runs send a heartbeat every 30 s and are marked as crashed after 90 s of silence; the teacher's limit is 1.",
         "",
