@@ -38,7 +38,7 @@ _SMALLER = {
         ("mo mos", r"wks?|weeks?|days?"),
         ("wk wks", r"days?"),
         ("hr hrs", r"mins?|minutes?|secs?|seconds?"),
-        ("min mins", r"secs?|seconds?"),
+        ("min mins", r"s|secs?|seconds?"),
         ("kg", r"g|grams?"),
         ("km", r"m|met(?:er|re)s?"),
         ("cm", r"mm"),
@@ -47,6 +47,7 @@ _SMALLER = {
     for unit in units.split()
 }
 _ARTICLES = _words("a an each every that the this what which")
+_SHORT_UNITS = frozenset("mglhs")
 _CLOCK = _words("a.m p.m am pm")
 _MARKER_NEXT = re.compile(r"[^\S\n]*[*_(]*(?:[a-z]|[ivx]{2,5})[*_]*[.)]")
 _SOMETIMES = _BEFORE_NUMBER | _MAYBE | _UNIT_WORDS
@@ -92,6 +93,8 @@ def ends_step(before: str, text: str, at: int) -> bool:
         return False  # The no. is 5
     if len(word) == 1 and word.isupper():
         return not (following and _initial(words, following))
+    if small in _SHORT_UNITS and measured and following[:1].islower():
+        return False  # 5 m. long
     if small in _MAYBE or (small in _UNIT_WORDS and measured):
         if digit:
             if small in _CLOCK and len(words) < 4:  # At 9 p.m. 3 people leave.

@@ -18,9 +18,8 @@ Rule = Literal["default", "literal", "paragraph"]
 _NEWLINES = "\n\r\v\f\x85\u2028\u2029"
 _CLOSERS = "\"'”’“‘»«›‹)\\]}*_`$」』）】》〉"
 # Stops that need white space behind them, stops of scripts that are written without any, or a new line.
-_MATH_END = r"[^\S\n]{1,8}(?:\\[\])]|\$\$|\\end\{\w{1,20}\*?\})"  # a formula that ends behind its full stop: 2x = 1. \]
 _CANDIDATE = re.compile(
-    rf"(?P<stop>[.…!?](?<![.…!?]{{2}})[.…!?]*+)(?P<closers>[{_CLOSERS}]*+)(?P<math>{_MATH_END}[{_CLOSERS}]*+)?(?!\S)"
+    rf"(?P<stop>[.…!?](?<![.…!?]{{2}})[.…!?]*+)(?P<closers>[{_CLOSERS}]*+)(?!\S)"
     rf"|(?P<wide>[。！？｡।॥۔؟።။។։]+|．(?!\d))[.…!?。！？]*[{_CLOSERS}]*"
     rf"|[{_NEWLINES}]\s*"
 )
@@ -28,16 +27,18 @@ _SPACED = re.compile(rf"[^\S{_NEWLINES}]+\.")
 _FULL_STOPS = re.compile(r"\.+")
 _BLANK_LINE = re.compile(rf"[{_NEWLINES}][^\S{_NEWLINES}]*[{_NEWLINES}]\s*")
 _NEW_LINE = re.compile(rf"[{_NEWLINES}]\s*")
-_OPERATOR = re.compile(rf"[^\S{_NEWLINES}]+[=+*/×÷·<>≤≥≈^](?=[\s\d(])")
+_OPERATOR = re.compile(rf"[^\S{_NEWLINES}]+(?!\*+\d{{1,3}}[.)]\*)[=+*/×÷·<>≤≥≈^](?=[\s\d(])")
 _MINUS = re.compile(rf"[^\S{_NEWLINES}]+[-−–](?=[\s\d(])")
 _MARKER = re.compile(
-    r"[\s>#*_•·+\-–—]*\(?(?:(?:step|part|case|problem|question)\s*#?\s*)?(?:\d{1,3}(?:\.\d{1,3})*|[ivx]{2,5})",
+    r"[\s>#*_•·+\-–—]*\(?(?:(?:step|part|case|problem|question|rule|phase|stage|item|task|example|no\.?)\s*#?\s*)?"
+    r"(?:\d{1,3}(?:\.\d{1,3})*|[ivx]{2,5})",
     re.IGNORECASE,
 )
 _LETTER_MARKER = re.compile(rf"(?:[^\S{_NEWLINES}]*[{_NEWLINES}]\s*|\A\s*)[>#*•·+\-–— ]*\(?[A-Za-z]")
 _BARE_MARKER = re.compile(r"[\s>#*•·+\-–—]*\(?(?:\d{1,3}|[A-Za-z]|[ivx]{2,5})[.)]\**\s*")
-_CLOSES = {"[": "]", "(": ")", "$$": "$$"}
-_DELIMITER = re.compile(r"(?<!\\)\\([\[\]()])|(\$\$)")
+_CLOSES = {"[": "]", "(": ")", "$$": "$$", "begin": "end"}
+_DELIMITER = re.compile(r"(?<!\\)\\(?:[\[\]()]|(?:begin|end)\{\w{1,20}\*?\})|\$\$")
+_TAIL = re.compile(rf"[{_CLOSERS}]*+(?!\S)")
 _ITEM = re.compile(r"(?<![\w.,$£€\-])(?:(\d{1,2})|([a-h]))\.(?=[*_)]*[^\S\n]+[*_]*(?P<next>\S))")
 _ITEM_LEAD = re.compile(r"(?:(?P<listed>[,;:(]|\b(?:and|or|then))|[.!?\n]|\A)[*_)\]\"'\s]*\Z")
 _EQUALS = re.compile(rf"[^\S{_NEWLINES}]+=(?=[\s\d(])")
@@ -65,19 +66,26 @@ def split(text: str, rule: Rule = "default") -> list[str]:
     last = 0
     items, formulas = _items(text), _formulas(text)
     for match in _CANDIDATE.finditer(text):
-        stop, closers, math, wide = match.groups()
-        if stop is None:
-            last = match.end() if wide else match.start()
-            cuts.append(last)
-            continue
+        stop, closers, wide = match.groups()
         start, end = match.span()
-        at = int(formulas[:, 0].searchsorted(start, side="right")) - 1
-        inside = at >= 0 and start < formulas[at, 1]
-        if math and not inside and not math.lstrip().startswith("\\end"):  # it opens a formula
-            math, end = None, match.end("closers")
-        if start in items or (inside and end < formulas[at, 1]):
+        if start < last:
             continue
-        if _ends(text, start, stop, closers + (math or ""), end, last):
+        at = int(formulas[:, 0].searchsorted(start, side="right")) - 1
+        _, closing, after = formulas[at].tolist() if at >= 0 else (0, 0, 0)
+        inside = start < after
+        if stop is None:
+            if not (inside and end >= closing):  # a formula's last line goes with the mark that closes it
+                last = end if wide else start
+                cuts.append(last)
+            continue
+        if inside and end < closing and text[end:closing].strip():
+            continue
+        if inside and end < after:  # 2x = 1. \]
+            found = _TAIL.match(text, after)
+            if found is None:
+                continue
+            closers, end = text[end : found.end()], found.end()
+        if start not in items and _ends(text, start, stop, closers, end, last):
             last = end
             cuts.append(last)
     return _join(text, cuts, _WORDLIKE, _BARE_MARKER)
@@ -101,19 +109,20 @@ def spans(parts: Sequence[str]) -> np.ndarray:
 
 
 def _formulas(text: str) -> np.ndarray:
-    r"""Characters [start, end) of the formulas between `\[ \]`, `\( \)` or `$$ $$`: int64 [n, 2], ascending."""
-    found: list[tuple[int, int]] = []
+    r"""Where formulas between `\[ \]`, `\( \)`, `$$ $$` and `\begin \end` begin, where the mark that closes them does,
+    and where that ends: int64 [n, 3], ascending.
+    """
+    found: list[tuple[int, int, int]] = []
     opened: tuple[str, int] | None = None
     for mark in _DELIMITER.finditer(text):
-        kind = mark[1] or mark[2]
-        if opened is None:
-            opened = (_CLOSES[kind], mark.end()) if kind in _CLOSES else None
-        elif kind == opened[0]:
-            found.append((opened[1], mark.end()))
+        kind = mark[0].partition("{")[0].lstrip("\\")
+        whole = opened is not None and kind == opened[0] and not _BLANK_LINE.search(text, opened[1], mark.start())
+        if opened is not None and whole:
+            found.append((opened[1], mark.start(), mark.end()))
             opened = None
-        elif kind in _CLOSES and kind != "$$":  # the one before was never closed
+        elif kind in _CLOSES and (opened is None or kind != "begin"):  # the one before was never closed
             opened = (_CLOSES[kind], mark.end())
-    return np.array(found, dtype=np.int64).reshape(-1, 2)
+    return np.array(found, dtype=np.int64).reshape(-1, 3)
 
 
 def _items(text: str) -> set[int]:
