@@ -1,6 +1,7 @@
 """The application `kpod`: the commands of all themes, and how an error is shown."""
 
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -34,6 +35,8 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def main() -> None:
     """Entry point: errors that a user can act on are one line and exit code 2."""
     set_environment()
+    if not sys.warnoptions:  # of libraries about themselves; what concerns a user, kpod says
+        warnings.simplefilter("ignore")
     try:
         with interruptible():
             app()

@@ -8,8 +8,7 @@ from typing import Any
 import typer
 
 from kpod.cli.tables import show, title
-
-SHORT = 8  # characters of a run's id that commands take and people type
+from kpod.run.listing import SHORT
 
 
 def results(path: Path) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from kpod import tracking
 from kpod.cli import ending
+from kpod.cli.tables import markdown
 from kpod.config import Pipeline
 from kpod.config.retrain import Retrain
 from kpod.config.sweep import Sweep
@@ -53,7 +54,8 @@ def launch_sweep(sweep: Sweep, refresh: Sequence[str], quiet: bool) -> None:
         _get_ready()
         summary = kpod_compare(sweep=sweep, **chosen)
     _tell_computed(summary)
-    typer.echo(f"\n{summary['table']}")
+    typer.echo()
+    markdown(summary["table"])
     typer.echo(f"Table     {summary['folder']}")
     _tell_where(summary)
 

@@ -48,7 +48,7 @@ def lineage(model: Model) -> None:
 
 @app.command()
 def reproduce(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id of a pipeline or a stage.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="RUN of `kpod runs`, or the id of a stage's run.")],
 ) -> None:
     """Compute a run's stages again from their recorded inputs and say whether the bytes are identical."""
     from kpod.models.reproduce import reproduce as again
@@ -65,7 +65,7 @@ def reproduce(
 
 @app.command(epilog="Example: kpod export RUN/kpod student/; kpod export RUN/kpod student.gguf")
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id or id/METHOD.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="RUN or RUN/METHOD of `kpod runs`.")],
     target: Annotated[Path, typer.Argument(help="A folder to make, or a file that ends in .gguf; must not exist.")],
     adapter: Annotated[bool, typer.Option("--adapter", help="The LoRA adapter alone (distill.adapter.keep).")] = False,
     lm_eval: Annotated[

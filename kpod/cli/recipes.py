@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from kpod.cli.options import Overrides
+from kpod.cli.tables import show
 
 app = typer.Typer(no_args_is_help=True, help="List and copy the recipes that ship with kpod.")
 
@@ -21,10 +22,11 @@ def recipes_ls() -> None:
     """List the recipes with their first line."""
     from kpod.config.settings import recipes
 
+    rows = []
     for kind, (listed, _) in RECIPES.items():
         for name, path in recipes(kind).items():
-            first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-            typer.echo(f"{listed.format(name):<30} {first}")
+            rows.append([listed.format(name), path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")])
+    show(["command", "what it is"], rows)
 
 
 @app.command("cp")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from kpod.cli.options import Overrides, Quiet, Refresh
+from kpod.cli.tables import markdown, show
 from kpod.store.home import prepare
 
 app = typer.Typer()
@@ -61,8 +62,23 @@ def sweep(
 
 
 @app.command()
+def runs(
+    number: Annotated[int, typer.Option("--number", "-n", help="Show so many, the newest.", min=1)] = 20,
+) -> None:
+    """List pipelines and sweeps: id, name, methods, accuracy of the last method, state and age."""
+    from kpod.run.listing import listing
+
+    prepare()
+    rows = listing(number)
+    if not rows:
+        typer.echo("no run yet; start with: kpod demo")
+        return
+    show(["run", "name", "methods", "accuracy", "state", "age"], rows)
+
+
+@app.command()
 def compare(
-    a: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id, id/METHOD, or a predictions.parquet.")],
+    a: Annotated[str, typer.Argument(metavar="RUN", help="RUN or RUN/METHOD of `kpod runs`, or a Parquet file.")],
     b: Annotated[str, typer.Argument(metavar="RUN")],
     figure: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw what flipped into this file.")] = None,
 ) -> None:
@@ -77,9 +93,9 @@ def compare(
     prepare()
     comparison = paired(predictions_of(a), predictions_of(b))
     steps = steps_of(a), steps_of(b)
-    typer.echo(comparison.to_markdown())
+    markdown(comparison.to_markdown())
     if by_steps := steps_markdown(*steps):
-        typer.echo(f"\n{by_steps}")
+        markdown(f"\n{by_steps}")
     if figure:
         from kpod.report.flips import flips_figure
         from kpod.report.style import write_png

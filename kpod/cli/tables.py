@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,7 +16,16 @@ def title(text: str, below: str) -> None:
     if console.is_terminal:
         console.print(f"\n[bold green]{escape(text)}[/]\n[dim]{escape(below)}[/]")
     else:
-        typer.echo(f"\n{text}\n{below}")
+        typer.echo(f"\n{text}\n{below}\n")
+
+
+def markdown(text: str) -> None:
+    """Print Markdown: drawn in a terminal, as it is elsewhere."""
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(Markdown(text))
+    else:
+        typer.echo(text)
 
 
 def show(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -22,9 +33,9 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         lines = [columns, ["---"] * len(columns), *rows]
-        typer.echo("\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+        typer.echo("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
         return
-    table = Table(header_style="bold")
+    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
         numbers = all(row[index][:1] in "+-0123456789" for row in rows)
         table.add_column(name, justify="right" if numbers else "left", overflow="fold")

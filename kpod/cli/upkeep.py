@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kpod.cli.options import Overrides, Quiet
+from kpod.cli.tables import show
 from kpod.errors import ConfigError
 from kpod.store.home import home, prepare
 
@@ -75,14 +76,11 @@ def doctor() -> None:
     """Check versions, state folder, services and keys, with a fix beside each finding."""
     from kpod.cli.doctor import findings
 
-    bad = 0
-    for finding in findings():
-        typer.echo(f"{'ok ' if finding.ok else 'BAD'} {finding.what}: {finding.found}")
-        if not finding.ok:
-            bad += 1
-            typer.echo(f"    fix: {finding.fix}")
+    found = list(findings())
+    rows = [["ok" if one.ok else "BAD", one.what, one.found, "" if one.ok else one.fix] for one in found]
+    show(["", "what", "found", "fix"], rows)
     typer.echo(f"state: {home()}")
-    raise typer.Exit(1 if bad else 0)
+    raise typer.Exit(0 if all(one.ok for one in found) else 1)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -16,14 +16,11 @@ from kpod.errors import ConfigError
 from kpod.retrain.grow import Growth
 from kpod.retrain.rounds import DATASET
 from kpod.run import stages
-from kpod.run.results import REF
+from kpod.run.results import REF, find
 from kpod.run.stages import SETTINGS
 from kpod.store.code_version import code_version
 from kpod.store.files import sha256_tree
 from kpod.store.home import home
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 
 @dataclass(frozen=True)
@@ -47,31 +44,29 @@ def reproduce(run_id: str) -> Iterator[Reproduction]:
     journal does not hold. The report, which names runs, is left out. Raises ConfigError if the run, its settings or
     an input is gone.
     """
-    run = tracking.get_run(run_id)
-    if run is None:
-        raise ConfigError(f"no MLflow run {run_id} at {tracking.address()}")
+    run = find(run_id)
     links = {tag.removeprefix(f"{REF}."): child for tag, child in run.data.tags.items() if tag.startswith(f"{REF}.")}
-    children = {child: name for name, child in sorted(links.items(), reverse=True)} or {run_id: "this run"}
+    children = {child: name for name, child in sorted(links.items(), reverse=True)} or {run.info.run_id: "this run"}
     found = [(name, _finished_run(child)) for child, name in children.items()]
     for name, child in sorted(found, key=lambda item: (_order(item[1]), item[0])):
         if child.data.tags["kpod.stage"] != "report":
             yield _reproduce(name, child)
 
 
-def _finished_run(run_id: str) -> "Run":
+def _finished_run(run_id: str) -> tracking.Run:
     run = tracking.get_run(run_id)
     if run is None or stages.ref_of(run) is None:
         raise ConfigError(f"the run {run_id} is gone from {tracking.address()}, or is no finished stage")
     return run
 
 
-def _order(run: "Run") -> int:
+def _order(run: tracking.Run) -> int:
     names = list(stages.STAGES)
     stage = run.data.tags["kpod.stage"]
     return names.index(stage) if stage in names else -1
 
 
-def _reproduce(name: str, run: "Run") -> Reproduction:
+def _reproduce(name: str, run: tracking.Run) -> Reproduction:
     stage, recorded = run.data.tags["kpod.stage"], tracking.inputs_of(run.info.run_id)
     module = "kpod.retrain.grow" if stage == DATASET else stages.STAGES[stage].module
     settings = _settings(stage, tracking.read_document(run.info.run_id, SETTINGS))

@@ -1,4 +1,7 @@
-"""Results of earlier runs by their MLflow run id: `ID`, `ID/METHOD` of a pipeline, or `ID/LABEL` of a sweep's arm."""
+"""Results of earlier runs: `RUN`, `RUN/METHOD` of a pipeline, or `RUN/LABEL` of a sweep's arm.
+
+RUN is an MLflow run id, the beginning of one, or the name of a run, which means the newest of that name.
+"""
 
 import json
 from pathlib import Path
@@ -14,7 +17,25 @@ from kpod.store.artifacts import ArtifactRef
 
 REF = "kpod.ref"  # parent runs link their stages by tags `kpod.ref.<method>.<stage>` -> run id
 TOOK = ("wall_seconds", "cpu_seconds", "target_tokens", "epochs", "cost_usd")
+PARENTS = ("pipeline", "sweep")  # what the tag kpod.stage of a run says that people name
 CONFIG = "config.json"  # parent runs hold the whole configuration under this name
+
+
+def find(name: str) -> tracking.Run:
+    """The run of this id; else the pipeline or sweep whose id begins so, or the newest one of that name.
+
+    Raises ConfigError if there is none, or if several ids begin so.
+    """
+    if (run := tracking.get_run(name)) is not None:
+        return run
+    runs = tracking.runs_of(PARENTS) if name else []
+    matching = [one for one in runs if one.info.run_id.startswith(name)]
+    if len(matching) > 1:
+        raise ConfigError(f"{len(matching)} runs begin with {name}: {', '.join(one.info.run_id for one in matching)}")
+    named = [one for one in runs if one.info.run_name == name]
+    if not matching and not named:
+        raise ConfigError(f"no MLflow run {name} at {tracking.address()}; kpod runs lists what is there")
+    return (matching or named)[0]
 
 
 def result_of(run: str, stage: str) -> ArtifactRef:
@@ -22,10 +43,9 @@ def result_of(run: str, stage: str) -> ArtifactRef:
 
     Raises ConfigError if there is no such run or stage, or if its bytes are gone.
     """
-    run_id, _, method = run.partition("/")
-    entity = tracking.get_run(run_id)
-    if entity is None:
-        raise ConfigError(f"no MLflow run {run_id} at {tracking.address()}")
+    name, _, method = run.partition("/")
+    entity: tracking.Run | None = find(name)
+    run_id = entity.info.run_id
     links = {tag: value for tag, value in entity.data.tags.items() if tag.startswith(f"{REF}.")}
     if links:
         methods = [tag.split(".")[-2] for tag in links if tag.endswith(f".{stage}")]

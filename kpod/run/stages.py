@@ -146,7 +146,7 @@ def recorded(key: str) -> ArtifactRef | None:
     return ref if ref and tracking.fetch(ref) else None
 
 
-def ref_of(run: "Run") -> ArtifactRef | None:
+def ref_of(run: "Run | tracking.Run") -> ArtifactRef | None:
     """The result of a stage's finished MLflow run, or None if the run is not of a kpod stage."""
     tags = run.data.tags
     if not {"kpod.stage", "kpod.cache_key", "kpod.sha256"} <= tags.keys():

@@ -1,11 +1,11 @@
 """All MLflow calls: one parent run a pipeline, one nested run an executed stage, the registry of students."""
 
 from kpod.tracking.fetching import fetch
+from kpod.tracking.reading import Run, get_run, runs_of
 from kpod.tracking.record import (
     download,
     final_metrics,
     finished_run,
-    get_run,
     inputs_of,
     newest_run,
     read_document,
@@ -26,8 +26,8 @@ from kpod.tracking.students import (
 )
 
 __all__ = [
-    "ADDRESS", "STUDENT", "TrackedRun", "address", "artifact_uri", "client", "download", "experiment_id", "fetch",
-    "final_metrics", "finished_run", "get_run", "inputs_of", "log_student", "model_versions", "newest_run",
-    "read_document", "recent_runs", "register_student", "registered_models", "run", "run_of", "stored_keys",
-    "tag_version", "uri", "version_of",
+    "ADDRESS", "STUDENT", "Run", "TrackedRun", "address", "artifact_uri", "client", "download", "experiment_id",
+    "fetch", "final_metrics", "finished_run", "get_run", "inputs_of", "log_student", "model_versions",
+    "newest_run", "read_document", "recent_runs", "register_student", "registered_models", "run", "run_of",
+    "runs_of", "stored_keys", "tag_version", "uri", "version_of",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kpod.tracking.reading import get_run
 from kpod.tracking.server import client, experiment_id
 
 if TYPE_CHECKING:
@@ -36,16 +37,6 @@ def finished_run(key: str) -> "Run | None":
     return newest_run({"kpod.cache_key": key})
 
 
-def get_run(run_id: str) -> "Run | None":
-    """The run with this id, or None."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client().get_run(run_id)
-    except MlflowException:
-        return None
-
-
 def final_metrics(run_id: str) -> dict[str, float]:
     """The last value of every metric of a run; empty if the run is gone."""
     entity = get_run(run_id)
@@ -66,8 +57,12 @@ def read_document(run_id: str, name: str) -> dict[str, Any] | None:
 
 def inputs_of(run_id: str) -> dict[str, tuple[str, str]]:
     """The inputs that a stage's run logged: name -> (sha256, URI or path); empty if the run is gone."""
-    entity = get_run(run_id)
-    found = entity.inputs.dataset_inputs if entity and entity.inputs else []
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client().get_run(run_id).inputs.dataset_inputs
+    except MlflowException:
+        return {}
     return {one.dataset.name: (str(one.dataset.profile), str(one.dataset.source)) for one in found}
 
 

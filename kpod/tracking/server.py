@@ -21,7 +21,7 @@ def uri() -> str:
     return os.environ.get(ADDRESS) or sqlite_url(home() / "mlflow" / "mlflow.db", "pysqlite")
 
 
-def _database() -> Path | None:
+def database() -> Path | None:
     """The SQLite file, or None if a server keeps the runs."""
     if given := os.environ.get(ADDRESS):
         return Path(given.removeprefix("sqlite:///").partition("?")[0]) if given.startswith("sqlite:///") else None
@@ -43,8 +43,8 @@ def client() -> "MlflowClient":
     mlflow.set_tracking_uri(uri())
     if asked_for is None:  # MLflow writes it there itself, and another KPOD_HOME would be taken for this one's store
         os.environ.pop(ADDRESS, None)
-    if database := _database():  # two processes that make the tables at the same time fail
-        run_once(database.with_name(f".{database.name}.made"), lambda: mlflow.MlflowClient().search_experiments())
+    if file := database():  # two processes that make the tables at the same time fail
+        run_once(file.with_name(f".{file.name}.made"), lambda: mlflow.MlflowClient().search_experiments())
     return mlflow.MlflowClient()
 
 
@@ -54,7 +54,7 @@ def experiment_id(client: "MlflowClient") -> str:
 
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
-        location = (home() / "mlflow" / "artifacts").as_uri() if _database() else None
+        location = (home() / "mlflow" / "artifacts").as_uri() if database() else None
         try:
             return client.create_experiment(EXPERIMENT, artifact_location=location)
         except MlflowException:  # another process made it first
