@@ -139,13 +139,14 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     if not path.is_file():
         raise DataError(f"{path} is missing: rerun the stage that writes it")
     try:
-        found = pq.read_table(path)
+        missing = set(schema.names) - set(pq.read_schema(path).names)
+        found = None if missing else pq.read_table(path, columns=schema.names)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file ({error}): restore or recompute it") from error
-    if missing := set(schema.names) - set(found.schema.names):
+    if found is None:
         raise DataError(f"{path} lacks the columns {sorted(missing)}")
     try:
-        chosen = found.select(schema.names).cast(schema.with_metadata(found.schema.metadata))
+        chosen = found.cast(schema.with_metadata(found.schema.metadata))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise DataError(f"{path} breaks its schema: {error}") from error
     _check(chosen, schema, str(path))

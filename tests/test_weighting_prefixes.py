@@ -13,7 +13,7 @@ from kpod.weighting.batch import Batch, collate
 from kpod.weighting.build import build_predictor, one_row_a_prefix
 from kpod.weighting.examples import Example, template_length, tokenise
 from kpod.weighting.predictor import EncoderDecoder, OnePass, Predictor, Separate
-from kpod.weighting.prefixes import ends, sum_factor
+from kpod.weighting.prefixes import copies, ends, sum_factor
 
 TOKENIZER = byte_bpe()
 
@@ -204,3 +204,23 @@ def test_only_the_answer_is_scored_not_the_words_in_front_of_it() -> None:
     answer = examples()[0].answer
     assert TOKENIZER.decode(answer[:template]).strip() == "Therefore, the answer is"
     assert TOKENIZER.decode(answer[template:]).strip() == "7.<eos>"
+
+
+@pytest.mark.parametrize("rule", [1, 4, "steps", "tokens"])
+def test_the_size_of_an_example_counts_the_answer_of_every_prefix(rule: int | str) -> None:
+    """What `batch_tokens` limits is what goes into the model: sizes are at least the tokens of a pass of one row."""
+    for kind in ("llama", "t5"):
+        asked = predictor(kind)
+        for example in examples():
+            one = collate([example], rule, 0, 0, torch.device("cpu"))  # type: ignore[arg-type]
+            seen: list[int] = []
+
+            def note(_: object, positional: object, given: dict[str, torch.Tensor]) -> None:
+                seen.append(given["inputs_embeds"].shape[0] * given["inputs_embeds"].shape[1])  # noqa: B023
+
+            handle = asked.model.register_forward_pre_hook(note, with_kwargs=True)
+            asked.nll(one, asked.model.get_input_embeddings()(one.rationale))
+            handle.remove()
+            size = asked.size(example, copies(example, rule))  # type: ignore[arg-type]
+            assert seen[0] <= size
+            assert kind == "t5" or len(one.ends[0]) < copies(example, rule) or seen[0] == size  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kpod import schemas
+from kpod.text.groups import Groups
 from kpod.training.examples import Key
 
 
@@ -21,15 +22,14 @@ class Plan:
 def read_plan(folder: Path) -> Plan:
     """Read `curriculum.parquet`; keys that lack a stage are left out."""
     table = schemas.read(folder / "curriculum.parquet", schemas.CURRICULUM)
-    by_stage: dict[Key, dict[int, int]] = {}
-    for row in table.to_pylist():
-        by_stage.setdefault((row["question_id"], row["sample"]), {})[row["stage"]] = row["input_steps"]
-    stages = range(1 + max((stage for found in by_stage.values() for stage in found), default=-1))
-    steps = {
-        key: np.array([found[t] for t in stages], dtype=np.int32)
-        for key, found in by_stage.items()
-        if len(found) == len(stages)
-    }
+    groups, stage = Groups(table), table["stage"].to_numpy()
+    stages = int(stage.max(initial=-1)) + 1
+    order, counts = groups.sorted_by(stage), np.diff(groups.begin)
+    found = np.flatnonzero(counts == stages)
+    chosen = order[np.repeat(counts == stages, counts)].reshape(-1, stages)
+    whole = (stage[chosen] == np.arange(stages)).all(axis=1)
+    keys = [groups.keys[group] for group in found[whole].tolist()]
+    steps = dict(zip(keys, table["input_steps"].to_numpy()[chosen[whole]], strict=True))
     about = (table.schema.metadata or {}).get(b"stages")
     difficulty = [float(stage["reached"]) for stage in json.loads(about)] if about else None
     return Plan(steps, difficulty)

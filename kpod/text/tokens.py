@@ -6,23 +6,27 @@ therefore, id for id, the prompt that the student sees at evaluation, and the ra
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from kpod import schemas
 from kpod.text.byte_tokens import ByteTokens
 from kpod.text.formats import COT, PromptFormat
+from kpod.text.groups import Groups, keys_of
 from kpod.text.offsets import token_steps
 from kpod.text.special import AS_TEXT, reader
 
 _WORDS = re.compile(r"\d+(?:[.,]\d+)*|\w+|[^\w\s.,;:!?*`'\"]")  # of a text, with the signs that change what it says
 _CHUNK = 512  # texts whose tokens are Python objects at one time
+_ASKED, _TOLD = ("id", "question", "answer", "choices"), ("question_id", "sample", "rationale", "kept")
+_CUT = ("question_id", "sample", "step", "char_start", "char_end")
 _MANY = 100  # texts for which a copy of the tokenizer is worth its making
 
 
@@ -44,29 +48,35 @@ class Rationale:
 
 
 def read_rationales(questions: Path, rationales: Path, steps: Path) -> list[Rationale]:
-    """Join the three stages by `(question_id, sample)`; only kept rationales that have steps, in the order of steps."""
-    asked = {row["id"]: row for row in _rows(questions / "questions.parquet", schemas.QUESTIONS)}
-    texts = {
-        (row["question_id"], row["sample"]): row["rationale"]
-        for row in _rows(rationales / "rationales.parquet", schemas.RATIONALES)
-        if row["kept"]
-    }
-    spans: dict[tuple[str, int], list[tuple[int, int, int]]] = {}
-    for row in _rows(steps / "steps.parquet", schemas.STEPS):
-        span = (row["step"], row["char_start"], row["char_end"])
-        spans.setdefault((row["question_id"], row["sample"]), []).append(span)
-    return [
-        Rationale(
-            *key,
-            question=asked[key[0]]["question"],
-            choices=tuple(asked[key[0]]["choices"]) if asked[key[0]]["choices"] else None,
-            answer=asked[key[0]]["answer"],
-            text=texts[key],
-            steps=tuple((start, end) for _, start, end in sorted(found)),
-        )
-        for key, found in spans.items()
-        if key in texts and key[0] in asked
-    ]
+    """Join the three stages by `(question_id, sample)`; only kept rationales that have steps, in the order of steps.
+
+    Steps are many, so they stay columns: at no time is there a Python object for each of their rows.
+    """
+    asked = {row["id"]: row for row in _columns(questions / "questions.parquet", schemas.QUESTIONS, _ASKED).to_pylist()}
+    told = _columns(rationales / "rationales.parquet", schemas.RATIONALES, _TOLD)
+    told = told.filter(told["kept"])
+    texts = dict(zip(keys_of(told), told["rationale"].to_pylist(), strict=True))
+    cut = _columns(steps / "steps.parquet", schemas.STEPS, _CUT)
+    groups = Groups(cut)
+    order = groups.sorted_by(cut["step"].to_numpy())
+    starts, ends = (cut[name].to_numpy()[order] for name in ("char_start", "char_end"))
+    found = []
+    for number in np.argsort(groups.first, kind="stable").tolist():
+        key = groups.keys[number]
+        if key in texts and key[0] in asked:
+            rows = slice(groups.begin[number], groups.begin[number + 1])
+            row = asked[key[0]]
+            found.append(
+                Rationale(
+                    *key,
+                    question=row["question"],
+                    choices=tuple(row["choices"]) if row["choices"] else None,
+                    answer=row["answer"],
+                    text=texts[key],
+                    steps=tuple(zip(starts[rows].tolist(), ends[rows].tolist(), strict=True)),
+                )
+            )
+    return found
 
 
 def distinct(rationales: Sequence[Rationale]) -> tuple[list[Rationale], list[tuple[tuple[str, int], str]]]:
@@ -74,10 +84,11 @@ def distinct(rationales: Sequence[Rationale]) -> tuple[list[Rationale], list[tup
 
     Texts that differ in case, white space and punctuation alone are copies: training on both is training twice on one.
     """
-    first: dict[tuple[str, str], int] = {}
-    for one in sorted(rationales, key=lambda one: one.sample):
-        first.setdefault((one.question_id, _normalised(one.text)), one.sample)
-    original = [first[one.question_id, _normalised(one.text)] for one in rationales]
+    texts = [(one.question_id, hash(_normalised(one.text))) for one in rationales]
+    first: dict[tuple[str, int], int] = {}
+    for text, one in sorted(zip(texts, rationales, strict=True), key=lambda pair: pair[1].sample):
+        first.setdefault(text, one.sample)
+    original = [first[text] for text in texts]
     kept = [one for one, sample in zip(rationales, original, strict=True) if one.sample == sample]
     copies = [
         (one.key, f"the same text as sample {sample}")
@@ -91,8 +102,8 @@ def _normalised(text: str) -> str:
     return " ".join(_WORDS.findall(text.casefold()))
 
 
-def _rows(path: Path, schema: Any) -> list[dict[str, Any]]:
-    return schemas.read(path, schema).to_pylist()
+def _columns(path: Path, schema: Any, names: Sequence[str]) -> Any:
+    return schemas.read(path, pa.schema([schema.field(name) for name in names]))
 
 
 class _Sized(Protocol):
@@ -106,11 +117,13 @@ class _Sized(Protocol):
 _Row = TypeVar("_Row", bound=_Sized)
 
 
-def split_by_tokens(rows: Sequence[_Row], limit: int) -> list[list[_Row]]:
-    """Cut rows, ordered by length and key, into batches of at most `limit` padded tokens; a longer row stands alone."""
+def split_by_tokens(
+    rows: Sequence[_Row], limit: int, size: Callable[[_Row], int] = lambda row: row.tokens
+) -> list[list[_Row]]:
+    """Cut rows, ordered by size and key, into batches of at most `limit` padded tokens; a longer row stands alone."""
     batches: list[list[_Row]] = []
-    for row in sorted(rows, key=lambda one: (one.tokens, one.key)):
-        if batches and row.tokens * (len(batches[-1]) + 1) <= limit:
+    for row in sorted(rows, key=lambda one: (size(one), one.key)):
+        if batches and size(row) * (len(batches[-1]) + 1) <= limit:
             batches[-1].append(row)
         else:
             batches.append([row])

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from kpod import schemas
 from kpod.errors import DataError
 from kpod.text.formats import COT, PromptFormat
+from kpod.text.groups import Key, keys_of
 from kpod.text.tokens import Rationale, answer_ids, prompt_ids, rationale_ids
 
-Key = tuple[str, int]
 ANSWER = np.iinfo(np.int32).max  # "step" of the answer's tokens: behind every step, so never given as input
 
 
@@ -78,15 +79,14 @@ def reject(key: Key, reason: str) -> dict[str, str]:
 
 
 def read_weights(folder: Path) -> dict[Key, tuple[np.ndarray, np.ndarray]]:
-    """`(question_id, sample)` -> token ids int32 [n] and weights float32 [n] of the rationale."""
-    table = schemas.read(folder / "weights.parquet", schemas.WEIGHTS)
-    return {
-        (row["question_id"], row["sample"]): (
-            np.asarray(row["token_ids"], dtype=np.int32),
-            np.asarray(row["weight"], dtype=np.float32),
-        )
-        for row in table.to_pylist()
-    }
+    """`(question_id, sample)` -> token ids int32 [n] and weights float32 [n] of the rationale, views of two arrays."""
+    names = ("question_id", "sample", "token_ids", "weight")
+    table = schemas.read(folder / "weights.parquet", pa.schema([schemas.WEIGHTS.field(name) for name in names]))
+    ids, weights = (table[name].combine_chunks() for name in ("token_ids", "weight"))
+    parts = [
+        np.split(one.flatten().to_numpy(), np.cumsum(one.value_lengths().to_numpy())[:-1]) for one in (ids, weights)
+    ]
+    return dict(zip(keys_of(table), zip(*parts, strict=True), strict=True))
 
 
 def build(

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from kpod.weighting.batch import Batch
+from kpod.weighting.examples import Example
 
 IGNORED = -100
 
@@ -36,6 +37,10 @@ class Predictor(nn.Module):
             rationale = self.projection(rationale)
         return self._nll(batch, rationale)
 
+    def size(self, example: Example, prefixes: int) -> int:
+        """Tokens that one example with so many prefixes puts into a forward pass: a row a prefix."""
+        return prefixes * example.tokens
+
     def _nll(self, batch: Batch, rationale: Tensor) -> Tensor:
         raise NotImplementedError
 
@@ -56,6 +61,10 @@ class OnePass(Predictor):
     scored exactly as in a separate pass over question, prefix and answer. Row layout, padded per batch:
     `question rationale ... | copy 1 | copy 2 | ...`.
     """
+
+    def size(self, example: Example, prefixes: int) -> int:
+        """One row: question and rationale once, a copy of the answer a prefix."""
+        return len(example.prompt) + example.visible + prefixes * (len(example.answer) - 1)
 
     def _nll(self, batch: Batch, rationale: Tensor) -> Tensor:
         rows, copies = len(batch), max(map(len, batch.ends))

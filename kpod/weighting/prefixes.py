@@ -26,6 +26,13 @@ def ends(example: Example, rule: Rule, rng: np.random.Generator) -> np.ndarray:
     return np.unique(np.append(drawn.astype(np.int64), whole))
 
 
+def copies(example: Example, rule: Rule) -> int:
+    """How many prefixes an example has at most."""
+    if rule == "tokens":
+        return example.visible
+    return len(np.unique(example.step[: example.visible])) if rule == "steps" else rule
+
+
 def sum_factor(example: Example, rule: Rule) -> int:
     """How many terms the raw sum of Eq. 5 has: the mean over prefixes times this is (an estimate of) the sum."""
-    return len(np.unique(example.step[: example.visible])) if rule == "steps" else example.visible
+    return copies(example, "steps" if rule == "steps" else "tokens")

@@ -20,6 +20,7 @@ from kpod.weighting.loss import backward, blank, losses
 from kpod.weighting.network import Weighter
 from kpod.weighting.order import batches, held_out
 from kpod.weighting.predictor import Predictor
+from kpod.weighting.prefixes import copies
 
 _WATCH = 2**31  # the "epoch" whose masks and prefixes validation uses, the same every time
 _WATCH_EVERY = 50  # steps: on many rationales the weights can fall to nothing long before an epoch ends
@@ -98,6 +99,13 @@ class Training:
                 parameter.copy_(self.best_state[name])
         return self.last
 
+    def _parts(self, examples: Sequence[Example]) -> list[list[Example]]:
+        """Forward passes of at most `batch_tokens` tokens, the answer copies of all prefixes among them."""
+        rule = self.config.prefixes
+        return split_by_tokens(
+            examples, self.config.batch_tokens, lambda one: self.predictor.size(one, copies(one, rule))
+        )
+
     def _state(self) -> dict[str, Tensor]:
         return {name: parameter.detach().clone() for name, parameter in self.kept.items()}
 
@@ -114,7 +122,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(len(_SUMS), device=self.device)
         from_answer: list[Tensor] = [torch.zeros_like(p) for p in self.fast.values()]
-        for part in split_by_tokens(examples[self.rank :: self.world], config.batch_tokens):
+        for part in self._parts(examples[self.rank :: self.world]):
             batch = collate(part, config.prefixes, config.seed, self.epoch, self.device)
             found, drawn, leaf = losses(
                 batch, self.weighter, self.embedding, self.masked, self.predictor, config, self._temperature(share)
@@ -182,7 +190,7 @@ class Training:
         """Mean L_p and L_m over the held-out rationales, with the same masks and prefixes every time."""
         sums = torch.zeros(2, device=self.device)
         with torch.no_grad():
-            for part in split_by_tokens(self.watched[self.rank :: self.world], self.config.batch_tokens):
+            for part in self._parts(self.watched[self.rank :: self.world]):
                 batch = collate(part, self.config.prefixes, self.config.seed, _WATCH, self.device)
                 found, _, _ = losses(
                     batch, self.weighter, self.embedding, self.masked, self.predictor, self.config, 1.0
