@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from distill_tiny import tokenizer
 
 from kpod import schemas
 from kpod.config import Budget, GloveEmbedder, PlannedCurriculum
 from kpod.curriculum import stage
 from kpod.errors import DataError
 from kpod.observe import observing
+from kpod.text.tokens import answer_ids
 
 TOPICS = ["apples", "trains", "euros"]
 
@@ -47,11 +49,12 @@ def run(
     inputs = {name: folder / name for name in ("questions", "difficulty", "base")}
     for path in (*inputs.values(), folder / "out"):
         path.mkdir()
+    tokenizer().save_pretrained(inputs["base"] / "student")
     full = [{**row, "choices": None} for row in questions]
     schemas.write(inputs["questions"] / "questions.parquet", schemas.table(full, schemas.QUESTIONS))
     schemas.write(inputs["difficulty"] / "difficulty.parquet", schemas.table(found, schemas.DIFFICULTY))
     chosen = {"epochs": 6, "clusters": 3, "embedder": GloveEmbedder(file=vectors), **settings}
-    config = PlannedCurriculum(budget=Budget(of="scotd"), samples=None, **chosen)
+    config = PlannedCurriculum(**{"budget": Budget(of="scotd"), "samples": None, **chosen})
     return stage.run(inputs, config, folder / "out"), folder / "out"
 
 
@@ -172,3 +175,30 @@ def test_curves_and_warnings(tmp_path: Path) -> None:
         run(tmp_path / "short", [question(0)], [difficulty("q0", 0, k, v) for k, v in enumerate([5.0, 5.0, 0.1])])
     assert len(recorder.warnings) == 1
     assert "99%" in recorder.warnings[0]
+
+
+def test_stages_are_as_many_as_the_budget_pays_for(tmp_path: Path) -> None:
+    """An epoch is one rationale of each question: 30 questions with 2 rationales, 3 tokens a step, and the answer."""
+    questions, found = [question(i) for i in range(30)], rows()
+    answer = len(answer_ids(tokenizer(), "1"))
+    steps: dict[tuple[str, int], int] = {}
+    for row in found:
+        steps[row["question_id"], row["sample"]] = row["step"] + 1
+    epoch = [sum(3 * steps[f"q{i}", sample] + answer for i in range(30)) for sample in (0, 1)]
+    budgets = {
+        "of": (Budget(of="scotd", epochs=5), None, 3 * epoch[0] + 2 * epoch[1]),
+        "tokens": (Budget(target_tokens=5 * epoch[0]), 1, 5 * epoch[0]),
+    }
+    for name, (budget, samples, limit) in budgets.items():
+        more = {"epochs": None, "budget": budget, "samples": samples}
+        metrics, out = run(tmp_path / name, questions, found, **more)
+        plan = schemas.read(out / "curriculum.parquet", schemas.CURRICULUM).to_pylist()
+        assert {row["sample"] for row in plan} == ({0, 1} if samples is None else {0})
+        turn = [row for row in plan if row["sample"] == (row["stage"] % 2 if samples is None else 0)]
+        spent = [0] * int(metrics["stages"])
+        for row in turn:
+            spent[row["stage"]] += 3 * (steps[row["question_id"], row["sample"]] - row["input_steps"]) + answer
+        assert sum(spent) >= limit > sum(spent[:-1])
+        assert metrics["stages"] > 5
+    metrics, _ = run(tmp_path / "epochs", questions, found, epochs=None, budget=Budget(epochs=5))
+    assert metrics["stages"] == 5

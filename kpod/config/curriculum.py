@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from kpod.config.budget import Budget
-from kpod.config.prompt import ModelStage
+from kpod.config.prompt import Form, ModelStage
 from kpod.fields import Fraction, Seed, Strict, operational
 
 
@@ -97,3 +97,4 @@ class PlannedCurriculum(Curriculum):
 
     budget: Budget
     samples: int | None
+    form: Form = Form()

@@ -90,7 +90,7 @@ class Pipeline(Strict):
     @property
     def planned(self) -> PlannedCurriculum:
         """The settings of the stage `curriculum`."""
-        shared = {"budget": self.distill.budget, "samples": self.distill.samples}
+        shared = {name: getattr(self.distill, name) for name in ("budget", "samples", "form")}
         return PlannedCurriculum(**dict(self.curriculum), **shared)
 
     @model_validator(mode="after")

@@ -7,21 +7,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kpod.config.prompt import Form
 from kpod.curriculum.items import Items
 from kpod.curriculum.schedule import Schedule
 from kpod.training.turns import Turns
 
 
-def answer_tokens(items: Items, questions: pa.Table, student: Path) -> np.ndarray:
+def answer_tokens(items: Items, questions: pa.Table, student: Path, form: Form) -> np.ndarray:
     """Target tokens of the answer term (closing words, gold answer, EOS) of each rationale, int64 [n]."""
     from transformers import AutoTokenizer
 
-    from kpod.text.tokens import answer_ids
+    from kpod.text.formats import resolve
 
     tokenizer = AutoTokenizer.from_pretrained(student, local_files_only=True)
+    shown = resolve(tokenizer, form)
     ids = items.question_id.unique()
     rows = pc.index_in(ids, value_set=questions["id"].combine_chunks())
-    lengths = np.array([len(answer_ids(tokenizer, one)) for one in questions["answer"].take(rows).to_pylist()])
+    lengths = np.array([len(shown.answer_ids(tokenizer, one)) for one in questions["answer"].take(rows).to_pylist()])
     return lengths[pc.index_in(items.question_id, value_set=ids).to_numpy()]
 
 

@@ -33,7 +33,11 @@ def run(inputs: Mapping[str, Path], config: PlannedCurriculum, out_dir: Path) ->
         schemas.write(out_dir / "quarantine.parquet", quarantined)
     student = inputs["base"] / "student"
     epochs = config.epochs or (None if config.budget.of else config.budget.epochs)
-    limit = 0 if epochs else allowed(config.budget, *lengths(items, answer_tokens(items, questions, student)))
+
+    def answers(items: Items) -> np.ndarray:
+        return answer_tokens(items, questions, student, config.form)
+
+    limit = 0 if epochs else allowed(config.budget, *lengths(items, answers(items)))
     if config.samples:
         items = items.first(config.samples)
     keys = np.asarray(items.question_id.to_pylist(), dtype=object)
@@ -42,7 +46,7 @@ def run(inputs: Mapping[str, Path], config: PlannedCurriculum, out_dir: Path) ->
     def make(stages: int) -> Schedule:
         return _plan(keys, items, clusters, config.model_copy(update={"epochs": stages}))
 
-    schedule = make(epochs) if epochs else spend(make, limit, items, answer_tokens(items, questions, student))
+    schedule = make(epochs) if epochs else spend(make, limit, items, answers(items))
     _report(items, schedule, config)
 
     n, stages = len(items.sample), len(schedule.target)
