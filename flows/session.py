@@ -99,7 +99,9 @@ class Session:
     def register(self, method: str, student: ArtifactRef) -> str:
         """Register a distilled student and return its version; the last method's is the challenger."""
         tags = {"kpod.method": method, "kpod.pipeline": self.config.name, "kpod.sha256": student.sha256}
-        source = tracking.log_student(student.run_id, artifacts.folder_of(student.stage, student.key) / "student")
+        source = tracking.log_student(
+            student.run_id, artifacts.folder_of(student.stage, student.key) / "student", self.config.distill.form
+        )
         challenger = method == self.config.methods[-1]
         version = tracking.register_student(self.config.dataset, student.run_id, source, tags, challenger)
         self.run.tag(f"kpod.model_version.{method}", version)

@@ -12,7 +12,7 @@ from test_distill_stage import CONFIG, inputs  # noqa: F401
 from transformers import AutoModelForCausalLM
 
 from kpod import tracking
-from kpod.config import Lora
+from kpod.config import Form, Lora
 from kpod.distill.stage import run
 from kpod.errors import ConfigError, ModelError
 from kpod.models.export import CONVERTER, PACKAGE, export
@@ -103,8 +103,8 @@ def test_the_converter_gets_the_student_and_its_failure_is_told(
 
 def test_a_registered_student_answers_as_an_mlflow_model(run_id: str) -> None:
     folder = artifacts.folder_of("distill", "k") / "student"
-    source = tracking.log_student(run_id, folder)
-    assert source == tracking.log_student(run_id, folder) == f"runs:/{run_id}/model"
+    source = tracking.log_student(run_id, folder, Form())
+    assert source == tracking.log_student(run_id, folder, Form()) == f"runs:/{run_id}/model"
     tracking.register_student("tiny", run_id, source, {}, challenger=True)
     found = mlflow.pyfunc.load_model("models:/kpod-student-tiny@challenger")
     flavour = found.metadata.flavors["transformers"]
@@ -121,4 +121,4 @@ def test_a_registered_student_answers_as_an_mlflow_model(run_id: str) -> None:
 
 def test_an_encoder_decoder_is_registered_as_the_folder_that_the_stage_stored(tmp_path: Path) -> None:
     models.save(distill_tiny.t5(), distill_tiny.tokenizer(), tmp_path / "student")
-    assert tracking.log_student("abc", tmp_path / "student") == "runs:/abc/output/student"
+    assert tracking.log_student("abc", tmp_path / "student", Form()) == "runs:/abc/output/student"

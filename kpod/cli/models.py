@@ -63,6 +63,19 @@ def reproduce(
     raise typer.Exit(1 if different else 0)
 
 
+@app.command(epilog="Example: kpod serve RUN/kpod --port 8001")
+def serve(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id or id/METHOD.")],
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=0, max=65535)] = 8001,
+    engine: Annotated[str, typer.Option(help="vllm, llama.cpp, kpod, or auto: the first that is installed.")] = "auto",
+) -> None:
+    """Serve a student over chat completions on this machine, by vLLM or llama.cpp where installed."""
+    from kpod.models.serve import serve as forever
+
+    prepare()
+    forever(run, port, engine)
+
+
 @app.command(epilog="Example: kpod export RUN/kpod student/; kpod export RUN/kpod student.gguf")
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="RUN or RUN/METHOD of `kpod runs`.")],
@@ -71,15 +84,26 @@ def export(
     lm_eval: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write a task for lm-evaluation-harness here.")
     ] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="Upload the folder to this (private) repository too.")
+    ] = None,
+    licence: Annotated[str, typer.Option("--license", help="Licence field of the model card.")] = "other",
 ) -> None:
-    """Copy a student out of the artifact store: a Hugging Face folder, its adapter alone, or GGUF."""
+    """Copy a student out of the artifact store: a Hugging Face folder with a card, its adapter alone, or GGUF."""
+    from kpod.models import hub
     from kpod.models.export import export as write
     from kpod.run.results import export_task
 
     prepare()
-    write(run, target, adapter)
+    if push_to_hub:
+        hub.check_name(push_to_hub)
+        if adapter or target.suffix == ".gguf":
+            raise ConfigError("--push-to-hub uploads a whole student: give a folder, without --adapter")
+    write(run, target, adapter, licence)
     loader = "PeftModel.from_pretrained(base, ...)" if adapter else "AutoModelForCausalLM.from_pretrained(...)"
     typer.echo(f"{target} written" + ("" if target.suffix == ".gguf" else f"; load it with {loader}"))
+    if push_to_hub:
+        typer.echo(f"uploaded to {hub.push(target, push_to_hub)}")
     if lm_eval:
         export_task(run, lm_eval)
         typer.echo(f"{lm_eval} written; use it with: lm_eval run --include_path {lm_eval} --tasks kpod ...")

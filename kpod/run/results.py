@@ -4,16 +4,19 @@ RUN is an MLflow run id, the beginning of one, or the name of a run, which means
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from kpod import schemas, tracking
+from kpod.config import Form
 from kpod.errors import ConfigError
 from kpod.run import stages
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
+from kpod.text.stops import STOPS
 
 REF = "kpod.ref"  # parent runs link their stages by tags `kpod.ref.<method>.<stage>` -> run id
 TOOK = ("wall_seconds", "cpu_seconds", "target_tokens", "epochs", "cost_usd")
@@ -105,4 +108,26 @@ def export_task(run: str, folder: Path) -> None:
     tokens = evaluated.data.params.get("evaluate.max_new_tokens") if evaluated else None
     if tokens is None:
         raise ConfigError(f"run {run}: its evaluation does not say evaluate.max_new_tokens, evaluate it again")
-    write_task(folder, questions, ids, int(tokens))
+    settings = (tracking.read_document(asked.run_id, stages.SETTINGS) or {}).get("form")
+    if not settings:
+        return write_task(folder, questions, ids, int(tokens))
+    if settings["answer"]["kind"] in ("json", "template"):
+        raise ConfigError(f"run {run}: the harness cannot read answers of answer.kind {settings['answer']['kind']}")
+    from transformers import AutoTokenizer
+
+    from kpod.text.formats import resolve
+
+    student = _student(run)
+    tokenizer = AutoTokenizer.from_pretrained(student, local_files_only=True)
+    form = resolve(tokenizer, Form.model_validate(settings))
+    stops = STOPS if form.asks_on else []
+    write_task(folder, questions, ids, int(tokens), partial(form.prompt_text, tokenizer), stops)
+
+
+def _student(run: str) -> Path:
+    """The folder of the student of a run, or of the one before distillation if it has no other."""
+    try:
+        ref = result_of(run, "distill")
+    except ConfigError:
+        ref = result_of(run, "base")
+    return artifacts.folder_of(ref.stage, ref.key) / "student"

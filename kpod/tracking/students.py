@@ -8,18 +8,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpod.text.prompts import prompt
 from kpod.tracking.runs import artifact_uri
 from kpod.tracking.server import client
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
+    from kpod.config import Form
+
+_HOLE = "the-question"
 STUDENT = "kpod-student-"  # registered models are named after the dataset
 MODEL = "model"  # the folder of a run's artifact store that holds a student as an MLflow model
 
 
-def log_student(run_id: str, folder: Path) -> str:
+def log_student(run_id: str, folder: Path, form: "Form") -> str:
     """Store a student's folder with its run as an MLflow model (transformers flavour), once; returns the model's URI.
 
     The model has the training prompt as its template, a signature (question in, rationale and answer out) and an
@@ -31,25 +33,29 @@ def log_student(run_id: str, folder: Path) -> str:
     api = client()
     if not any(found.path == f"{MODEL}/MLmodel" for found in api.list_artifacts(run_id, MODEL)):
         with tempfile.TemporaryDirectory() as building:
-            _save_student(folder, f"{building}/{MODEL}")
+            _save_student(folder, f"{building}/{MODEL}", form)
             api.log_artifacts(run_id, f"{building}/{MODEL}", MODEL)
     return f"runs:/{run_id}/{MODEL}"
 
 
-def _save_student(folder: Path, destination: str) -> None:
+def _save_student(folder: Path, destination: str, form: "Form") -> None:
     import mlflow.transformers
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, DataType, Schema
     from transformers import pipeline
 
+    from kpod.text.formats import resolve
+
     logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)  # it misses a model card and a licence
     student = pipeline("text-generation", model=str(folder), device="cpu")
     student.model.name_or_path = "./student"  # no path of this machine, and no name to look up on the hub
+    tokenizer = student.tokenizer
+    asked = resolve(tokenizer, form).sent_text(tokenizer, _HOLE).replace("{", "{{").replace("}", "}}")
     text = Schema([ColSpec(DataType.string)])
     mlflow.transformers.save_model(
         student,
         destination,
-        prompt_template=prompt("{prompt}"),
+        prompt_template=asked.replace(_HOLE, "{prompt}"),
         signature=ModelSignature(inputs=text, outputs=text),
         input_example=["A box holds 3 pens. How many pens are in 4 boxes?"],
         model_config={"max_new_tokens": 160, "do_sample": False, "return_full_text": False},

@@ -1,0 +1,109 @@
+"""The model card of a student: what it was made from and by, how good it is, and how to ask it."""
+
+import json
+from typing import Any
+
+import yaml
+
+from kpod import tracking
+from kpod.errors import ConfigError
+from kpod.run.results import CONFIG, result_of
+from kpod.store import artifacts
+from kpod.store.artifacts import ArtifactRef
+from kpod.text.formats import PromptFormat
+
+NOT_SAID = "not recorded"
+
+
+def card(run: str, student: ArtifactRef, form: PromptFormat, example: str, licence: str = "other") -> str:
+    """README.md of the student of `run`, whose distillation is `student`; `example` is the prompt of a question."""
+    config = tracking.read_document(run.partition("/")[0], CONFIG) or {}
+    name, base = _student(config.get("student", {}))
+    teacher = config.get("teacher", {})
+    params = _params(student.run_id)
+    head = {
+        "license": licence,
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        **({"base_model": base} if base else {}),
+        "tags": ["kpod", "distillation", "chain-of-thought"],
+    }
+    inputs = tracking.inputs_of(student.run_id)
+    digests = "\n".join(f"| {key} | `{digest[:16]}` |" for key, (digest, _) in sorted(inputs.items()))
+    method = run.partition("/")[2] or (config.get("methods") or [NOT_SAID])[-1]
+    facts = {
+        "Student before distillation": name,
+        "Teacher": teacher.get("model") or NOT_SAID,
+        "Method": method,
+        "Epochs, learning rate, seed": ", ".join(params.get(f"distill.{key}", "-") for key in ("epochs", "lr", "seed")),
+        "Run": f"`{run}`, sha256 `{student.sha256[:16]}`",
+    }
+    return f"""---
+{yaml.safe_dump(head, sort_keys=False).strip()}
+---
+# {config.get("name", "kpod")}: a student that reasons step by step
+
+Made with kpod: the teacher's rationales were weighted token by token and learnt along a curriculum of steps.
+
+{chr(10).join(f"- **{key}**: {value}" for key, value in facts.items())}
+
+## Results
+
+{_results(run)}
+
+Greedy answers to held-out questions; the interval is Wilson's at 95%.
+
+## Prompt
+
+Form `{form.kind}`; the answer is stated as `{form.answer.statement("...").strip()}`. The tokenizer's chat template
+gives a question this form, so chat servers need nothing more. One question as the student reads it:
+
+```text
+{example}
+```
+
+## Data
+
+| input | sha256 |
+|---|---|
+{digests or f"| {NOT_SAID} | |"}
+
+The licence of the base model, of the questions and of the teacher's outputs bind this model too.
+"""
+
+
+def _student(settings: dict[str, Any]) -> tuple[str, str | None]:
+    """What the base student is called, and its name on the hub, if it has one."""
+    kind = settings.get("kind")
+    if kind == "hub":
+        return f"{settings['name']} at {settings.get('revision', 'main')}", settings["name"]
+    if kind == "folder":
+        return f"the folder {settings['path'].rstrip('/').rpartition('/')[2]}", None
+    return settings.get("package") or kind or NOT_SAID, None
+
+
+def _params(run_id: str) -> dict[str, str]:
+    run = tracking.get_run(run_id)
+    return dict(run.data.params) if run else {}
+
+
+def _results(run: str) -> str:
+    rows = [f"| {name} | {row} |" for name, row in _accuracies(run)]
+    head = "| student | set | split | questions | right | accuracy | 95% interval |\n|---|---|---|---|---|---|---|"
+    return "\n".join([head, *rows]) if rows else "This run has no evaluation."
+
+
+def _accuracies(run: str) -> list[tuple[str, str]]:
+    """Accuracy by set of this student, and of the student before distillation where the run has that."""
+    found = []
+    for label, name in (("before distillation", f"{run.partition('/')[0]}/base"), ("this student", run)):
+        try:
+            ref = result_of(name, "evaluate")
+        except ConfigError:
+            continue
+        metrics = json.loads((artifacts.folder_of(ref.stage, ref.key) / "metrics.json").read_text(encoding="utf-8"))
+        for row in metrics["sets"]:
+            share, low, high = (f"{row[key]:.1%}" for key in ("accuracy", "low", "high"))
+            cells = (row["dataset"], row["split"], row["questions"], row["correct"], share, f"{low} to {high}")
+            found.append((label, " | ".join(map(str, cells))))
+    return found
