@@ -40,7 +40,7 @@ for settings in (
     more = ["questions.sources.0.train=60", "teacher.concurrency=4", "teacher.resamples=0", "teacher.max_retries=30"]
     more.append("teacher.model=another" if "api_key_env" in settings else "teacher.model=served")
     try:
-        launch(load(file, [f"teacher.endpoint={{{endpoint}}}", *more]), [], "rationales")
+        launch(load(file, [f"teacher.endpoint={{{endpoint}}}", *more]), [], "rationales", False)
     except KpodError as error:
         print("stopped:", error)
 """
