@@ -16,7 +16,7 @@ from typing import Any
 
 from kpod import tracking
 from kpod.run import results
-from kpod.run.results import REF
+from kpod.run.results import references
 from kpod.store import artifacts
 
 RESULTS = Path(__file__).parent / "results"
@@ -38,11 +38,7 @@ def collect(run_id: str, command: str, note: str) -> dict[str, Any]:
         "settings": {key: FOLDER.sub("", value) for key, value in sorted(parent.data.params.items())},
         **json.loads((folder / "summary.json").read_text()),
         "table": (folder / "summary.md").read_text(),
-        "stages": {
-            tag.removeprefix(f"{REF}."): _figures(value)
-            for tag, value in sorted(parent.data.tags.items())
-            if tag.startswith(f"{REF}.")
-        },
+        "stages": {name: _figures(ref.run_id) for name, ref in sorted(references(run_id).items())},
         "correct": {
             method: {row["question_id"]: row["correct"] for row in _predictions(f"{run_id}/{method}")}
             for method in methods

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from kpod import tracking
 from kpod.run import results
-from kpod.run.results import REF
+from kpod.run.results import references
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ["dataset", "split", "question_id", "predicted", "correct", "truncated"]
@@ -31,7 +31,7 @@ def main() -> None:
     sweep = tracking.get_run(run_id)
     assert sweep is not None, f"no run {run_id}"
     evaluated = ".evaluate"
-    labels = [tag[len(REF) + 1 : -len(evaluated)] for tag in sweep.data.tags if tag.endswith(evaluated)]
+    labels = [name[: -len(evaluated)] for name in references(run_id) if name.endswith(evaluated)]
     told = []
     for label in sorted(labels):
         answers = results.predictions_of(f"{run_id}/{label}").select(COLUMNS)

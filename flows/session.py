@@ -3,8 +3,9 @@
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.cache import run_cached
 from flows.secrets import read_secrets
@@ -12,14 +13,21 @@ from kpod import __version__, observe, tracking
 from kpod.config import Pipeline
 from kpod.config.flat import flatten
 from kpod.config.settings import check_files
+from kpod.config.variants import apply
 from kpod.curriculum.embed import check as check_embedder
 from kpod.report.settings import Lineage, ReportSettings
+from kpod.report.summary import description, version_text
 from kpod.run import stages
-from kpod.run.results import CONFIG, REF, took
+from kpod.run.results import CONFIG, REFERENCES, figures_of, took
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.home import prepare
 from kpod.student.check import check as check_student
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+DATASETS = ("questions", "rationales", "dataset")  # stages whose results are a run's datasets
 
 
 def check(config: Pipeline) -> None:
@@ -60,6 +68,8 @@ class Session:
         }
         self._results: dict[str, ArtifactRef] = {} if known is None else known
         self._by_method: dict[str, ArtifactRef] = {}  # by `<method>.<stage>`
+        self._methods: dict[str, tracking.TrackedRun] = {}
+        self._versions: dict[str, ModelVersion] = {}  # by method
         self._stack = ExitStack()
 
     def __enter__(self) -> "Session":
@@ -75,6 +85,7 @@ class Session:
         tree = self.config.model_dump(mode="json")
         self.run = self._stack.enter_context(tracking.run(self._name, dict(flatten(tree)), tags, self._parent))
         self.run.document(CONFIG, tree)
+        self._stack.callback(self._store_references)
         return self
 
     def __exit__(
@@ -89,23 +100,54 @@ class Session:
         return self.obtain(stage, config, method, inputs)
 
     def evaluate(self, config: Pipeline, method: str, student: ArtifactRef, **given: ArtifactRef) -> ArtifactRef:
-        """Evaluate a student and put its figures on the parent run."""
+        """Evaluate a student; its figures stand on the method's run, and its accuracies on the pipeline's too."""
         ref = self.result("evaluate", config, method, student=student, **given)
-        figures = tracking.final_metrics(ref.run_id)
-        shown = {name.removeprefix("evaluate."): value for name, value in figures.items() if "accuracy" in name}
-        self.run.metrics({f"{name}.{method}": value for name, value in shown.items()})
+        figures = figures_of(self.refs(method))
+        run = self.run_of(method)
+        run.metrics(figures)
+        if run is not self.run:
+            shown = {name: value for name, value in figures.items() if name.partition(".")[0] == "accuracy"}
+            self.run.metrics({f"{name}.{method}": value for name, value in shown.items()})
+        if version := self._versions.get(method):
+            accuracy = {name: value for name, value in figures.items() if name.partition(".")[0] == "accuracy"}
+            tracking.tag_version(version, {f"kpod.{name}": f"{value:.4f}" for name, value in accuracy.items()})
+            tracking.describe_version(version, version_text(method, self.config, figures))
         return ref
 
     def register(self, method: str, student: ArtifactRef) -> str:
         """Register a distilled student and return its version; the last method's is the challenger."""
-        tags = {"kpod.method": method, "kpod.pipeline": self.config.name, "kpod.sha256": student.sha256}
-        source = tracking.log_student(
-            student.run_id, artifacts.folder_of(student.stage, student.key) / "student", self.config.distill.form
-        )
+        tags = {
+            "kpod.method": method,
+            "kpod.dataset": self.config.dataset,
+            "kpod.pipeline": self.config.name,
+            "kpod.sha256": student.sha256,
+        }
+        folder = artifacts.folder_of(student.stage, student.key) / "student"
+        source = tracking.log_student(student.run_id, folder, self.config.distill.form)
+        model = tracking.logged_student(student.run_id, f"{self.config.dataset}-{method}", source, tags)
+        for run in {run.run_id: run for run in (self.run, self.run_of(method))}.values():
+            run.models([model])
         challenger = method == self.config.methods[-1]
-        version = tracking.register_student(self.config.dataset, student.run_id, source, tags, challenger)
-        self.run.tag(f"kpod.model_version.{method}", version)
-        return version
+        version = tracking.register_student(self.config.dataset, student.run_id, source, tags, challenger, model)
+        self._versions[method] = version
+        self.run.tag(f"kpod.model_version.{method}", str(version.version))
+        return str(version.version)
+
+    def run_of(self, method: str) -> tracking.TrackedRun:
+        """The run above a method's stages: one of its own below the pipeline's; the arm of a sweep is one itself."""
+        if self._parent is not None or method not in self.config.methods:
+            return self.run
+        if method not in self._methods:
+            tags = {**self._tags, "kpod.stage": "method", "kpod.method": method, "kpod.pipeline": self.config.name}
+            params = dict(flatten(apply(self.config, method).model_dump(mode="json")))
+            opened = tracking.run(method, params, tags, self.run.run_id)
+            self._methods[method] = self._stack.enter_context(opened)
+        return self._methods[method]
+
+    def refs(self, method: str) -> dict[str, ArtifactRef]:
+        """The results of one method's stages, by stage."""
+        found = ((name.rpartition("."), ref) for name, ref in self._by_method.items())
+        return {stage: ref for (owner, _, stage), ref in found if owner == method}
 
     def report(self) -> ArtifactRef:
         """The report over everything that this session has."""
@@ -115,12 +157,29 @@ class Session:
         )
         settings = ReportSettings(pipeline=self.config, lineage=lineage)
         stage = stages.Stage("report", "kpod.report.stage", lambda config: settings, lambda config: ())
-        return self.obtain(stage, self.config, "all", dict(self._by_method))
+        ref = self.obtain(stage, self.config, "all", dict(self._by_method))
+        self._present(artifacts.folder_of(ref.stage, ref.key))
+        return ref
+
+    def _present(self, folder: Path) -> None:
+        """The report's outcome as the description of the run, and its page and pictures as artifacts."""
+        self.run.describe(description(folder, self.run.link("report.html")))
+        self.run.file(folder / "report.html")
+        for picture in sorted((folder / "figures").iterdir()):
+            self.run.file(picture, "figures")
 
     def took(self, method: str) -> dict[str, dict[str, float]]:
         """What the stages behind a method's student took: stage -> figure -> value."""
-        mine = {name.rpartition(".")[2]: ref for name, ref in self._by_method.items() if name.startswith(f"{method}.")}
-        return {stage: took(ref) for stage, ref in mine.items() if stage != "evaluate"}
+        return {stage: took(ref) for stage, ref in self.refs(method).items() if stage != "evaluate"}
+
+    def _store_references(self) -> None:
+        """What each run rests on, and its questions and rationales as datasets."""
+        runs = {"": self.run, **{f"{method}.": run for method, run in self._methods.items()}}
+        for prefix, run in runs.items():
+            found = {name: ref for name, ref in self._by_method.items() if name.startswith(prefix)}
+            data = {ref.stage: (ref.sha256, ref.uri) for ref in found.values() if ref.stage in DATASETS}
+            run.inputs(data)
+            run.document(REFERENCES, {name: ref.model_dump() for name, ref in found.items()})
 
     def summary(self, report: ArtifactRef | None) -> dict[str, Any]:
         """What the caller of the flow gets to see."""
@@ -142,13 +201,10 @@ class Session:
             observe.stage_started(stage.name, method)
             tags = {**self._tags, "kpod.method": method, "kpod.pipeline": self.config.name}
             again = stage.name in self._refresh
-            ref, computed = run_cached(stage, key, config, inputs, self.run.run_id, tags, again)
+            ref, computed = run_cached(stage, key, config, inputs, self.run_of(method).run_id, tags, again)
             if computed:
                 self.computed.append(f"{stage.name} ({method})")
             observe.stage_finished(stage.name, method, time.monotonic() - started, computed)
             self._results[key] = ref
-        name = f"{method}.{stage.name}"
-        if self._by_method.get(name) != ref:  # every call is a trip to MLflow
-            self._by_method[name] = ref
-            self.run.tag(f"{REF}.{name}", ref.run_id)
+        self._by_method[f"{method}.{stage.name}"] = ref
         return ref

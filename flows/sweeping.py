@@ -12,7 +12,7 @@ from kpod import observe, tracking
 from kpod.config.flat import flatten
 from kpod.config.sweep import Sweep
 from kpod.run import stages
-from kpod.run.results import REF
+from kpod.run.results import REFERENCES, figures_of
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.home import prepare
@@ -55,8 +55,7 @@ class Sweeping:
             trained = arm.method != "base"
             student = session.result("distill" if trained else "base", arm.config, arm.method)
             evaluated = session.result("evaluate", arm.config, arm.method, student=student)
-            figures = tracking.final_metrics(evaluated.run_id)
-            session.run.metrics({name.removeprefix("evaluate."): value for name, value in figures.items()})
+            session.run.metrics(figures_of(session.refs(arm.method)))
             if trained:
                 for values, tokens in curve(artifacts.folder_of(student.stage, student.key)):
                     session.run.metrics(values, tokens)
@@ -98,4 +97,4 @@ class Sweeping:
 
     def _keep(self, arm: Arm, ref: ArtifactRef) -> None:
         self._made[f"{arm.label}.{ref.stage}"] = ref
-        self.run.tag(f"{REF}.{arm.label}.{ref.stage}", ref.run_id)
+        self.run.document(REFERENCES, {name: ref.model_dump() for name, ref in self._made.items()})

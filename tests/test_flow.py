@@ -13,6 +13,7 @@ import pytest
 from kpod import schemas, tracking
 from kpod.config import Weights
 from kpod.run import results, stages
+from kpod.run.results import references
 
 TINY = Path(__file__).parent / "tiny.yaml"
 STAGES = {"questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate"}
@@ -105,7 +106,7 @@ def test_mlflow_has_one_parent_and_a_nested_run_a_stage_with_inputs_and_artifact
     for one in (parent, *nested):
         assert common.items() <= one.data.tags.items()
     assert {r.data.tags["kpod.method"] for r in nested if r.data.tags["kpod.stage"] == "distill"} == {"scotd", "kpod"}
-    assert parent.data.tags["kpod.ref.kpod.weights"] == by_stage["weights"].info.run_id
+    assert references(parent.info.run_id)["kpod.weights"].run_id == by_stage["weights"].info.run_id
     charted = [(m.step, m.value) for m in api.get_metric_history(by_stage["distill"].info.run_id, "loss")]
     folder = home / "artifacts" / "distill" / by_stage["distill"].data.tags["kpod.cache_key"]
     history = pq.read_table(folder / "history.parquet").to_pylist()

@@ -14,6 +14,7 @@ from kpod.config import WordProblems
 from kpod.models import registry
 from kpod.questions import wordproblems
 from kpod.run import stages
+from kpod.run.results import references
 
 ROOT = Path(__file__).parent.parent
 # One process for all rounds: the imports are paid once. Lines on stdin are rounds, answers are lines on stdout.
@@ -108,10 +109,10 @@ def test_the_first_round_makes_a_champion_of_what_passed_the_contract(rounds: Ro
 
 def test_the_second_round_asks_and_computes_only_what_is_new(rounds: Rounds) -> None:
     parent = tracking.get_run(rounds.second["run_id"])
-    rationales = tracking.get_run(parent.data.tags["kpod.ref.kpod.rationales"])
+    rationales = tracking.get_run(references(parent.info.run_id)["kpod.rationales"].run_id)
     assert rationales.data.metrics["rationales.from_journal"] >= 18
     assert 0 < rationales.data.metrics["rationales.requests_sent"] <= 4 * 3
-    weights = tracking.get_run(parent.data.tags["kpod.ref.kpod.weights"])
+    weights = tracking.get_run(references(parent.info.run_id)["kpod.weights"].run_id)
     assert "weights.weighter" in tracking.inputs_of(weights.info.run_id)  # the champion's, not trained again
     assert not any(name.startswith("base") for name in rounds.second["computed"])
     assert "evaluate (champion)" not in rounds.second["computed"]  # its answers to the same questions are known
@@ -119,7 +120,9 @@ def test_the_second_round_asks_and_computes_only_what_is_new(rounds: Rounds) -> 
 
 def test_champion_and_challenger_answered_the_same_questions_and_the_decision_is_on_the_version(rounds: Rounds) -> None:
     parent = tracking.get_run(rounds.second["run_id"])
-    new, old = (tracking.inputs_of(parent.data.tags[f"kpod.ref.{m}.evaluate"]) for m in ("kpod", "champion"))
+    new, old = (
+        tracking.inputs_of(references(parent.info.run_id)[f"{m}.evaluate"].run_id) for m in ("kpod", "champion")
+    )
     assert new["questions"] == old["questions"]
     assert new["student"] != old["student"]
     version = tracking.version_of(MODEL, "2")

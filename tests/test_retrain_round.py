@@ -27,6 +27,7 @@ from kpod.models.lineage import lineage, lines
 from kpod.questions import wordproblems
 from kpod.retrain.incoming import add
 from kpod.run import results, stages
+from kpod.run.results import references
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.home import prepare
 
@@ -159,14 +160,16 @@ def test_the_champions_weighter_is_applied_and_its_answers_are_not_asked_again(r
     assert "base (kpod)" not in rounds.second["computed"]
     assert "evaluate (champion)" not in rounds.second["computed"]
     parent = tracking.get_run(rounds.second["run_id"])
-    weights = tracking.inputs_of(parent.data.tags["kpod.ref.kpod.weights"])
-    first = tracking.get_run(rounds.first["run_id"]).data.tags["kpod.ref.kpod.weights"]
+    weights = tracking.inputs_of(references(parent.info.run_id)["kpod.weights"].run_id)
+    first = references(rounds.first["run_id"])["kpod.weights"].run_id
     assert tracking.get_run(first).data.tags["kpod.cache_key"] in weights["weights.weighter"][1]
 
 
 def test_champion_and_challenger_answered_the_same_questions_and_the_decision_is_on_the_version(rounds: Rounds) -> None:
     parent = tracking.get_run(rounds.second["run_id"])
-    new, old = (tracking.inputs_of(parent.data.tags[f"kpod.ref.{m}.evaluate"]) for m in ("kpod", "champion"))
+    new, old = (
+        tracking.inputs_of(references(parent.info.run_id)[f"{m}.evaluate"].run_id) for m in ("kpod", "champion")
+    )
     assert new["questions"] == old["questions"]
     assert new["student"] != old["student"]
     assert [(action, told["version"]) for _, action, told in rounds.events] == [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kpod import tracking
 from kpod.errors import ConfigError
-from kpod.run.results import REF
+from kpod.run.results import ABOVE, references
 from kpod.store.files import is_locked
 from kpod.store.home import home
 
@@ -51,7 +51,9 @@ def needed(days: float) -> set[str]:
     models = tracking.registered_models()
     queue = [version.run_id for model in models for version in tracking.model_versions(model.name)]
     for run in tracking.recent_runs(days):
-        queue += [child for tag, child in run.data.tags.items() if tag.startswith(f"{REF}.")] + [run.info.run_id]
+        if run.data.tags.get("kpod.stage") in ABOVE:
+            queue += [ref.run_id for ref in references(run.info.run_id).values()]
+        queue.append(run.info.run_id)
     seen: set[str] = set()
     keys: set[str] = set()
     while queue:

@@ -16,7 +16,7 @@ from kpod.errors import ConfigError
 from kpod.retrain.grow import Growth
 from kpod.retrain.rounds import DATASET
 from kpod.run import stages
-from kpod.run.results import REF, find
+from kpod.run.results import find, references
 from kpod.run.stages import SETTINGS
 from kpod.store.code_version import code_version
 from kpod.store.files import sha256_tree
@@ -45,7 +45,7 @@ def reproduce(run_id: str) -> Iterator[Reproduction]:
     an input is gone.
     """
     run = find(run_id)
-    links = {tag.removeprefix(f"{REF}."): child for tag, child in run.data.tags.items() if tag.startswith(f"{REF}.")}
+    links = {name: ref.run_id for name, ref in references(run.info.run_id).items()}
     children = {child: name for name, child in sorted(links.items(), reverse=True)} or {run.info.run_id: "this run"}
     found = [(name, _finished_run(child)) for child, name in children.items()]
     for name, child in sorted(found, key=lambda item: (_order(item[1]), item[0])):

@@ -21,7 +21,9 @@ from kpod.report.data import Comparison, ReportData, StageRun
 from kpod.report.example import Example, find, with_weights
 from kpod.report.headline import ONE, PLAIN
 from kpod.report.page import write_report
+from kpod.report.results import accuracy_bars
 from kpod.report.settings import ReportSettings
+from kpod.report.style import write_png
 from kpod.report.summary import markdown, summary
 from kpod.report.token_views import weight_scale
 from kpod.report.tokens import write_token_view
@@ -75,6 +77,8 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
     write_text(out_dir / "summary.json", json.dumps(summary(data), indent=1))
     pictures = out_dir / "figures"
     pictures.mkdir(exist_ok=True)
+    if data.accuracy:
+        write_png(accuracy_bars(data.accuracy), pictures / "accuracy.png")
     if data.weights is not None and data.questions is not None and data.rationales is not None:
         paths = (pictures / "tokens.html", pictures / "tokens.png")
         write_token_view(data.weights, data.questions, data.rationales, data.tokenizer, *paths)

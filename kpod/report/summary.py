@@ -1,7 +1,11 @@
 """The figures of a report as Markdown tables and as JSON."""
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from kpod.config import Pipeline
 from kpod.evaluate.accuracy import as_dict
 from kpod.report.costs import compared_at
 from kpod.report.data import ReportData
@@ -41,6 +45,25 @@ def markdown(data: ReportData) -> str:
     if at := compared_at(data.costs):
         lines += ["", f"Methods are compared {at}."]
     return "\n".join(lines) + "\n"
+
+
+def description(folder: Path, report: str) -> str:
+    """What the page of a run begins with, in Markdown, from what the stage wrote; `report` is its page's address."""
+    found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    table = (folder / "summary.md").read_text(encoding="utf-8")
+    outcome = found["headline"]
+    head = f"**{outcome['sentence']}** ({outcome['where']})\n\n" if outcome else ""
+    return f"{head}[The report]({report})\n\n{table}"
+
+
+def version_text(method: str, config: Pipeline, figures: Mapping[str, float]) -> str:
+    """What a model version of the registry is, in Markdown; `figures` as `kpod.run.results.figures_of` gives them."""
+    low, high = (f"{figures[f'accuracy_{end}']:.1%}" for end in ("low", "high"))
+    tokens = f", trained on {figures['target_tokens']:,.0f} target tokens" if "target_tokens" in figures else ""
+    return (
+        f"Student `{config.student_name}` distilled by `{method}` from teacher `{config.teacher.model}` on"
+        f" `{config.dataset}`{tokens}. Accuracy {figures['accuracy']:.1%}, 95% {low} to {high}."
+    )
 
 
 def summary(data: ReportData) -> dict[str, Any]:

@@ -4,6 +4,7 @@ RUN is an MLflow run id, the beginning of one, or the name of a run, which means
 """
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ import pyarrow as pa
 from kpod import schemas, tracking
 from kpod.config import Form
 from kpod.errors import ConfigError
+from kpod.report.costs import cost
 from kpod.run import stages
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.text.stops import STOPS
 
-REF = "kpod.ref"  # parent runs link their stages by tags `kpod.ref.<method>.<stage>` -> run id
+REFERENCES = "references.json"  # runs above stages hold the results they use: `<method>.<stage>` -> ArtifactRef
+ABOVE = ("pipeline", "method", "sweep", "arm")  # their tag kpod.stage
 TOOK = ("wall_seconds", "cpu_seconds", "target_tokens", "epochs", "cost_usd")
 PARENTS = ("pipeline", "sweep")  # what the tag kpod.stage of a run says that people name
 CONFIG = "config.json"  # parent runs hold the whole configuration under this name
@@ -47,22 +50,32 @@ def result_of(run: str, stage: str) -> ArtifactRef:
     Raises ConfigError if there is no such run or stage, or if its bytes are gone.
     """
     name, _, method = run.partition("/")
-    entity: tracking.Run | None = find(name)
+    entity = find(name)
     run_id = entity.info.run_id
-    links = {tag: value for tag, value in entity.data.tags.items() if tag.startswith(f"{REF}.")}
-    if links:
-        methods = [tag.split(".")[-2] for tag in links if tag.endswith(f".{stage}")]
-        made = [name for name in entity.data.tags.get("kpod.methods", "").split(",") if name in methods] or methods
-        method = method or (made[-1] if made else "")
-        if method not in methods:
-            raise ConfigError(f"run {run_id} has no {stage} of {method or 'any method'}; it has {', '.join(made)}")
-        entity = tracking.get_run(links[f"{REF}.{method}.{stage}"])
-    if entity is None or entity.data.tags.get("kpod.stage") != stage:
+    above = entity.data.tags.get("kpod.stage") in ABOVE
+    ref = _by_method(entity, stage, method) if above else stages.ref_of(entity)
+    if ref is None or ref.stage != stage:
         raise ConfigError(f"run {run_id} is not a pipeline and not a run of the stage {stage}")
-    ref = stages.ref_of(entity)
-    if ref is None or tracking.fetch(ref) is None:
+    if tracking.fetch(ref) is None:
         raise ConfigError(f"the {stage} of run {run_id} is gone from {tracking.address()}")
     return ref
+
+
+def _by_method(entity: tracking.Run, stage: str, method: str) -> ArtifactRef:
+    run_id = entity.info.run_id
+    found = references(run_id)
+    methods = [name.rpartition(".")[0] for name in found if name.endswith(f".{stage}")]
+    made = [name for name in entity.data.tags.get("kpod.methods", "").split(",") if name in methods] or methods
+    method = method or (made[-1] if made else "")
+    if method not in methods:
+        raise ConfigError(f"run {run_id} has no {stage} of {method or 'any method'}; it has {', '.join(made)}")
+    return found[f"{method}.{stage}"]
+
+
+def references(run_id: str) -> dict[str, ArtifactRef]:
+    """The results that a pipeline, method, sweep or arm used, by `<method>.<stage>`; empty for other runs."""
+    found = tracking.read_document(run_id, REFERENCES) or {}
+    return {name: ArtifactRef.model_validate(ref) for name, ref in found.items()}
 
 
 def predictions_of(run: str) -> pa.Table:
@@ -89,6 +102,28 @@ def _predictions(run: str) -> Path:
 
 def _in(ref: ArtifactRef) -> Path:
     return artifacts.folder_of(ref.stage, ref.key) / "predictions.parquet"
+
+
+def figures_of(refs: Mapping[str, ArtifactRef]) -> dict[str, float]:
+    """What runs of methods are compared by, from the results of one method (stage -> result, all on this machine).
+
+    Accuracy with the ends of its 95% interval, overall and by set; target tokens, seconds of CPU and wall of the
+    training, CPU seconds of what prepares it, and what its rationales cost (US dollars).
+    """
+    figures: dict[str, float] = {}
+    if evaluated := refs.get("evaluate"):
+        metrics = json.loads(_in(evaluated).with_name("metrics.json").read_text(encoding="utf-8"))
+        for row in [metrics["overall"], *metrics["sets"]]:
+            name = "" if row is metrics["overall"] else f".{row['dataset']}.{row['split']}"
+            ends = {f"accuracy_{end}{name}": row[end] for end in ("low", "high")}
+            figures |= {f"accuracy{name}": row["accuracy"], **ends}
+        figures |= {name: metrics["overall"][name] for name in ("truncated", "answerless")}
+    taken = {stage: took(ref) for stage, ref in refs.items()}
+    if spent := cost(taken):
+        figures |= {name: value for name, value in vars(spent).items() if value is not None}
+    if "cost_usd" in taken.get("rationales", {}):
+        figures["rationales_cost_usd"] = taken["rationales"]["cost_usd"]
+    return figures
 
 
 def took(ref: ArtifactRef) -> dict[str, float]:

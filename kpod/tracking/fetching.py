@@ -7,6 +7,7 @@ from kpod.store.artifacts import ArtifactRef, folder_of, holds
 from kpod.store.files import file_lock, publish
 from kpod.store.home import home
 from kpod.tracking.record import download
+from kpod.tracking.students import MODEL_FILES
 
 
 def fetch(ref: ArtifactRef) -> Path | None:
@@ -23,9 +24,17 @@ def fetch(ref: ArtifactRef) -> Path | None:
             return local
         shutil.rmtree(incoming, ignore_errors=True)
         try:
-            if download(ref.uri, incoming) and holds(incoming, ref.sha256):
+            if download(ref.uri, incoming) and holds(_stripped(incoming), ref.sha256):
                 publish(incoming, local)
                 return local
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
     return None
+
+
+def _stripped(folder: Path) -> Path:
+    """The folder without the files that make a student an MLflow model: they were added after it was hashed."""
+    for name in MODEL_FILES if (folder / "MLmodel").is_file() else ():
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    return folder

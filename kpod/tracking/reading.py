@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from kpod.tracking.server import EXPERIMENT, client, database, experiment_id
 
@@ -60,6 +61,17 @@ def get_run(run_id: str) -> Run | None:
     except MlflowException:
         return None
     return _light(entity)
+
+
+def artifacts_of(run_id: str) -> Path | None:
+    """The folder of a run's artifacts if SQLite keeps the runs and files on this machine keep the artifacts."""
+    path = database()
+    if path is None:
+        return None
+    with _open(path) as connection:
+        found = connection.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
+    parts = urlsplit(found[0]) if found and found[0] else None
+    return Path(unquote(parts.path)) if parts and parts.scheme == "file" and not parts.netloc else None
 
 
 def runs_of(stages: Sequence[str]) -> list[Run]:

@@ -1,5 +1,6 @@
 """What earlier runs left: figures, inputs, documents and artifacts."""
 
+import json
 import os
 import shutil
 import time
@@ -7,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpod.tracking.reading import get_run
+from kpod.tracking.reading import artifacts_of, get_run
 from kpod.tracking.server import client, experiment_id
 
 if TYPE_CHECKING:
@@ -44,7 +45,11 @@ def final_metrics(run_id: str) -> dict[str, float]:
 
 
 def read_document(run_id: str, name: str) -> dict[str, Any] | None:
-    """The JSON file `name` of a run, or None."""
+    """The JSON file `name` of a run, or None; MLflow is imported only if the file is not on this machine."""
+    folder = artifacts_of(run_id)
+    if folder is not None and (folder / name).is_file():
+        found: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+        return found
     from mlflow.artifacts import load_dict
     from mlflow.exceptions import MlflowException
 

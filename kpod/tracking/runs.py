@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ARTIFACTS = "output"  # the folder of a run's artifact store that holds what the stage wrote
 MLFLOW_NOTE = "mlflow.note.content"  # the tag that MLflow's pages show as a description, in Markdown
+MOST_NOTE = 7_500  # characters; a tag takes 8,000
 FLUSH_SECONDS = 5.0  # metrics go out in batches: one by one a server takes about 35 a second
 
 
@@ -115,6 +116,13 @@ class TrackedRun:
         if datasets:
             self._api.log_inputs(self.run_id, datasets)
 
+    def models(self, ids: Iterable[str]) -> None:
+        """Link logged models as outputs of the run."""
+        from mlflow.entities import LoggedModelOutput
+
+        if outputs := [LoggedModelOutput(model_id, 0) for model_id in ids]:
+            self._api.log_outputs(self.run_id, outputs)
+
     def document(self, name: str, tree: Mapping[str, Any]) -> None:
         """Store a JSON file beside the run, without passwords in addresses."""
         self._api.log_dict(self.run_id, scrubbed(tree), name)
@@ -128,8 +136,15 @@ class TrackedRun:
         self._api.log_table(self.run_id, dict(columns), name)
 
     def describe(self, markdown: str) -> None:
-        """The text that MLflow's page of the run begins with."""
+        """The text that MLflow's page of the run begins with, cut at a line where it is too long for a tag."""
+        if len(markdown) > MOST_NOTE:
+            markdown = markdown[:MOST_NOTE].rpartition("\n")[0] + "\n\n(the rest is in the report)"
         self._api.set_tag(self.run_id, MLFLOW_NOTE, markdown)
+
+    def link(self, artifact: str) -> str:
+        """Where an artifact of the run is in MLflow's pages, relative to them."""
+        experiment = self._api.get_run(self.run_id).info.experiment_id
+        return f"#/experiments/{experiment}/runs/{self.run_id}/artifacts/{artifact}"
 
     def upload(self, folder: Path) -> str:
         """Store a finished folder as the run's artifact and return its URI."""

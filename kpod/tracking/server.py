@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "kpod"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens the views of training runs, not of traces
 ADDRESS = "MLFLOW_TRACKING_URI"
 
 
@@ -53,10 +54,13 @@ def experiment_id(client: "MlflowClient") -> str:
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(EXPERIMENT)
+    if found is not None and KIND.keys() - found.tags.keys():
+        for key, value in KIND.items():
+            client.set_experiment_tag(found.experiment_id, key, value)
     if found is None:
         location = (home() / "mlflow" / "artifacts").as_uri() if database() else None
         try:
-            return client.create_experiment(EXPERIMENT, artifact_location=location)
+            return client.create_experiment(EXPERIMENT, artifact_location=location, tags=KIND)
         except MlflowException:  # another process made it first
             found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:

@@ -2,14 +2,16 @@
 
 import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpod.tracking.runs import artifact_uri
-from kpod.tracking.server import client
+from kpod.errors import ModelError
+from kpod.tracking.runs import ARTIFACTS, artifact_uri
+from kpod.tracking.server import client, experiment_id
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -18,24 +20,50 @@ if TYPE_CHECKING:
 
 _HOLE = "the-question"
 STUDENT = "kpod-student-"  # registered models are named after the dataset
-MODEL = "model"  # the folder of a run's artifact store that holds a student as an MLflow model
+# What makes the artifact of a stage's run an MLflow model; `fetch` leaves it out.
+MODEL_FILES = (
+    "MLmodel", "components", "conda.yaml", "input_example.json", "python_env.yaml", "requirements.txt",
+    "serving_input_example.json",
+)  # fmt: skip
+
+DESCRIPTION = (
+    "Students distilled by kpod on the questions of **{dataset}**. `challenger` is the newest, `champion` the one that"
+    " the gate has let pass. A version's tags say its method, accuracy and the gate's decision."
+)
+WHERE = "The student's files are stored once, with the run that trained it: load `{source}` as an MLflow model.\n"
 
 
 def log_student(run_id: str, folder: Path, form: "Form") -> str:
-    """Store a student's folder with its run as an MLflow model (transformers flavour), once; returns the model's URI.
+    """Make the student that a stage's run stores an MLflow model (transformers flavour), once; returns its URI.
 
-    The model has the training prompt as its template, a signature (question in, rationale and answer out) and an
-    input example, and answers greedily. For an encoder-decoder, for which transformers has no text pipeline, the
-    plain folder that the stage stored is returned instead.
+    The model's files (MODEL_FILES) stand beside the student's own folder in the run's artifact store and point at it,
+    so its bytes are stored once. The model has the training prompt as its template, a signature (question in,
+    rationale and answer out) and an input example, and answers greedily. For an encoder-decoder, for which
+    transformers has no text pipeline, the URI of the plain folder is returned instead.
     """
     if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("is_encoder_decoder"):
         return f"{artifact_uri(run_id)}/{folder.name}"
     api = client()
-    if not any(found.path == f"{MODEL}/MLmodel" for found in api.list_artifacts(run_id, MODEL)):
+    if not any(found.path == f"{ARTIFACTS}/MLmodel" for found in api.list_artifacts(run_id, ARTIFACTS)):
         with tempfile.TemporaryDirectory() as building:
-            _save_student(folder, f"{building}/{MODEL}", form)
-            api.log_artifacts(run_id, f"{building}/{MODEL}", MODEL)
-    return f"runs:/{run_id}/{MODEL}"
+            model = Path(building) / "model"
+            _save_student(folder, str(model), form)
+            _point_at(model, folder.name)
+            api.log_artifacts(run_id, str(model), ARTIFACTS)
+    return artifact_uri(run_id)
+
+
+def _point_at(model: Path, folder: str) -> None:
+    """Take the weights out of an MLflow model; they are in `folder` beside its MLmodel."""
+    from mlflow.models import Model
+
+    described = Model.load(str(model))
+    shutil.rmtree(model / described.flavors["transformers"]["model_binary"])
+    described.flavors["transformers"]["model_binary"] = folder
+    described.save(str(model / "MLmodel"))
+    for path in model.iterdir():
+        if path.name not in MODEL_FILES:
+            raise ModelError(f"MLflow wrote an unknown file {path.name}: install the mlflow that kpod pins")
 
 
 def _save_student(folder: Path, destination: str, form: "Form") -> None:
@@ -65,24 +93,46 @@ def _save_student(folder: Path, destination: str, form: "Form") -> None:
     Path(destination, "LICENSE.txt").unlink(missing_ok=True)  # says only that none was found on the hub
 
 
-def register_student(dataset: str, run_id: str, source: str, tags: Mapping[str, str], challenger: bool) -> str:
+def register_student(
+    dataset: str, run_id: str, source: str, tags: Mapping[str, str], challenger: bool, model_id: str | None = None
+) -> "ModelVersion":
     """Register a student as `kpod-student-<dataset>` (once a run) and return its version.
 
-    With `challenger`, that alias moves to it; the alias `champion` is given by the gate alone.
+    With `challenger`, that alias moves to it; the alias `champion` is given by the gate alone. `model_id` is that of
+    the logged model (`logged_student`) that the version comes from.
     """
     from mlflow.exceptions import MlflowException
 
     api, name = client(), f"{STUDENT}{dataset}"
     try:
-        api.create_registered_model(name)
+        api.create_registered_model(name, {"kpod.dataset": dataset}, DESCRIPTION.format(dataset=dataset))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     known = [v for v in model_versions(name) if v.run_id == run_id]
-    version = known[0] if known else api.create_model_version(name, source, run_id=run_id, tags=dict(tags))
+    version = known[0] if known else api.create_model_version(name, source, run_id, dict(tags), model_id=model_id)
     if challenger:
         api.set_registered_model_alias(name, "challenger", version.version)
-    return str(version.version)
+    return version
+
+
+def logged_student(run_id: str, name: str, source: str, tags: Mapping[str, str]) -> str:
+    """The id of the logged model, made once, that MLflow's pages link with the run of a distilled student."""
+    api = client()
+    experiment = experiment_id(api)
+    for found in api.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'", max_results=1):
+        return str(found.model_id)
+    model = api.create_logged_model(experiment, name, run_id, dict(tags), {"source": source}, "student")
+    with tempfile.TemporaryDirectory() as building:
+        Path(building, "README.md").write_text(WHERE.format(source=source), encoding="utf-8")
+        api.log_model_artifacts(model.model_id, building)
+    api.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)
+
+
+def describe_version(version: "ModelVersion", text: str) -> None:
+    """The description that the registry's page of a version shows, in Markdown."""
+    client().update_model_version(version.name, version.version, text)
 
 
 def model_versions(name: str) -> "list[ModelVersion]":
