@@ -32,7 +32,13 @@ def zombies(silence: timedelta) -> Automation:
             threshold=1,
             within=silence,
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message="no heartbeat from the run")],
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                name="Crashed",
+                message="no heartbeat: its machine is gone; start it again, it goes on",
+            )
+        ],
     )
 
 

@@ -9,6 +9,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.transactions import IsolationLevel
 
 from flows.locks import FlockManager
+from flows.pages import show_stage
 from flows.progress import ProgressArtifact
 from kpod import tracking
 from kpod.config import Pipeline
@@ -34,7 +35,7 @@ def run_cached(
 
     The lock of `key` is held while it is computed: whoever else needs it waits and then finds it.
     """
-    computed = False
+    computed, method = False, tags["kpod.method"]
 
     def compute() -> ArtifactRef:
         nonlocal computed
@@ -44,13 +45,15 @@ def run_cached(
         # One slot a stage, not one a request: a slot costs a call to the server.
         with concurrency(TEACHER_LIMIT, lease_duration=LEASE) if stage.name == "rationales" else nullcontext():
             watchers = (ProgressArtifact(stage.name),)
-            return stages.execute(stage, config, inputs, parent, tags, watchers=watchers, refresh=refresh)
+            ref = stages.execute(stage, config, inputs, parent, tags, watchers=watchers, refresh=refresh)
+        show_stage(stage.name, method, tracking.final_metrics(ref.run_id))
+        return ref
 
     results = home() / "cache"
     results.mkdir(parents=True, exist_ok=True)
     cached = task(
         name=stage.name,
-        task_run_name=f"{stage.name} {tags['kpod.method']}",
+        task_run_name=f"{stage.name} ({method})",
         cache_policy=CacheKeyFnPolicy(cache_key_fn=lambda context, arguments: key).configure(
             isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=FlockManager(home() / "locks")
         ),

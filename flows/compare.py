@@ -20,6 +20,10 @@ def kpod_compare(
 
     Killed and started again, it goes on where it was. Returns the MLflow run's id, the stages that were computed,
     the table and the folder it lies in.
+
+    Args:
+        sweep: What is compared, as in a sweep's file.
+        refresh: Stages to compute again although nothing changed.
     """
     leave_no_orphan()
     with Sweeping(sweep, arms(sweep), tuple(refresh)) as sweeping:

@@ -47,5 +47,9 @@ def _end_the_dead() -> None:
                 state = None
             if state and (state.is_running() or state.is_cancelling()):
                 end = Cancelled if state.is_cancelling() else Crashed
-                client.set_flow_run_state(UUID(run_id), end(message="its process was killed"), force=True)
+                client.set_flow_run_state(
+                    UUID(run_id),
+                    end(message="its process was killed: start the run again, finished stages come from the cache"),
+                    force=True,
+                )
             liveness.forget("prefect", run_id)

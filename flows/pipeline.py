@@ -23,8 +23,12 @@ def kpod(
 ) -> dict[str, Any]:
     """Make and compare the students of `config.methods`; every stage comes from the cache if nothing changed.
 
-    `refresh` names stages to compute again, `until` the last stage to reach. Returns the MLflow run's id, the
-    stages that were computed, the table of accuracies and where the report lies.
+    Returns the MLflow run's id, the stages that were computed, the table of accuracies and where the report lies.
+
+    Args:
+        config: The settings of all stages, as in a recipe's file.
+        refresh: Stages to compute again although nothing changed.
+        until: The last stage to reach; empty for all, the report included.
     """
     leave_no_orphan()
     with Session(config, refresh=tuple(refresh)) as session:

@@ -7,6 +7,7 @@ from prefect import flow
 from flows.events import decided
 from flows.locks import FlockManager
 from flows.orphans import leave_no_orphan
+from flows.pages import show_outcome
 from flows.session import Session
 from kpod import tracking
 from kpod.config import Pipeline
@@ -37,9 +38,13 @@ def kpod_retrain(
 ) -> dict[str, Any]:
     """Train the last of `config.methods` on all questions that have arrived at `address`, and let the gate decide.
 
-    `address` is a folder, a bucket (s3://...) or hub:SET@REVISION. Champion and challenger answer the questions of
-    `config.questions` alone, which new files never change. Returns the decision, its reason and figures; if nothing
-    is new, the run ends before a model is loaded.
+    Champion and challenger answer the questions of `config.questions` alone, which new files never change. Returns
+    the decision, its reason and figures; if nothing is new, the run ends before a model is loaded.
+
+    Args:
+        config: The settings of all stages, as in a recipe's file.
+        retrain: What new questions must fulfil, and when a challenger replaces the champion.
+        address: Where new questions lie: a folder, a bucket (s3://...) or hub:SET@REVISION.
     """
     leave_no_orphan()
     name = f"retrain-{config.dataset}"
@@ -128,6 +133,7 @@ class _Round:
         for key, value in (("kpod.decision", decision.action), ("kpod.decision.reason", decision.reason)):
             self.session.run.tag(key, value)
         self.session.run.metrics({f"gate.{name}": value for name, value in decision.figures.items()})
+        show_outcome(f"{decision.action}: {decision.reason}", [decision.figures], self.session.run)
         return {
             "run_id": self.session.run.run_id,
             "computed": self.session.computed,

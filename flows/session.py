@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from flows.cache import run_cached
+from flows.pages import show_outcome
 from flows.secrets import read_secrets
 from kpod import __version__, observe, tracking
 from kpod.config import Pipeline
@@ -16,7 +17,7 @@ from kpod.config.settings import check_files
 from kpod.config.variants import apply
 from kpod.curriculum.embed import check as check_embedder
 from kpod.report.settings import Lineage, ReportSettings
-from kpod.report.summary import description, version_text
+from kpod.report.summary import description, outcome, version_text
 from kpod.run import stages
 from kpod.run.results import CONFIG, REFERENCES, figures_of, took
 from kpod.store import artifacts
@@ -167,6 +168,7 @@ class Session:
         self.run.file(folder / "report.html")
         for picture in sorted((folder / "figures").iterdir()):
             self.run.file(picture, "figures")
+        show_outcome(*outcome(folder), self.run)
 
     def took(self, method: str) -> dict[str, dict[str, float]]:
         """What the stages behind a method's student took: stage -> figure -> value."""

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from flows.cache import run_cached
+from flows.pages import show_outcome
 from flows.session import Session, check
 from kpod import observe, tracking
 from kpod.config.flat import flatten
@@ -17,6 +18,7 @@ from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.home import prepare
 from kpod.sweep.curve import curve
+from kpod.sweep.leaderboard import outcome
 from kpod.sweep.plan import Arm
 from kpod.sweep.settings import SweepSettings, Took
 
@@ -82,7 +84,9 @@ class Sweeping:
         self.run.describe((folder / "table.md").read_text(encoding="utf-8"))
         for name in ("leaderboard.html", "accuracy.png"):
             self.run.file(folder / name)
-        self.run.table("leaderboard.json", json.loads((folder / "leaderboard.json").read_text(encoding="utf-8")))
+        columns = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
+        self.run.table("leaderboard.json", columns)
+        show_outcome(*outcome(folder), self.run)
         return ref
 
     def summary(self, table: ArtifactRef) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from mlflow.entities import Run
 
 from kpod import schemas, tracking
 from kpod.config import Weights
@@ -89,11 +90,22 @@ def test_keys_match_across_the_stages(home: Path) -> None:
     assert steps == keys("curriculum", "curriculum.parquet") == keys("curriculum", "clusters.parquet")
 
 
-def test_mlflow_has_one_parent_and_a_nested_run_a_stage_with_inputs_and_artifacts(home: Path) -> None:
+def family() -> tuple[Run, dict[str, Run], list[Run]]:
+    """The first pipeline's run, those of its methods, and those of its stages."""
     api = tracking.client()
     found = api.search_runs([tracking.experiment_id(api)], max_results=500)
     (parent,) = [r for r in found if r.data.tags["kpod.stage"] == "pipeline" and r.info.status == "FINISHED"][-1:]
-    nested = [r for r in found if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    below = [r for r in found if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    methods = {r.info.run_name: r for r in below if r.data.tags["kpod.stage"] == "method"}
+    ids = {r.info.run_id for r in methods.values()}
+    stages = [r for r in found if r.data.tags.get("mlflow.parentRunId") in ids]
+    return parent, methods, [*stages, *(r for r in below if r.data.tags["kpod.stage"] == "report")]
+
+
+def test_mlflow_has_one_parent_a_run_a_method_and_below_it_one_a_stage_with_inputs_and_artifacts(home: Path) -> None:
+    api = tracking.client()
+    parent, methods, nested = family()
+    assert methods.keys() == {"base", "scotd", "kpod"}
     assert {r.data.tags["kpod.stage"] for r in nested} == STAGES | {"report"}
     by_stage = {r.data.tags["kpod.stage"]: r for r in nested}
     inputs = by_stage["weights"].inputs.dataset_inputs
@@ -111,6 +123,47 @@ def test_mlflow_has_one_parent_and_a_nested_run_a_stage_with_inputs_and_artifact
     folder = home / "artifacts" / "distill" / by_stage["distill"].data.tags["kpod.cache_key"]
     history = pq.read_table(folder / "history.parquet").to_pylist()
     assert charted == [(row["tokens"], pytest.approx(row["loss"])) for row in history]
+
+
+def test_a_methods_run_carries_what_people_compare(home: Path) -> None:
+    api = tracking.client()
+    parent, methods, _ = family()
+    kpod = methods["kpod"]
+    ends = {
+        f"{name}{of}" for name in ("accuracy", "accuracy_low", "accuracy_high") for of in ("", ".wordproblems.test")
+    }
+    assert ends | {"target_tokens", "cpu_seconds", "wall_seconds", "preparation_seconds"} <= kpod.data.metrics.keys()
+    assert kpod.data.params["distill.progressive"] != methods["scotd"].data.params["distill.progressive"]
+    for run in (parent, kpod):
+        assert {one.dataset.name for one in run.inputs.dataset_inputs} == {"questions", "rationales"}
+        assert not [tag for tag in run.data.tags if tag.startswith("kpod.ref")]
+        files = {file.path for file in api.list_artifacts(run.info.run_id)}
+        assert "references.json" in files
+    assert {"report.html", "figures", "config.json"} <= {file.path for file in api.list_artifacts(parent.info.run_id)}
+    told = parent.data.tags["mlflow.note.content"]
+    for text in ("**kpod ", "| kpod | wordproblems test |", "| kpod - scotd |", "/artifacts/report.html"):
+        assert text in told
+    assert len(parent.outputs.model_outputs) == 2
+    [linked] = kpod.outputs.model_outputs
+    assert api.get_logged_model(linked.model_id).source_run_id == references(parent.info.run_id)["kpod.distill"].run_id
+    kind = api.get_experiment(parent.info.experiment_id).tags["mlflow.experimentKind"]
+    assert kind == "custom_model_development"
+    assert results.result_of(kpod.info.run_id, "distill") == references(parent.info.run_id)["kpod.distill"]
+
+
+def test_a_registered_student_loads_from_bytes_that_are_stored_once(home: Path) -> None:
+    import mlflow
+
+    api = tracking.client()
+    version = api.get_model_version_by_alias("kpod-student-wordproblems", "challenger")
+    stored = Path(home / "mlflow" / "artifacts" / version.run_id / "artifacts")
+    assert len(list(stored.rglob("*.safetensors"))) == 1
+    model = mlflow.pyfunc.load_model("models:/kpod-student-wordproblems@challenger")
+    assert isinstance(model.predict(["A box holds 3 pens. How many pens are in 4 boxes?"])[0], str)
+    assert model.metadata.signature is not None
+    assert "distilled by `kpod`" in version.description
+    assert {"kpod.method", "kpod.dataset", "kpod.accuracy", "kpod.accuracy.wordproblems.test"} <= version.tags.keys()
+    assert "**wordproblems**" in api.get_registered_model("kpod-student-wordproblems").description
 
 
 def test_students_are_registered_and_the_last_method_is_the_challenger(home: Path) -> None:

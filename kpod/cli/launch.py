@@ -121,11 +121,8 @@ def install_automations(webhook: str | None) -> list[str]:
 
 
 def mlflow_command() -> str:
-    """What opens MLflow's UI on the store of this run; a password in its address stays in the variable."""
-    if tracking.uri().startswith("http"):
-        return f"open {tracking.address()}"
-    store = f'"${tracking.ADDRESS}"' if os.environ.get(tracking.ADDRESS) else shlex.quote(tracking.uri())
-    return f"mlflow server --backend-store-uri {store} --host 127.0.0.1 --port 5000"
+    """What opens MLflow's pages on the store of this run."""
+    return f"open {tracking.address()}" if tracking.served() else tracking.server_command()
 
 
 def prefect_command() -> str:

@@ -56,6 +56,25 @@ def description(folder: Path, report: str) -> str:
     return f"{head}[The report]({report})\n\n{table}"
 
 
+def outcome(folder: Path) -> tuple[str, list[dict[str, Any]]]:
+    """The headline and a table of all methods and sets, from the folder that the stage wrote."""
+    found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    rows = [
+        {
+            "method": row["method"],
+            "set": f"{row['dataset']} {row['split']}",
+            "accuracy": f"{row['accuracy']:.1%}",
+            "95%": f"{row['low']:.1%} to {row['high']:.1%}",
+            "questions": row["questions"],
+            "target tokens": found["costs"].get(row["method"], {}).get("target_tokens"),
+            "CPU s": figure(found["costs"].get(row["method"], {}).get("cpu_seconds")),
+        }
+        for row in found["accuracy"]
+    ]
+    told = found["headline"]
+    return (f"{told['sentence']} ({told['where']})" if told else ""), rows
+
+
 def version_text(method: str, config: Pipeline, figures: Mapping[str, float]) -> str:
     """What a model version of the registry is, in Markdown; `figures` as `kpod.run.results.figures_of` gives them."""
     low, high = (f"{figures[f'accuracy_{end}']:.1%}" for end in ("low", "high"))

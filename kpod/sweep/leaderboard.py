@@ -1,12 +1,15 @@
 """The leaderboard of a sweep: variants by accuracy, one page that needs nothing but itself."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from kpod.report.render import render
 from kpod.report.style import data_uri
 from kpod.sweep.figure import accuracy_by_variant
-from kpod.sweep.table import Row, budget, groups, several
+from kpod.sweep.table import SCHEMA, Row, budget, groups, several
 
 
 def page(name: str, found: Sequence[Row]) -> str:
@@ -46,6 +49,14 @@ def lead(found: Sequence[Row]) -> str:
         f"{sentence}: {100 * best.difference:+.1f} points on {best.against},"
         f" 95% {100 * best.difference_low:+.1f} to {100 * best.difference_high:+.1f}, {said} {p:.2g}"
     )
+
+
+def outcome(folder: Path) -> tuple[str, list[dict[str, Any]]]:
+    """The leading sentence and the rows, the best first, from the folder that the stage wrote; for a short table."""
+    found = [Row(**row) for row in pq.read_table(folder / "table.parquet", schema=SCHEMA).to_pylist()]
+    shown = ("variant", "dataset", "split", "accuracy", "low", "high", "difference", "p_value", "target_tokens")
+    table = columns(found)
+    return lead(found), [dict(zip(shown, row, strict=True)) for row in zip(*(table[n] for n in shown), strict=True)]
 
 
 def columns(found: Sequence[Row]) -> dict[str, list[Any]]:

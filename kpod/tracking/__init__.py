@@ -14,7 +14,7 @@ from kpod.tracking.record import (
     stored_keys,
 )
 from kpod.tracking.runs import TrackedRun, artifact_uri, run
-from kpod.tracking.server import ADDRESS, address, client, experiment_id, uri
+from kpod.tracking.server import ADDRESS, address, client, experiment_id, served, server_command, uri
 from kpod.tracking.students import (
     STUDENT,
     describe_version,
@@ -54,6 +54,8 @@ __all__ = [
     "run",
     "run_of",
     "runs_of",
+    "served",
+    "server_command",
     "stored_keys",
     "tag_version",
     "uri",

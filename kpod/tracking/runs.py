@@ -11,7 +11,7 @@ from kpod.config.flat import scrubbed
 from kpod.store import liveness
 from kpod.text.hygiene import well_formed
 from kpod.tracking.names import allowed, batches
-from kpod.tracking.server import client, experiment_id
+from kpod.tracking.server import client, experiment_id, pages
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -141,15 +141,24 @@ class TrackedRun:
             markdown = markdown[:MOST_NOTE].rpartition("\n")[0] + "\n\n(the rest is in the report)"
         self._api.set_tag(self.run_id, MLFLOW_NOTE, markdown)
 
+    @property
+    def page(self) -> str:
+        """The address of the run's page."""
+        return f"{pages()}/{page_of(experiment_id(self._api), self.run_id)}"
+
     def link(self, artifact: str) -> str:
         """Where an artifact of the run is in MLflow's pages, relative to them."""
-        experiment = self._api.get_run(self.run_id).info.experiment_id
-        return f"#/experiments/{experiment}/runs/{self.run_id}/artifacts/{artifact}"
+        return page_of(experiment_id(self._api), self.run_id, f"/artifacts/{artifact}")
 
     def upload(self, folder: Path) -> str:
         """Store a finished folder as the run's artifact and return its URI."""
         self._api.log_artifacts(self.run_id, str(folder), ARTIFACTS)
         return artifact_uri(self.run_id)
+
+
+def page_of(experiment: str, run_id: str, part: str = "") -> str:
+    """The page of a run, relative to MLflow's address, in the view of training runs (MLflow's own choice is GenAI)."""
+    return f"#/experiments/{experiment}/runs/{run_id}{part}?workflowType=machine_learning"
 
 
 def artifact_uri(run_id: str) -> str:

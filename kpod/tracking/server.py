@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,22 @@ def database() -> Path | None:
 def address() -> str:
     """`uri()` as it may be shown: without user and password."""
     return str(scrubbed(uri()))
+
+
+def served() -> bool:
+    """Whether a server keeps the runs, and so has pages to look at."""
+    return uri().startswith("http")
+
+
+def pages() -> str:
+    """The address of MLflow's pages: the server's, or that which `server_command` starts."""
+    return address().rstrip("/") if served() else "http://127.0.0.1:5000"
+
+
+def server_command() -> str:
+    """What starts MLflow's pages on the store of the runs; a password in its address stays in the variable."""
+    store = f'"${ADDRESS}"' if os.environ.get(ADDRESS) else shlex.quote(uri())
+    return f"mlflow server --backend-store-uri {store} --host 127.0.0.1 --port 5000"
 
 
 def client() -> "MlflowClient":
