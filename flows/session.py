@@ -105,12 +105,11 @@ class Session:
         ref = self.result("evaluate", config, method, student=student, **given)
         figures = figures_of(self.refs(method))
         run = self.run_of(method)
-        run.metrics(figures)
         if run is not self.run:
-            shown = {name: value for name, value in figures.items() if name.partition(".")[0] == "accuracy"}
-            self.run.metrics({f"{name}.{method}": value for name, value in shown.items()})
+            run.metrics(figures)
+        accuracy = {name: value for name, value in figures.items() if name.partition(".")[0] == "accuracy"}
+        self.run.metrics({f"{name}.{method}": value for name, value in accuracy.items()})
         if version := self._versions.get(method):
-            accuracy = {name: value for name, value in figures.items() if name.partition(".")[0] == "accuracy"}
             tracking.tag_version(version, {f"kpod.{name}": f"{value:.4f}" for name, value in accuracy.items()})
             tracking.describe_version(version, version_text(method, self.config, figures))
         return ref
