@@ -14,6 +14,7 @@ import pyarrow as pa
 from kpod import schemas, tracking
 from kpod.config import Form
 from kpod.errors import ConfigError
+from kpod.evaluate.accuracy import accuracies, accuracy
 from kpod.report.costs import cost
 from kpod.run import stages
 from kpod.store import artifacts
@@ -112,12 +113,12 @@ def figures_of(refs: Mapping[str, ArtifactRef]) -> dict[str, float]:
     """
     figures: dict[str, float] = {}
     if evaluated := refs.get("evaluate"):
-        metrics = json.loads(_in(evaluated).with_name("metrics.json").read_text(encoding="utf-8"))
-        for row in [metrics["overall"], *metrics["sets"]]:
-            name = "" if row is metrics["overall"] else f".{row['dataset']}.{row['split']}"
-            ends = {f"accuracy_{end}{name}": row[end] for end in ("low", "high")}
-            figures |= {f"accuracy{name}": row["accuracy"], **ends}
-        figures |= {name: metrics["overall"][name] for name in ("truncated", "answerless")}
+        predictions = predictions_in(evaluated)
+        overall = accuracy("", "", "", predictions.to_pylist())
+        for row in [overall, *accuracies("", predictions)]:
+            of = f".{row.dataset}.{row.split}" if row.dataset else ""
+            figures |= {f"accuracy{of}": row.accuracy, f"accuracy_low{of}": row.low, f"accuracy_high{of}": row.high}
+        figures |= {"truncated": overall.truncated, "answerless": overall.answerless}
     taken = {stage: took(ref) for stage, ref in refs.items()}
     if spent := cost(taken):
         figures |= {name: value for name, value in vars(spent).items() if value is not None}
