@@ -1,0 +1,269 @@
+"""Which setting of KPOD wins in the small world: chosen on validation questions, then asked test questions once.
+
+    python bench/recipe_search.py FOLDER --seeds 0,1,2,3,4 [--only NAME,NAME] [--split validation]
+    python bench/recipe_search.py FOLDER --seeds 0,1,2,3,4 --only scotd,scotd-1,kpod,kpod-paper --split test
+    python bench/recipe_search.py --table
+
+Every student of a seed starts from the same pretrained base and trains on the same questions for the same number of
+target tokens (those of plain distillation in 8 epochs on one rationale a question); a seed draws questions, base,
+weights and training anew. FOLDER keeps what was made: killed, it goes on there. Each answer, right or wrong, goes to
+bench/results/recipe_search.jsonl; `--table` writes bench/results/recipe_search.md from it.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+RESULT = Path(__file__).parent / "results" / "recipe_search.jsonl"
+Table = dict[tuple[str, int], np.ndarray]  # (question id, sample) -> weights of a rationale's tokens, float32 [n]
+
+# name -> method, settings on top of it, where the token weights come from
+SETTINGS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "scotd": ("scotd", {}, "none"),
+    "scotd-1": ("scotd-1", {}, "none"),
+    "kpod": ("kpod", {}, "learned"),
+    "kpod-paper": ("kpod-paper", {}, "learned"),
+    "T 0.25 alone": ("kpod-wo-sig", {}, "none"),
+    "oracle": ("kpod", {}, "oracle"),
+    "floor 0.5 alone": ("kpod-wo-prog", {}, "learned"),
+    "floor 0.3": ("kpod", {"distill.weight_floor": 0.3}, "learned"),
+    "floor 0.7": ("kpod", {"distill.weight_floor": 0.7}, "learned"),
+    "uncertainty": ("kpod", {}, "uncertainty"),
+    "excess loss": ("kpod", {}, "excess"),
+    "rule": ("kpod", {}, "rule"),
+    "T 0.5": ("kpod", {"curriculum.T": 0.5}, "learned"),
+    "T 0.1": ("kpod", {"curriculum.T": 0.1}, "learned"),
+    "scotd, 3 samples": ("scotd", {"distill.samples": 3}, "none"),
+    "kpod, 3 samples": ("kpod", {"distill.samples": 3}, "learned"),
+    "kpod, 1 sample": ("kpod", {"distill.samples": 1}, "learned"),
+    "oracle, 1 sample": ("kpod", {"distill.samples": 1}, "oracle"),
+    "T 0.25 alone, 1 sample": ("kpod-wo-sig", {"distill.samples": 1}, "none"),
+    "T 0.1 alone": ("kpod-wo-sig", {"curriculum.T": 0.1}, "none"),
+    "oracle, floor 0.5 alone": ("kpod-wo-prog", {}, "oracle"),
+    "oracle, floor 0.8 alone": ("kpod-wo-prog", {"distill.weight_floor": 0.8}, "oracle"),
+    "uncertainty, floor 0.5 alone": ("kpod-wo-prog", {}, "uncertainty"),
+    "excess loss, floor 0.5 alone": ("kpod-wo-prog", {}, "excess"),
+}
+
+
+class World:
+    """The stages of one seed, each run once for the same inputs and settings."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.seed = folder / f"seed-{seed}", seed
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def config(self, name: str, split: str) -> Any:
+        from kpod.config.settings import load
+        from kpod.config.variants import apply
+
+        method, changes, _ = SETTINGS[name]
+        seeds = ["questions.sources.0", "student", "weights", "curriculum", "distill"]
+        tree = {f"{key}.seed": self.seed for key in seeds}
+        tree |= {"questions.sources.0.validation": 800, "questions.sources.0.harder": 0, "teacher.samples": 6}
+        tree |= {"weights.train_on": 1000}
+        tree |= {"methods": [method], "evaluate.splits": [split], **changes}
+        return apply(load("demo", [f"{key}={json.dumps(value)}" for key, value in tree.items()]), method)
+
+    def stage(self, name: str, config: Any, inputs: Mapping[str, Path]) -> Path:
+        """The folder of a stage's result, computed unless it is there; CPU seconds in its `figures.json`."""
+        from kpod.run.stages import STAGES
+        from kpod.store.keys import identity
+
+        settings = STAGES[name].config(config)
+        told = json.dumps([identity(settings), {key: path.name for key, path in inputs.items()}], sort_keys=True)
+        out = self.folder / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+        if not (out / "figures.json").is_file():
+            out.mkdir(exist_ok=True)
+            os.environ["KPOD_HOME"] = str(self.folder / "home")
+            cpu, wall = time.process_time(), time.monotonic()
+            figures = import_module(STAGES[name].module).run(inputs, settings, out)
+            spent = {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.monotonic() - wall}
+            (out / "figures.json").write_text(json.dumps({**figures, **spent}))
+        return out
+
+    def weights(self, source: str, config: Any, made: Mapping[str, Path]) -> Path:
+        """Weights of the stage, or the same table with the values of another source."""
+        learned = self.stage("weights", config, {key: made[key] for key in TEXTS})
+        if source == "learned":
+            return learned
+        out = self.folder / f"weights-{source}-{learned.name[-12:]}"
+        if not (out / "weights.parquet").is_file():
+            from kpod import schemas
+
+            out.mkdir(exist_ok=True)
+            table = schemas.read(learned / "weights.parquet", schemas.WEIGHTS)
+            found = SOURCES[source](self, table, made, config)
+            keys = zip(table["question_id"].to_pylist(), table["sample"].to_pylist(), strict=True)
+            values = pa.array([found[key].tolist() for key in keys], schemas.WEIGHTS.field("weight").type)
+            place = table.schema.get_field_index("weight")
+            schemas.write(out / "weights.parquet", table.set_column(place, schemas.WEIGHTS.field("weight"), values))
+        return out
+
+    def student(self, name: str, split: str) -> tuple[Path, Any, dict[str, Path]]:
+        """The distilled student's folder of one setting."""
+        config = self.config(name, split)
+        made: dict[str, Path] = {}
+        for stage in ("questions", "rationales", "steps", "base"):
+            needs = {"rationales": ["questions"], "steps": ["rationales"]}.get(stage, [])
+            made[stage] = self.stage(stage, config, {key: made[key] for key in needs})
+        if SETTINGS[name][2] != "none" or config.distill.progressive:
+            made["weights"] = self.weights(SETTINGS[name][2].replace("none", "learned"), config, made)
+        for stage in ("difficulty", "curriculum", "distill"):
+            if stage != "distill" and not config.distill.progressive:
+                continue
+            from kpod.run.stages import STAGES
+
+            made[stage] = self.stage(stage, config, {key: made[key] for key in STAGES[stage].needs(config)})
+        return made["distill"], config, made
+
+    def answers(self, name: str, split: str) -> dict[str, Any]:
+        """Right or wrong for each question, by set, and what the student cost."""
+        from kpod import schemas
+
+        if name == "base":
+            config = self.config("scotd", split)
+            made = {"questions": self.stage("questions", config, {}), "base": self.stage("base", config, {})}
+            student, spent = made["base"], {}
+        else:
+            student, config, made = self.student(name, split)
+            spent = json.loads((student / "figures.json").read_text())
+        asked = self.stage("evaluate", config, {"questions": made["questions"], "student": student})
+        told = schemas.read(asked / "predictions.parquet", schemas.PREDICTIONS).sort_by("question_id").to_pylist()
+        right: dict[str, list[int]] = {}
+        for row in told:
+            right.setdefault(row["dataset"], []).append(int(row["correct"]))
+        figures = {key: spent.get(key) for key in ("target_tokens", "cpu_seconds", "wall_seconds")}
+        return {"name": name, "seed": self.seed, "split": split, **figures, "right": right}
+
+
+TEXTS = ("questions", "rationales", "steps", "base")
+
+
+def _pieces(world: World, table: pa.Table, made: Mapping[str, Path]) -> dict[tuple[str, int], list[str]]:
+    """The characters of every token."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(made["base"] / "student")
+    rows = table.select(["question_id", "sample", "token_ids"]).to_pylist()
+    known: dict[int, str] = {}
+    for row in rows:
+        for token in row["token_ids"]:
+            if token not in known:
+                known[token] = tokenizer.decode([token])
+    return {(row["question_id"], row["sample"]): [known[token] for token in row["token_ids"]] for row in rows}
+
+
+def oracle(world: World, table: pa.Table, made: Mapping[str, Path], config: Any) -> Table:
+    """1 for the numbers and signs of equations, 0 for all else: what the script of the teacher tells."""
+    signs = set("+-x/=")
+    return {
+        key: np.array([float(piece.strip().isdigit() or piece.strip() in signs) for piece in pieces], np.float32)
+        for key, pieces in _pieces(world, table, made).items()
+    }
+
+
+def rule(world: World, table: pa.Table, made: Mapping[str, Path], config: Any) -> Table:
+    """The classes of tokens that `weights.source: rule` goes by."""
+    changed = config.model_copy(update={"weights": config.weights.model_copy(update={"source": "rule"})})
+    from kpod import schemas
+
+    folder = world.stage("weights", changed, {key: made[key] for key in TEXTS})
+    rows = schemas.read(folder / "weights.parquet", schemas.WEIGHTS).to_pylist()
+    return {(row["question_id"], row["sample"]): np.asarray(row["weight"], np.float32) for row in rows}
+
+
+def _losses(table: pa.Table, made: Mapping[str, Path], student: Path) -> Table:
+    """Negative log-likelihood of every rationale token under a student."""
+    import torch
+
+    from kpod import schemas
+    from kpod.text.tokens import prompt_ids
+    from kpod.training import models
+
+    model, tokenizer = models.load(student / "student", "fp32")
+    texts = {
+        row["id"]: (row["question"], row["choices"])
+        for row in schemas.read(made["questions"] / "questions.parquet", schemas.QUESTIONS).to_pylist()
+    }
+    rows = sorted(table.select(["question_id", "sample", "token_ids"]).to_pylist(), key=lambda r: len(r["token_ids"]))
+    found: Table = {}
+    with torch.no_grad():
+        for start in range(0, len(rows), 64):
+            some = rows[start : start + 64]
+            prompts = [list(prompt_ids(tokenizer, *texts[row["question_id"]])) for row in some]
+            whole = [torch.tensor([*p, *row["token_ids"]]) for p, row in zip(prompts, some, strict=True)]
+            ids = torch.nn.utils.rnn.pad_sequence(whole, batch_first=True)
+            scores = model(input_ids=ids).logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
+            for row, p, score in zip(some, prompts, scores, strict=True):
+                values = -score[len(p) - 1 : len(p) - 1 + len(row["token_ids"])]
+                found[row["question_id"], row["sample"]] = values.numpy().astype(np.float32)
+    return found
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks of the values in their rationale, from 0 to 1."""
+    return (values.argsort().argsort() / max(len(values) - 1, 1)).astype(np.float32)
+
+
+def uncertainty(world: World, table: pa.Table, made: Mapping[str, Path], config: Any) -> Table:
+    """Tokens by the loss of the student before distillation, the hardest 1."""
+    return {key: _ranks(loss) for key, loss in _losses(table, made, made["base"]).items()}
+
+
+def excess(world: World, table: pa.Table, made: Mapping[str, Path], config: Any) -> Table:
+    """Tokens by how much distillation lowers their loss (excess loss, Lin et al., 2024: Rho-1); the most 1."""
+    after, _, _ = world.student("scotd", "validation")
+    base, reference = _losses(table, made, made["base"]), _losses(table, made, after)
+    return {key: _ranks(base[key] - reference[key]) for key in base}
+
+
+SOURCES: dict[str, Callable[[World, pa.Table, Mapping[str, Path], Any], Table]] = {
+    "oracle": oracle,
+    "rule": rule,
+    "uncertainty": uncertainty,
+    "excess": excess,
+}
+
+
+def recorded() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in RESULT.read_text().splitlines()] if RESULT.is_file() else []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--only", default=",".join(["base", *SETTINGS]).replace(", ", "; "))
+    parser.add_argument("--split", default="validation", choices=["validation", "test"])
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    if options.table:
+        from recipe_search_table import write
+
+        write(recorded())
+        return
+    worlds = [World(options.folder, int(seed)) for seed in options.seeds.split(",")]
+    for name in (one.replace("; ", ", ") for one in options.only.split(",")):
+        for world in worlds:
+            seed = world.seed
+            if any((r["name"], r["seed"], r["split"]) == (name, seed, options.split) for r in recorded()):
+                continue
+            row = world.answers(name, options.split)
+            with RESULT.open("a") as file:
+                file.write(json.dumps(row, separators=(",", ":")) + "\n")
+            shares = {key: round(100 * float(np.mean(value)), 1) for key, value in row["right"].items()}
+            print(seed, name, shares, row["target_tokens"], row["cpu_seconds"], flush=True)
+
+
+if __name__ == "__main__":
+    main()
