@@ -47,6 +47,8 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], str]] = {
     "kpod, 1 sample": ("kpod", {"distill.samples": 1}, "learned"),
     "oracle, 1 sample": ("kpod", {"distill.samples": 1}, "oracle"),
     "T 0.25 alone, 1 sample": ("kpod-wo-sig", {"distill.samples": 1}, "none"),
+    "floor 0.8 alone": ("kpod-wo-prog", {"distill.weight_floor": 0.8}, "learned"),
+    "floor 0.8, T 0.1": ("kpod", {"distill.weight_floor": 0.8, "curriculum.T": 0.1}, "learned"),
     "T 0.1 alone": ("kpod-wo-sig", {"curriculum.T": 0.1}, "none"),
     "oracle, floor 0.5 alone": ("kpod-wo-prog", {}, "oracle"),
     "oracle, floor 0.8 alone": ("kpod-wo-prog", {"distill.weight_floor": 0.8}, "oracle"),
