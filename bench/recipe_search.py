@@ -49,6 +49,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], str]] = {
     "T 0.25 alone, 1 sample": ("kpod-wo-sig", {"distill.samples": 1}, "none"),
     "floor 0.8 alone": ("kpod-wo-prog", {"distill.weight_floor": 0.8}, "learned"),
     "floor 0.8, T 0.1": ("kpod", {"distill.weight_floor": 0.8, "curriculum.T": 0.1}, "learned"),
+    "floor 0.5, T 0.1": ("kpod", {"curriculum.T": 0.1}, "learned"),
     "T 0.1 alone": ("kpod-wo-sig", {"curriculum.T": 0.1}, "none"),
     "oracle, floor 0.5 alone": ("kpod-wo-prog", {}, "oracle"),
     "oracle, floor 0.8 alone": ("kpod-wo-prog", {"distill.weight_floor": 0.8}, "oracle"),
@@ -72,8 +73,9 @@ class World:
         seeds = ["questions.sources.0", "student", "weights", "curriculum", "distill"]
         tree = {f"{key}.seed": self.seed for key in seeds}
         tree |= {"questions.sources.0.validation": 800, "questions.sources.0.harder": 0, "teacher.samples": 6}
-        tree |= {"weights.train_on": 1000}
-        tree |= {"methods": [method], "evaluate.splits": [split], **changes}
+        tree |= {"distill.weight_floor": 0.5, "curriculum.T": 0.25}
+        tree |= {"methods": [method], "evaluate.splits": [split]}
+        tree |= changes
         return apply(load("demo", [f"{key}={json.dumps(value)}" for key, value in tree.items()]), method)
 
     def stage(self, name: str, config: Any, inputs: Mapping[str, Path]) -> Path:
