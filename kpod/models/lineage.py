@@ -1,6 +1,6 @@
 """Provenance of a model version: every stage back to the input files, with code version, seeds and teacher."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kpod import tracking
@@ -86,7 +86,7 @@ def _maker(path: str) -> str:
     return run.info.run_id if run else ""
 
 
-def _facts(tags: dict[str, str], params: dict[str, str], metrics: dict[str, float]) -> Iterator[str]:
+def _facts(tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[str, float]) -> Iterator[str]:
     stage = tags.get("kpod.stage", "")
     if code := tags.get("kpod.code"):
         module = STAGES[stage].module if stage in STAGES else None

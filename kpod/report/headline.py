@@ -57,14 +57,8 @@ def headline(accuracy: Sequence[Accuracy], comparisons: Sequence[Comparison]) ->
     others = [name for name in there if name not in (method, BASE)]
     before = there.get(BASE) if method != BASE else None
     against = there[PLAIN] if PLAIN in others else there[others[-1]] if others else before
-    paired = against and next(
-        (
-            row
-            for row in comparisons
-            if (row.a, row.b, row.dataset, row.split) == (against.method, method, own.dataset, own.split)
-        ),
-        None,
-    )
+    wanted = (against.method if against else None, method, own.dataset, own.split)
+    paired = next((row for row in comparisons if (row.a, row.b, row.dataset, row.split) == wanted), None)
     return Headline(
         sentence=_sentence(own, against, before, paired),
         method=method,

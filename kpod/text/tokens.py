@@ -68,7 +68,8 @@ def read_rationales(questions: Path, rationales: Path, steps: Path) -> list[Rati
             row = asked[key[0]]
             found.append(
                 Rationale(
-                    *key,
+                    question_id=key[0],
+                    sample=key[1],
                     question=row["question"],
                     choices=tuple(row["choices"]) if row["choices"] else None,
                     answer=row["answer"],

@@ -65,10 +65,11 @@ def inputs_of(run_id: str) -> dict[str, tuple[str, str]]:
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client().get_run(run_id).inputs.dataset_inputs
+        found = client().get_run(run_id).inputs
     except MlflowException:
         return {}
-    return {one.dataset.name: (str(one.dataset.profile), str(one.dataset.source)) for one in found}
+    datasets = found.dataset_inputs if found else []
+    return {one.dataset.name: (str(one.dataset.profile), str(one.dataset.source)) for one in datasets}
 
 
 def run_of(uri: str) -> str:

@@ -78,6 +78,8 @@ def _save_student(folder: Path, destination: str, form: "Form") -> None:
     student = pipeline("text-generation", model=str(folder), device="cpu")
     student.model.name_or_path = "./student"  # no path of this machine, and no name to look up on the hub
     tokenizer = student.tokenizer
+    if tokenizer is None:
+        raise ModelError(f"{folder} cannot be loaded as a model: no tokenizer")
     asked = resolve(tokenizer, form).sent_text(tokenizer, _HOLE).replace("{", "{{").replace("}", "}}")
     text = Schema([ColSpec(DataType.string)])
     mlflow.transformers.save_model(

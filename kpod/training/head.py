@@ -86,12 +86,14 @@ def _in_front_of_head(
         hidden, *rest = arguments
         return hidden.flatten(0, -2).index_select(0, positions), *rest
 
-    def losses(hidden: torch.Tensor) -> torch.Tensor:
-        made.append(_losses(own, hidden, labels, head.weight.shape[0]))
-        return made[-1]
-
     handle = head.register_forward_pre_hook(pick)
     if labels is not None:
+        wanted = labels
+
+        def losses(hidden: torch.Tensor) -> torch.Tensor:
+            made.append(_losses(own, hidden, wanted, head.weight.shape[0]))
+            return made[-1]
+
         head.forward = losses
     try:
         yield made
