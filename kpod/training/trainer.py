@@ -31,8 +31,6 @@ from kpod.training.turns import Turns, allowed
 BACKEND = "inductor"  # of torch.compile
 # c_i(t): leading steps that are input at each stage, as many stages for every key
 InputSteps = Mapping[Key, Sequence[int] | np.ndarray]
-    Key, Sequence[int] | np.ndarray
-]  # c_i(t): leading steps that are input at each stage, as many for every key
 
 
 class Watch(Protocol):
