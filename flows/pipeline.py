@@ -8,7 +8,7 @@ from flows.orphans import leave_no_orphan
 from flows.session import Session
 from kpod.config import Pipeline
 from kpod.config.settings import load
-from kpod.config.variants import apply
+from kpod.run.chain import students
 
 StageName = Literal[
     "questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate"
@@ -32,16 +32,7 @@ def kpod(
     """
     leave_no_orphan()
     with Session(config, refresh=tuple(refresh)) as session:
-        if until not in ("questions", "base"):  # the teacher first: if it cannot be asked, nothing is trained before
-            for method in config.methods:
-                if method != "base":
-                    session.result("rationales", apply(config, method), method)
-        for method in config.methods:
-            chain = apply(config, method)
-            if until not in (None, "distill", "evaluate"):
-                session.result(until, chain, method)
-                continue
-            student = session.result("base" if method == "base" else "distill", chain, method)
+        for chain, method, student in students(session, config, until):
             if method != "base":
                 session.register(method, student)
             if until != "distill":

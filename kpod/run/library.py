@@ -1,0 +1,117 @@
+"""A pipeline in Python: settings in, tables out, without Prefect; results are shared with the command line's cache."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kpod import observe, tracking
+from kpod.config import Pipeline
+from kpod.config.flat import flatten
+from kpod.config.settings import put, read, recipes, validate
+from kpod.display import displayed
+from kpod.errors import ConfigError
+from kpod.run import stages
+from kpod.run.chain import students
+from kpod.run.results import CONFIG, REF
+from kpod.store import artifacts
+from kpod.store.artifacts import ArtifactRef
+from kpod.store.files import file_lock
+from kpod.store.home import home, prepare, set_environment
+
+ELSEWHERE = {"clusters": "curriculum", "predictions": "evaluate", "history": "distill"}  # table -> stage
+
+
+class Run:
+    """The results of one pipeline run.
+
+    `run_id` is that of its MLflow run, `computed` names the stages that were computed and not found in the cache.
+    """
+
+    def __init__(self, config: Pipeline, refresh: Sequence[str] = ()) -> None:
+        self.config = config
+        self.run_id = ""
+        self.computed: list[str] = []
+        self._refresh = set(refresh)
+        self._tags = {"kpod.dataset": config.dataset, "kpod.student": config.student_name}
+        self._results: dict[str, ArtifactRef] = {}  # by key
+        self._by_method: dict[tuple[str, str], ArtifactRef] = {}
+
+    def folder(self, stage: str, method: str | None = None) -> Path:
+        """The folder that a stage wrote for a method, by default the last one that has it. Raises ConfigError."""
+        found = [ref for (name, one), ref in self._by_method.items() if one == stage and method in (None, name)]
+        if not found:
+            made = ", ".join(f"{one} of {name}" for name, one in self._by_method)
+            raise ConfigError(f"this run has no {stage} of {method or 'any method'}; it has {made}")
+        return artifacts.folder_of(found[-1].stage, found[-1].key)
+
+    def table(self, name: str, method: str | None = None) -> pa.Table:
+        """A stage's Parquet file as an Arrow table (`kpod.schemas`): questions, rationales, steps, weights,
+        difficulty, curriculum, clusters, history (of `distill`) or predictions (of `evaluate`).
+
+        Raises ConfigError if the run did not get as far.
+        """
+        return pq.read_table(self.folder(ELSEWHERE.get(name, name), method) / f"{name}.parquet")
+
+    def result(self, name: str, config: Pipeline, method: str, **given: ArtifactRef) -> ArtifactRef:
+        """The result of a stage with everything it needs; `given` inputs are taken as they are."""
+        stage = stages.STAGES[name]
+        inputs = {need: given.get(need) or self.result(need, config, method) for need in stage.needs(config)}
+        key = stages.key_of(stage, config, inputs)
+        if key not in self._results:
+            started, computed = time.monotonic(), False
+            observe.stage_started(name, method)
+            with file_lock(home() / "locks" / f"{key}.lock"):  # the lock that a flow takes for this key
+                ref = None if name in self._refresh else stages.recorded(key)
+                if ref is None:
+                    computed = True
+                    tags = {**self._tags, "kpod.method": method, "kpod.pipeline": self.config.name}
+                    ref = stages.execute(stage, config, inputs, self.run_id, tags, refresh=name in self._refresh)
+            observe.stage_finished(name, method, time.monotonic() - started, computed)
+            self.computed += [f"{name} ({method})"] if computed else []
+            self._results[key] = ref
+        self._by_method[method, name] = self._results[key]
+        return self._results[key]
+
+    def _go(self, until: str | None) -> None:
+        tree = self.config.model_dump(mode="json")
+        tags = {"kpod.stage": "pipeline", "kpod.methods": ",".join(self.config.methods), **self._tags}
+        with tracking.run(self.config.name, dict(flatten(tree)), tags) as parent:
+            self.run_id = parent.run_id
+            parent.document(CONFIG, tree)
+            for chain, method, student in students(self, self.config, until):
+                if until != "distill":
+                    self.result("evaluate", chain, method, student=student)
+            for (method, name), ref in self._by_method.items():
+                parent.tag(f"{REF}.{method}.{name}", ref.run_id)
+
+
+def load(source: str | Path, **settings: Any) -> Pipeline:
+    """The checked settings of a recipe's name or a YAML file, with dotted keys on top: `**{"distill.lr": 1e-4}`.
+
+    Raises ConfigError in one line: the file is missing, or a key or value does not fit.
+    """
+    tree = read(str(source), recipes())
+    for key, value in settings.items():
+        put(tree, key, value)
+    return validate(tree)
+
+
+def run(config: Pipeline, until: str | None = None, refresh: Sequence[str] = (), quiet: bool = False) -> Run:
+    """Run a pipeline in this process, up to the stage `until` if given; what the cache holds is not computed again.
+
+    `refresh` names stages to compute again; `quiet` shows warnings alone. Students are not registered and there is no
+    report page: that is for `kpod run`. Raises KpodError as the stages do, ConfigError for an unknown stage.
+    """
+    set_environment()
+    prepare()
+    for name in (*refresh, *([until] if until else [])):
+        if name not in stages.STAGES:
+            raise ConfigError(f"no stage {name}; the stages are {', '.join(stages.STAGES)}")
+    made = Run(config, refresh)
+    with displayed(quiet):
+        made._go(until)
+    return made
