@@ -14,6 +14,7 @@ from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, get_current_settings
 
 from kpod.store.files import run_once
+from kpod.store.liveness import kill_on_exit
 
 
 @contextmanager
@@ -39,7 +40,7 @@ class _Server(SubprocessASGIServer):
 
     def _run_uvicorn_command(self) -> "subprocess.Popen[bytes]":
         options = {"host": "127.0.0.1", "port": self.port, "log-level": "error", "lifespan": "on"}
-        return subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
             [
                 *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
                 *(word for name, value in options.items() for word in (f"--{name}", str(value))),
@@ -53,6 +54,8 @@ class _Server(SubprocessASGIServer):
             },
             process_group=0,
         )
+        kill_on_exit(process.pid)  # this process may be killed before its flow begins
+        return process
 
 
 def _start() -> None:

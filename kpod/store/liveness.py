@@ -15,7 +15,7 @@ from kpod.store.files import is_locked
 from kpod.store.home import home
 
 Service = Literal["mlflow", "prefect"]  # the service that records the run
-_watchers: list["subprocess.Popen[bytes]"] = []  # keeps their pipes open until this process ends
+_watchers: dict[int, "subprocess.Popen[bytes]"] = {}  # by pid watched; keeps their pipes open until this process ends
 
 
 @contextmanager
@@ -71,11 +71,13 @@ def kill_descendants(pid: int) -> None:
 
 def kill_on_exit(pid: int) -> None:
     """Have process `pid` killed when this process ends for any reason, SIGKILL included."""
+    if pid in _watchers:
+        return
     # The shell blocks on its input, which the kernel closes when this process ends. It has a session of its own, so
     # that a signal to this process's group does not reach it.
     command = ["/bin/sh", "-c", 'read -r _; kill -9 "$0"', str(pid)]
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
-    _watchers.append(watcher)
+    _watchers[pid] = watcher
 
 
 def _folder(service: Service) -> Path:
