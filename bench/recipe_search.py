@@ -1,7 +1,7 @@
 """Which setting of KPOD wins in the small world: chosen on validation questions, then asked test questions once.
 
     python bench/recipe_search.py FOLDER --seeds 0,1,2,3,4 [--only NAME,NAME] [--split validation]
-    python bench/recipe_search.py FOLDER --seeds 0,1,2,3,4 --only scotd,scotd-1,kpod,kpod-paper --split test
+    python bench/recipe_search.py FOLDER --seeds 0,1,2,3,4 --only base,scotd-1,scotd --split test
     python bench/recipe_search.py --table
 
 Every student of a seed starts from the same pretrained base and trains on the same questions for the same number of
@@ -30,7 +30,7 @@ Table = dict[tuple[str, int], np.ndarray]  # (question id, sample) -> weights of
 SETTINGS: dict[str, tuple[str, dict[str, Any], str]] = {
     "scotd": ("scotd", {}, "none"),
     "scotd-1": ("scotd-1", {}, "none"),
-    "kpod": ("kpod", {}, "learned"),
+    "floor 0.5, T 0.25": ("kpod", {}, "learned"),
     "kpod-paper": ("kpod-paper", {}, "learned"),
     "T 0.25 alone": ("kpod-wo-sig", {}, "none"),
     "oracle": ("kpod", {}, "oracle"),
