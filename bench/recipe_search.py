@@ -41,7 +41,6 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], str]] = {
     "excess loss": ("kpod", {}, "excess"),
     "rule": ("kpod", {}, "rule"),
     "T 0.5": ("kpod", {"curriculum.T": 0.5}, "learned"),
-    "T 0.1": ("kpod", {"curriculum.T": 0.1}, "learned"),
     "scotd, 3 samples": ("scotd", {"distill.samples": 3}, "none"),
     "kpod, 3 samples": ("kpod", {"distill.samples": 3}, "learned"),
     "kpod, 1 sample": ("kpod", {"distill.samples": 1}, "learned"),
