@@ -16,7 +16,7 @@ from kpod.display import displayed
 from kpod.errors import ConfigError
 from kpod.run import stages
 from kpod.run.chain import students
-from kpod.run.results import CONFIG, REF
+from kpod.run.results import CONFIG, REFERENCES
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.files import file_lock
@@ -85,8 +85,8 @@ class Run:
             for chain, method, student in students(self, self.config, until):
                 if until != "distill":
                     self.result("evaluate", chain, method, student=student)
-            for (method, name), ref in self._by_method.items():
-                parent.tag(f"{REF}.{method}.{name}", ref.run_id)
+            found = {f"{method}.{name}": ref.model_dump() for (method, name), ref in self._by_method.items()}
+            parent.document(REFERENCES, found)
 
 
 def load(source: str | Path, **settings: Any) -> Pipeline:
