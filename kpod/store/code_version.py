@@ -45,7 +45,8 @@ def modules(module: str, root: Path = ROOT) -> dict[str, Path]:
             found.update({f"{name}/{data.name}": data for data in path.parent.iterdir() if data.suffix in TEMPLATES})
         parent = name.rpartition(".")[0]
         queue.extend([parent] if parent else [])  # importing a.b.c runs a and a.b first
-        queue.extend(_imports(name, path))
+        if name != root.name:  # what the package itself imports is for its users
+            queue.extend(_imports(name, path))
     return found
 
 
