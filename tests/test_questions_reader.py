@@ -2,6 +2,8 @@
 
 import datetime
 import json
+import time
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -175,6 +177,20 @@ def test_any_row_is_a_question_or_a_bad_row(row: Any) -> None:
     except BadRow:
         return
     schemas.table([found], schemas.QUESTIONS)
+
+
+@pytest.mark.parametrize("unit", ["1", "1,", "1/", " ", "$", "\\frac{1}", "(", "A ", "\ud83d", "é", "-", "x=1 "])
+def test_a_long_row_takes_linear_time(unit: str) -> None:
+    long = unit * (200_000 // len(unit))
+    began = time.process_time()
+    for row in (
+        {"id": "a", "question": long, "answer": "1"},
+        {"id": "a", "question": "How many?", "answer": long},
+        {"id": "a", "question": "Which?", "answer": "A", "choices": [long, "b"]},
+    ):
+        with suppress(BadRow):
+            question_row(Raw("sums", "train", row))
+    assert time.process_time() - began < 5
 
 
 lines = st.dictionaries(st.sampled_from(["id", "question", "answer", "choices", "x"]), values.filter(
