@@ -25,8 +25,7 @@ FOLDER = re.compile(r"(?<![\w:/.])/(?:[\w.-]+/)+")  # where a file lay is nobody
 
 def collect(run_id: str, command: str, note: str) -> dict[str, Any]:
     """Everything that the result file says about a run of the flow `kpod`."""
-    parent = tracking.get_run(run_id)
-    assert parent is not None, f"no run {run_id}"
+    parent = tracking.client().get_run(run_id)
     report = results.result_of(f"{run_id}/all", "report")
     folder = artifacts.folder_of(report.stage, report.key)
     methods = parent.data.tags["kpod.methods"].split(",")
@@ -48,8 +47,7 @@ def collect(run_id: str, command: str, note: str) -> dict[str, Any]:
 
 def _figures(run_id: str) -> dict[str, float]:
     """Seconds of the attempt that finished a stage, and the stage's headline figures."""
-    run = tracking.get_run(run_id)
-    assert run is not None
+    run = tracking.client().get_run(run_id)
     seconds = (run.info.end_time - run.info.start_time) / 1000
     stage = run.data.tags["kpod.stage"]
     shown = {k: v for k, v in run.data.metrics.items() if k.startswith(f"{stage}.")}

@@ -28,8 +28,7 @@ COLUMNS = ["dataset", "split", "question_id", "predicted", "correct", "truncated
 def main() -> None:
     run_id, table, name, command, *rest = sys.argv[1:]
     folder = Path(table)
-    sweep = tracking.get_run(run_id)
-    assert sweep is not None, f"no run {run_id}"
+    sweep = tracking.client().get_run(run_id)
     evaluated = ".evaluate"
     labels = [name[: -len(evaluated)] for name in references(run_id) if name.endswith(evaluated)]
     told = []
