@@ -71,6 +71,15 @@ def test_order_differs_between_epochs_and_seeds_and_sorting_saves_padding() -> N
     assert padded < 1.1 * lengths.sum()
 
 
+@pytest.mark.parametrize("decoder_start", [None, 0])
+def test_the_end_of_a_text_is_trained_where_it_is_also_the_padding(decoder_start: int | None) -> None:
+    examples = rows(5)
+    ends = {int(example.target[-1]) for example in examples}
+    batch = collate(examples, [0] * 5, pad=ends.pop(), decoder_start=decoder_start)
+    assert not ends  # all rows end with the same token
+    assert batch.labels.tolist() == np.concatenate([example.target for example in examples]).tolist()
+
+
 @pytest.mark.parametrize("name", [*STUDENTS, *SCALED])
 def test_selected_logits_equal_a_plain_forward_and_padding_does_not_matter(name: str) -> None:
     model = STUDENTS[name]() if name in STUDENTS else scaled(name)

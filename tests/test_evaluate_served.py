@@ -153,6 +153,8 @@ NOTHING = {
     "not json": HttpResponse(200, b'{"choices": [', {"content-type": "application/json"}),
     "empty": HttpResponse(200, b"", {"content-type": "application/json"}),
     "failed": reply({"choices": [{"index": 0, "text": "So 3", "finish_reason": "error", "error": {"code": 502}}]}),
+    "aborted": reply({"choices": [{"index": 0, "text": "So 3", "finish_reason": "abort"}]}),
+    "blocked": reply({"choices": [{"index": 0, "text": "So 3", "finish_reason": "SAFETY"}]}),
     "too long": refusal(400, "This model's maximum context length is 1024 tokens"),
 }
 
