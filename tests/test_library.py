@@ -12,6 +12,12 @@ import kpod
 TINY = Path(__file__).parent / "tiny.yaml"
 
 
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`kpod.run` sets it for the process, so for the tests behind these too."""
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+
+
 def test_public_names_are_there_and_documented() -> None:
     for name in kpod.__all__:
         assert name in dir(kpod)

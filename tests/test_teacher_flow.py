@@ -64,6 +64,7 @@ def test_no_key_is_in_anything_that_flows_leave_behind(tmp_path: Path, echo: Non
     environment = {
         **os.environ,
         "KPOD_HOME": str(home),
+        "PREFECT_HOME": str(home / "prefect"),
         "MY_KEY": OTHER,
         "OPENAI_LOG": "debug",
         "PREFECT_LOGGING_LEVEL": "DEBUG",
