@@ -20,6 +20,7 @@ decided by a fixed seed.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from kpod.answers.quantities import parse
@@ -73,9 +74,10 @@ def _svamp(part: str, index: int, row: Row) -> dict[str, Any]:
     return {"id": f"svamp-{row['ID']}", "question": question, "answer": re.sub(r"\.0$", "", str(row["Answer"]))}
 
 
-def _commonsenseqa(part: str, index: int, row: Row) -> dict[str, Any]:
+def _lettered(prefix: str, part: str, index: int, row: Row) -> dict[str, Any]:
+    """A question whose answer is the letter of an option; CommonsenseQA and ARC have the same columns."""
     return {
-        "id": f"csqa-{row['id']}",
+        "id": f"{prefix}-{row['id']}",
         "question": row["question"],
         "answer": row["answerKey"],
         "choices": row["choices"],
@@ -101,15 +103,6 @@ def _multiarith(part: str, index: int, row: Row) -> dict[str, Any]:
 
 def _strategyqa(part: str, index: int, row: Row) -> dict[str, Any]:
     return {"id": f"strategyqa-{row['qid']}", "question": row["question"], "answer": yes_or_no(row["answer"])}
-
-
-def _arc(part: str, index: int, row: Row) -> dict[str, Any]:
-    return {
-        "id": f"arc-{row['id']}",
-        "question": row["question"],
-        "answer": row["answerKey"],
-        "choices": row["choices"],
-    }
 
 
 def _aqua(part: str, index: int, row: Row) -> dict[str, Any]:
@@ -189,7 +182,7 @@ SETS = {
         "tau/commonsense_qa",
         (None,),
         {"train": [("validation", 1221), ("train", None)], "validation": [("test", None)]},
-        _commonsenseqa,
+        partial(_lettered, "csqa"),
     ),
     "math": HubSet(
         "EleutherAI/hendrycks_math",
@@ -201,7 +194,7 @@ SETS = {
     "mawps": HubSet("MU-NLPC/Calc-mawps", ("default",), OFFICIAL, _mawps),
     "multiarith": HubSet("ChilleD/MultiArith", (None,), _halved(90), _multiarith),
     "strategyqa": HubSet("ChilleD/StrategyQA", (None,), _halved(343), _strategyqa),
-    "arc-easy": HubSet("allenai/ai2_arc", ("ARC-Easy",), OFFICIAL, _arc),
-    "arc-challenge": HubSet("allenai/ai2_arc", ("ARC-Challenge",), OFFICIAL, _arc),
+    "arc-easy": HubSet("allenai/ai2_arc", ("ARC-Easy",), OFFICIAL, partial(_lettered, "arc")),
+    "arc-challenge": HubSet("allenai/ai2_arc", ("ARC-Challenge",), OFFICIAL, partial(_lettered, "arc")),
     "aqua": HubSet("deepmind/aqua_rat", ("raw",), OFFICIAL, _aqua),
 }
