@@ -24,6 +24,7 @@ from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.home import prepare
 from kpod.student.check import check as check_student
+from kpod.training.extras import check as check_extras
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -35,6 +36,7 @@ def check(config: Pipeline) -> None:
     """Whatever would stop a run later stops it now; a base student that exists already needs no source."""
     check_files(config)
     check_embedder(config.curriculum.embedder)
+    check_extras(config)
     read_secrets(config)
     base = stages.STAGES["base"]
     if not artifacts.folder_of("base", stages.key_of(base, config, {})).is_dir():

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "validation", "test"]
 Precision = Literal["auto", "fp32", "bf16"]
+Attention = Literal["sdpa", "flash_attention_2", "flash_attention_3", "flex_attention", "eager"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # of runs and sets: part of file names, tags and registered models
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of the random numbers of this stage.")]

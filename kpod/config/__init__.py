@@ -19,7 +19,7 @@ from kpod.config.curriculum import (
 from kpod.config.distill import Distill, Full, Lora, Objective, Validation, Variants
 from kpod.config.evaluate import Evaluate, StudentServer
 from kpod.config.pipeline import VARIANTS, Method, Pipeline
-from kpod.config.prompt import Answer, Form, ModelStage, Prompt
+from kpod.config.prompt import Answer, Form, ModelStage, Prompt, StudentStage
 from kpod.config.questions import Columns, Family, QuestionFile, QuestionHub, Questions, Source, WordProblems
 from kpod.config.student import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
 from kpod.config.teacher import (
@@ -33,12 +33,13 @@ from kpod.config.teacher import (
     TeacherPrompt,
 )
 from kpod.config.weights import Weights, collapsed
-from kpod.fields import NAME, Precision, Split
+from kpod.fields import NAME, Attention, Precision, Split
 
 __all__ = [
     "NAME",
     "VARIANTS",
     "Answer",
+    "Attention",
     "Budget",
     "Columns",
     "Curriculum",
@@ -78,6 +79,7 @@ __all__ = [
     "Student",
     "StudentEmbedder",
     "StudentServer",
+    "StudentStage",
     "Teacher",
     "TeacherPrompt",
     "Validation",

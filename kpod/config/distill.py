@@ -8,7 +8,7 @@ from pydantic import Field, create_model, model_validator
 
 from kpod.answers.verifiers import Verifier
 from kpod.config.budget import Budget
-from kpod.config.prompt import ModelStage
+from kpod.config.prompt import StudentStage
 from kpod.fields import Fraction, MethodSettings, Seed, Strict, operational
 
 # Methods with a loss of their own, one file each, by name. Imported by a string, so that the code of the trainer,
@@ -57,7 +57,7 @@ class Validation(Strict):
     verifier: Verifier | None = Field(None, description="Set by `verifier`, the setting of all stages.")
 
 
-class Distill(ModelStage):
+class Distill(StudentStage):
     """Stage `distill`: Eq. 15 and the answer term of Eq. 1."""
 
     objective: Objective = Field(

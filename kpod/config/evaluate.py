@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from kpod.answers.verifiers import Verifier
-from kpod.config.prompt import ModelStage
+from kpod.config.prompt import StudentStage
 from kpod.fields import Address, Split, Strict, VariableName, operational
 
 
@@ -21,7 +21,7 @@ class StudentServer(Strict):
     )
 
 
-class Evaluate(ModelStage):
+class Evaluate(StudentStage):
     """Stage `evaluate`: greedy answers of a student."""
 
     splits: list[Split] = Field(["test"], min_length=1, description="Splits whose questions the student answers.")

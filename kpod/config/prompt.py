@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from kpod.fields import Precision, Strict
+from kpod.fields import Attention, Precision, Strict, operational
 from kpod.text import templates
 
 
@@ -71,3 +71,22 @@ class ModelStage(Strict):
     precision: Precision = Field("auto", description="auto: bf16 where the machine computes in it natively, else fp32.")
     max_tokens: int = Field(1024, ge=8, description="Rows longer than this are dropped and counted, never truncated.")
     form: Form = Field(Form(), description="Set by the settings `prompt` and `answer` of the pipeline.")
+
+
+class StudentStage(ModelStage):
+    """Settings shared by the stages that train the student or ask it."""
+
+    attn_implementation: Attention = operational(
+        "sdpa",
+        "Attention kernel, as transformers names it. sdpa: torch's own (eager where a model lacks it); "
+        "flash_attention_2 and flash_attention_3 need the packages flash-attn and flash-attn-3, a CUDA device and bf16; flex_attention "
+        "needs a CUDA device.",
+    )
+
+    @model_validator(mode="after")
+    def _flash_attention_in_bf16(self) -> "StudentStage":
+        if self.attn_implementation.startswith("flash_attention") and self.precision == "fp32":
+            raise ValueError(
+                f"attn_implementation: {self.attn_implementation} computes in bf16: leave precision at auto"
+            )
+        return self

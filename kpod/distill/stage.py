@@ -43,7 +43,8 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
     writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
     # What is trained is fp32. What LoRA freezes needs no more digits than are computed with, but FSDP wants one type.
     frozen = isinstance(config.adapter, Lora) and not config.sharding
-    model, tokenizer = models.load(inputs["base"] / "student", config.precision if frozen else "fp32")
+    precision = config.precision if frozen else "fp32"
+    model, tokenizer = models.load(inputs["base"] / "student", precision, config.attn_implementation)
     rationales, copies = distinct(read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"]))
     form = resolve(tokenizer, config.form)
     if writes and form.kind == "chat" and config.form.prompt.kind is None:

@@ -96,7 +96,7 @@ def _ask(folder: Path, asked: list[Row], config: Evaluate, work: Path) -> tuple[
         prompts = {row["id"]: form.sent_text(tokenizer, row["question"], row["choices"]) for row in short}
         told = ask(config.server, prompts, config.max_new_tokens, work, form.asks_on)
     else:
-        model, tokenizer = models.load(folder, config.precision)
+        model, tokenizer = models.load(folder, config.precision, config.attn_implementation)
         form = resolve(tokenizer, config.form)
         short = _short(asked, tokenizer, model.config, config, form)
         questions = [(row["id"], row["question"], row["choices"]) for row in short]

@@ -15,10 +15,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from kpod.config import Precision
+from kpod.config import Attention, Precision
 from kpod.errors import ModelError
 from kpod.store.model_folder import missing_part
 from kpod.training.examples import Positions
+from kpod.training.extras import check_attention
 
 
 def device() -> torch.device:
@@ -42,22 +43,30 @@ def autocast(precision: Precision) -> AbstractContextManager[None]:
     return torch.autocast(device().type, dtype=dtype, enabled=dtype is torch.bfloat16)
 
 
-def load(folder: Path, precision: Precision = "fp32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load(
+    folder: Path, precision: Precision = "fp32", attention: Attention = "sdpa"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a student in `compute_dtype(precision)` onto `device()`, in evaluation mode; nothing is downloaded.
 
     The tokenizer's padding token falls back to EOS, also where it has no row in the embedding. Raises ModelError if
-    the folder lacks a config, safetensors or a tokenizer, or holds code of its own.
+    the folder lacks a config, safetensors or a tokenizer, holds code of its own, or is of an architecture without the
+    `attention` kernel; ConfigError if this machine lacks what that kernel needs.
     """
+    check_attention(attention)
     if missing := missing_part(folder):
         raise ModelError(f"{folder} is not a complete model folder: no {missing}")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         model = kind.from_pretrained(
-            folder, dtype=compute_dtype(precision), use_safetensors=True, local_files_only=True
+            folder,
+            dtype=compute_dtype(precision),
+            attn_implementation=None if attention == "sdpa" else attention,  # None: sdpa, or eager where it is lacking
+            use_safetensors=True,
+            local_files_only=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{folder} cannot be loaded as a model: {reason}") from error
     if tokenizer.eos_token_id is None:

@@ -1,0 +1,38 @@
+"""Packages and devices that single settings need: looked for before money or time is spent."""
+
+from importlib.util import find_spec
+
+from kpod.config import Attention, Pipeline
+from kpod.errors import ConfigError
+
+_FLASH = {
+    "flash_attention_2": ("flash_attn", "flash-attn"),
+    "flash_attention_3": ("flash_attn_interface", "flash-attn-3"),
+}
+
+
+def check(config: Pipeline) -> None:
+    """Raise ConfigError, naming the setting, for a package that is not installed or a device that is not there."""
+    for name, stage in (("distill", config.distill), ("evaluate", config.evaluate)):
+        check_attention(stage.attn_implementation, f"{name}.")
+
+
+def check_attention(chosen: Attention, stage: str = "") -> None:
+    """Raise ConfigError if this machine lacks what the attention kernel needs; `stage` stands before the key.
+
+    Without this, transformers would take a compiled kernel from the hub in place of a missing package.
+    """
+    if chosen in ("sdpa", "eager"):
+        return
+    module, package = _FLASH.get(chosen, ("torch", "torch"))
+    if find_spec(module) is None:
+        raise ConfigError(f"{stage}attn_implementation: {chosen} needs the package {package}; install it, or take sdpa")
+    if not cuda():
+        raise ConfigError(f"{stage}attn_implementation: {chosen} needs a CUDA device, and torch sees none: take sdpa")
+
+
+def cuda() -> bool:
+    """Whether torch sees a CUDA device."""
+    import torch
+
+    return torch.cuda.is_available()
