@@ -79,8 +79,8 @@ class StudentStage(ModelStage):
     attn_implementation: Attention = operational(
         "sdpa",
         "Attention kernel, as transformers names it. sdpa: torch's own (eager where a model lacks it); "
-        "flash_attention_2 and flash_attention_3 need the packages flash-attn and flash-attn-3, a CUDA device and bf16; flex_attention "
-        "needs a CUDA device.",
+        "flash_attention_2 and flash_attention_3 need the packages flash-attn and flash-attn-3, a CUDA device and "
+        "bf16; flex_attention needs a CUDA device.",
     )
 
     @model_validator(mode="after")
