@@ -98,7 +98,7 @@ def test_a_run_ends_with_headline_tables_and_commands(tmp_path: Path, capsys: py
     path = tmp_path / "summary.json"
     path.write_text(json.dumps(told), encoding="utf-8")
     ending.results(path)
-    ending.next_commands("0123456789abcdef", ["scotd", "kpod"])
+    ending.next_commands("0123456789abcdef", ["base", "scotd-1", "scotd", "kpod"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:3] == ["kpod 61%", "stories test, 800 questions"]
     for line in (
@@ -107,5 +107,6 @@ def test_a_run_ends_with_headline_tables_and_commands(tmp_path: Path, capsys: py
         "| kpod | 12,345 | 8 | 61.5 | 40 |  |",
         "Methods are compared at equal target tokens.",
         "  kpod compare 01234567/scotd 01234567/kpod",
+        "  kpod export 01234567/kpod student/",
     ):
         assert line in lines

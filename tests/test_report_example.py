@@ -12,7 +12,8 @@ from torch import nn
 from kpod.errors import ModelError
 from kpod.report.costs import compared_at, cost
 from kpod.report.data import Cost
-from kpod.report.example import compared, find, with_weights
+from kpod.report.example import find, with_weights
+from kpod.report.headline import compared
 from kpod.report.token_views import Scale
 from kpod.text.tokens import token_spans
 from kpod.weighting import network

@@ -56,9 +56,12 @@ def _costs(costs: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 def next_commands(run_id: str, methods: Sequence[str]) -> None:
     """Three commands to go on with."""
+    from kpod.report.headline import compared  # the command line is read without a report's libraries
+
     run = run_id[:SHORT]
-    commands = [f"kpod compare {run}/{methods[0]} {run}/{methods[-1]}"] if len(methods) > 1 else []
-    commands += [f"kpod export {run}/{methods[-1]} student/", "kpod runs"]
+    pair = compared(methods)
+    commands = [f"kpod compare {run}/{pair[0]} {run}/{pair[1]}"] if pair else []
+    commands += [f"kpod export {run}/{pair[1] if pair else methods[-1]} student/", "kpod runs"]
     typer.echo("\nGo on with")
-    for command in commands[:3]:
+    for command in commands:
         typer.echo(f"  {command}")

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from kpod.report.data import Answered, Example
-from kpod.report.headline import BASE, PLAIN
+from kpod.report.headline import compared
 from kpod.report.token_views import Scale, shaded
 from kpod.steps import split
 from kpod.text.offsets import token_steps
@@ -58,17 +58,6 @@ def find(predictions: Mapping[str, pa.Table], questions: pa.Table) -> Example | 
             students=(students[0], students[1]),
         )
     return None
-
-
-def compared(methods: Sequence[str]) -> tuple[str, str] | None:
-    """The two methods that a report sets against each other, in the order of `methods`; None if there is but one.
-
-    The last one that distils, against plain distillation, else the one before it.
-    """
-    if len(methods) < 2:
-        return None
-    others = [method for method in methods[:-1] if method != BASE]
-    return (PLAIN if PLAIN in others else (others or list(methods))[-1 if others else 0]), methods[-1]
 
 
 def with_weights(example: Example, weighter: Path, student: Path, tokenizer: Any, scale: Scale) -> Example:

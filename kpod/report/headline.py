@@ -41,22 +41,40 @@ class Headline:
         return {**asdict(self), "where": self.where}
 
 
+def compared(methods: Sequence[str]) -> tuple[str, str] | None:
+    """The two methods that a report sets against each other, the reported one second; None if there is but one.
+
+    Reported is the last one that distils, against plain distillation, else the last other one that distils, else the
+    student before distillation.
+    """
+    if len(methods) < 2:
+        return None
+    method = reported(methods)
+    others = [name for name in methods if name != method]
+    distilled = [name for name in others if name != BASE]
+    return (PLAIN if PLAIN in distilled else (distilled or others)[-1]), method
+
+
+def reported(methods: Sequence[str]) -> str:
+    """The method that a report is about: the last one that distils, else the last."""
+    return ([name for name in methods if name != BASE] or list(methods))[-1]
+
+
 def headline(accuracy: Sequence[Accuracy], comparisons: Sequence[Comparison]) -> Headline | None:
     """The last distilled method on its first set of questions, against plain distillation and the student before.
 
-    Without plain distillation it is compared with the last other method that distils, else with the student before
-    distillation. None if nothing was evaluated. `accuracy` and `comparisons` are those of `ReportData`.
+    `compared` says with which method. None if nothing was evaluated. `accuracy` and `comparisons` are those of
+    `ReportData`.
     """
     methods = list(dict.fromkeys(row.method for row in accuracy))
-    distilled = [method for method in methods if method != BASE]
     if not methods:
         return None
-    method = (distilled or methods)[-1]
+    method = reported(methods)
     own = next(row for row in accuracy if row.method == method)
     there = {row.method: row for row in accuracy if (row.dataset, row.split) == (own.dataset, own.split)}
-    others = [name for name in there if name not in (method, BASE)]
+    pair = compared(list(there))
     before = there.get(BASE) if method != BASE else None
-    against = there[PLAIN] if PLAIN in others else there[others[-1]] if others else before
+    against = there[pair[0]] if pair else None
     wanted = (against.method if against else None, method, own.dataset, own.split)
     paired = next((row for row in comparisons if (row.a, row.b, row.dataset, row.split) == wanted), None)
     return Headline(

@@ -19,7 +19,7 @@ from kpod.report.costs import cost
 from kpod.report.curriculum import write_curriculum_figures
 from kpod.report.data import Comparison, ReportData, StageRun
 from kpod.report.example import Example, find, with_weights
-from kpod.report.headline import ONE, PLAIN
+from kpod.report.headline import ONE, PLAIN, reported
 from kpod.report.page import write_report
 from kpod.report.results import accuracy_bars
 from kpod.report.settings import ReportSettings
@@ -108,9 +108,12 @@ def _example(
 
 
 def _comparisons(predictions: Mapping[str, pa.Table]) -> list[Comparison]:
-    """The last method against each of the others, and plain distillation on several rationales against on one."""
-    *others, last = predictions or [""]
-    pairs = [(other, last) for other in others]
+    """The reported method against each of the others, and plain distillation on several rationales against on one."""
+    if not predictions:
+        return []
+    method = reported(list(predictions))
+    others = [name for name in predictions if name != method]
+    pairs = [(other, method) for other in others]
     if ONE in others and PLAIN in others:
         pairs.append((ONE, PLAIN))
     found = [
