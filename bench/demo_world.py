@@ -23,7 +23,10 @@ import numpy as np
 
 RESULTS = Path(__file__).parent / "results" / "demo_world"
 SETS = ("wordproblems", "wordproblems-longer", "wordproblems-harder")
-MIXED = ["questions.sources.0.family=mixed", "questions.sources.0.harder=0", "student.family=mixed"]
+MIXED = [
+    "questions.sources.0.family=mixed", "student.family=mixed",
+    "questions.sources.0.longer=0", "questions.sources.0.harder=0",
+]  # fmt: skip
 FEW = ["questions.sources.0.train=300", "distill.budget.epochs=27"]  # as many rows
 PLAIN = ["teacher.endpoint.wordings=1", "teacher.endpoint.phrases=0"]
 BEFORE = [*PLAIN, "teacher.endpoint.filler=0.7"]

@@ -72,6 +72,7 @@ class World:
         seeds = ["questions.sources.0", "student", "weights", "curriculum", "distill"]
         tree = {f"{key}.seed": self.seed for key in seeds}
         tree |= {"questions.sources.0.validation": 800, "questions.sources.0.harder": 0, "teacher.samples": 6}
+        tree |= {"questions.sources.0.longer_by": "steps", "questions.sources.0.longer_steps": 5}
         tree |= {"distill.weight_floor": 0.5, "curriculum.T": 0.25}
         tree |= {"methods": [method], "evaluate.splits": [split]}
         tree |= changes

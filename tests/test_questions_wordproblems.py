@@ -104,6 +104,22 @@ def test_stories_are_short_sentences_in_order_about_few_people_and_things() -> N
         assert re.findall(r"\d+", text)[1:] == numbers  # the order of the text is the order of the work
 
 
+def test_longer_by_words_and_harder_by_numbers_keep_the_number_of_steps() -> None:
+    config = WordProblems(train=1, validation=0, test=0, longer=200, longer_by="words", harder=200, harder_by="numbers")
+    rows = generate(config)
+    told = {name: [row for row in rows if row["dataset"] == f"wordproblems-{name}"] for name in ("longer", "harder")}
+    for row in [*told["longer"], *told["harder"]]:
+        worked = work_out(str(row["question"]))
+        assert worked is not None, row
+        assert worked.answer == row["answer"]
+        assert 2 <= len(worked.steps) <= 4
+    events = [part for row in told["longer"] for part in str(row["question"]).split(". ")[1:-1]]
+    detailed = [part for part in events if part.endswith(wordings.DETAILS)]
+    assert 0.4 * len(events) < len(detailed) < 0.6 * len(events)
+    starts = [int(re.findall(r"\d+", str(row["question"]))[0]) for row in told["harder"]]
+    assert set(starts) == set(range(16, 26))
+
+
 def test_mixed_problems_vary_in_wording_order_and_operation() -> None:
     rows = generate(WordProblems(family="mixed", train=2000, validation=0, test=0, longer=0))
     texts = [str(row["question"]) for row in rows]
@@ -163,11 +179,14 @@ def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ValidationError, match="longer_steps"):
         WordProblems(max_steps=4, longer_steps=4)
     WordProblems(max_steps=4, longer_steps=4, longer=0)
+    WordProblems(max_steps=4, longer_steps=4, longer_by="words")
+    with pytest.raises(ValidationError, match="longer_by: words is for the family stories"):
+        WordProblems(family="mixed", longer_by="words")
     with pytest.raises(ValidationError, match="harder must be 0"):
         WordProblems(family="mixed", harder=1)
 
 
 def test_running_out_of_different_problems_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(wordproblems.FAMILIES, "stories", lambda *_: ("the same", "1"))
+    monkeypatch.setitem(wordproblems.FAMILIES, "stories", lambda *_, **__: ("the same", "1"))
     with pytest.raises(ConfigError, match=r"questions\.sources: no more different word problems"):
         generate(WordProblems(train=2))

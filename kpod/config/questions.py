@@ -25,11 +25,20 @@ class WordProblems(Strict):
     train: int = Field(1000, ge=1, description="Training questions.")
     validation: int = Field(200, ge=0, description="Validation questions.")
     test: int = Field(800, ge=0, description="Test questions.")
-    longer: int = Field(400, ge=0, description="Test questions of the out-of-distribution set with longer chains.")
-    harder: int = Field(0, ge=0, description="Test questions of the out-of-distribution set of the family `mixed`.")
+    longer: int = Field(400, ge=0, description="Test questions of the out-of-distribution set of longer problems.")
+    longer_by: Literal["steps", "words"] = Field(
+        "steps",
+        description="steps: more operations than any training question; words, for stories: as many operations, in "
+        "longer sentences than any in training, for half of them also say where or when.",
+    )
+    harder: int = Field(0, ge=0, description="Test questions of the out-of-distribution set of harder problems.")
+    harder_by: Literal["family", "numbers"] = Field(
+        "family",
+        description="family: the family mixed; numbers: stories that start from more things than any in training.",
+    )
     min_steps: int = Field(2, ge=1, description="Fewest operations a problem needs.")
     max_steps: int = Field(4, ge=1, description="Most operations a problem needs, in distribution.")
-    longer_steps: int = Field(6, ge=1, description="Most operations in the out-of-distribution set.")
+    longer_steps: int = Field(6, ge=1, description="Most operations in the set that is longer by steps.")
     seed: Seed = 0
 
     @property
@@ -47,10 +56,12 @@ class WordProblems(Strict):
     def _steps_grow(self) -> "WordProblems":
         if self.min_steps > self.max_steps:
             raise ValueError("min_steps must not be above max_steps")
-        if self.longer and self.longer_steps <= self.max_steps:
+        if self.longer and self.longer_by == "steps" and self.longer_steps <= self.max_steps:
             raise ValueError("longer_steps must be above max_steps, or longer 0")
+        if self.longer and self.longer_by == "words" and self.family != "stories":
+            raise ValueError("longer_by: words is for the family stories")
         if self.harder and self.family == "mixed":
-            raise ValueError("harder must be 0 where family is mixed: those questions are of that family already")
+            raise ValueError("harder must be 0 where family is mixed: it is what is harder than the family stories")
         return self
 
 

@@ -8,15 +8,29 @@ from kpod.questions.arithmetic import step
 NAMES = list(w.NAMES)[:12]
 THINGS = w.THINGS[:10]
 HIGHEST_START = 15
+LARGER_START = (HIGHEST_START + 1, HIGHEST_START + 10)
 
 
-def story(rng: random.Random, fewest: int, most: int, highest_start: int = HIGHEST_START) -> tuple[str, str]:
-    """Draw (question, answer) of `fewest` to `most` operations that starts from 2 to `highest_start` things."""
-    name, things, value = rng.choice(NAMES), rng.choice(THINGS), rng.randint(2, highest_start)
+def story(
+    rng: random.Random,
+    fewest: int,
+    most: int,
+    highest_start: int = HIGHEST_START,
+    lowest_start: int = 2,
+    wordy: bool = False,
+) -> tuple[str, str]:
+    """Draw (question, answer) of `fewest` to `most` operations that starts from `lowest_start` to `highest_start`.
+
+    With `wordy` every second event, by chance, is told with a detail that changes nothing.
+    """
+    name, things, value = rng.choice(NAMES), rng.choice(THINGS), rng.randint(lowest_start, highest_start)
     sentences = [rng.choice(w.SHORT_START).text.format(name=name, n=value, things=things)]
     for _ in range(rng.randint(fewest, most)):
         value, wording, operand = step(rng, value, w.SHORT_EVENTS)
         who = name if rng.random() < 0.5 else w.NAMES[name].capitalize()
-        sentences.append(wording.text.format(who=who, n=operand))
+        told = wording.text.format(who=who, n=operand)
+        if wordy and rng.random() < 0.5:
+            told = f"{told[:-1]}{rng.choice(w.DETAILS)}."
+        sentences.append(told)
     sentences.append(rng.choice(w.SHORT_QUESTION).text.format(name=name, things=things))
     return " ".join(sentences), str(value)

@@ -68,6 +68,8 @@ SHORT_QUESTION = (
     Wording("How many {things} does {name} have now?"),
     Wording("How many {things} are there in the end?"),
 )
+# At the end of an event; they change nothing.
+DETAILS = (" at the market", " in the garden", " near the river", " after lunch", " in the morning", " on Sunday")
 
 # Of the family `mixed`.
 START = (

@@ -10,7 +10,7 @@ from kpod.errors import ConfigError
 from kpod.questions import wordings as w
 from kpod.questions.arithmetic import LARGEST, step
 from kpod.questions.mixed import mixed
-from kpod.questions.stories import story
+from kpod.questions.stories import LARGER_START, story
 from kpod.questions.workout import work_out
 
 Problem = tuple[str, str]  # question, answer
@@ -24,18 +24,26 @@ def generate(config: WordProblems) -> list[dict[str, object]]:
     No text occurs twice. Each split draws from its own stream of (seed, set, split), so a larger training split
     neither changes the others nor its own first problems. Raises ConfigError if there are not so many problems.
     """
-    usual, longer = (config.min_steps, config.max_steps), (config.max_steps + 1, config.longer_steps)
-    parts: list[tuple[str, str, int, Family, tuple[int, int]]] = [
-        ("wordproblems", "train", config.train, config.family, usual),
-        ("wordproblems", "validation", config.validation, config.family, usual),
-        ("wordproblems", "test", config.test, config.family, usual),
-        ("wordproblems-longer", "test", config.longer, config.family, longer),
-        ("wordproblems-harder", "test", config.harder, "mixed", usual),
+    usual = partial(FAMILIES[config.family], fewest=config.min_steps, most=config.max_steps)
+    longer = {
+        "steps": partial(FAMILIES[config.family], fewest=config.max_steps + 1, most=config.longer_steps),
+        "words": partial(usual, wordy=True),
+    }
+    harder = {
+        "family": partial(mixed, fewest=config.min_steps, most=config.max_steps),
+        "numbers": partial(usual, lowest_start=LARGER_START[0], highest_start=LARGER_START[1]),
+    }
+    parts: list[tuple[str, str, int, Callable[..., Problem]]] = [
+        ("wordproblems", "train", config.train, usual),
+        ("wordproblems", "validation", config.validation, usual),
+        ("wordproblems", "test", config.test, usual),
+        ("wordproblems-longer", "test", config.longer, longer[config.longer_by]),
+        ("wordproblems-harder", "test", config.harder, harder[config.harder_by]),
     ]
     seen: set[str] = set()
     rows: list[list[dict[str, object]]] = []
-    for dataset, split, count, family, steps in reversed(parts):  # where texts collide, training gives way
-        draw = partial(FAMILIES[family], random.Random(f"{config.seed}/{dataset}/{split}"), *steps)
+    for dataset, split, count, told in reversed(parts):  # where texts collide, training gives way
+        draw = partial(told, random.Random(f"{config.seed}/{dataset}/{split}"))
         rows.append(
             [
                 {

@@ -28,8 +28,11 @@ def work_out(question: str) -> WorkedProblem | None:
 
 
 def _plain(sentence: str) -> str:
-    """The sentence without white space and connective, its first letter a capital."""
+    """The sentence without white space, connective and detail, its first letter a capital."""
     sentence = sentence.strip()
+    for detail in w.DETAILS:
+        if sentence.endswith(f"{detail}."):
+            sentence = f"{sentence.removesuffix(f'{detail}.')}."
     for connective in w.CONNECTIVES:
         sentence = sentence.removeprefix(connective)
     return sentence[:1].upper() + sentence[1:]

@@ -1,6 +1,6 @@
 """One question that tells two students apart: what each wrote, every token shaded by the weight it would have."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
