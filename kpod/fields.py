@@ -1,14 +1,11 @@
 """Base classes and field types of all settings."""
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from kpod.text.hygiene import well_formed_tree
-
-if TYPE_CHECKING:
-    from kpod.config import Pipeline
 
 Split = Literal["train", "validation", "test"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -54,16 +51,3 @@ class Strict(BaseModel):
     @classmethod
     def _valid_unicode(cls, value: Any) -> Any:
         return well_formed_tree(value) if isinstance(value, dict) else value
-
-
-class MethodSettings(Strict):
-    """Base of the settings of a method that has a formula of its own; `kind` is its name."""
-
-    kind: str
-
-    def training_dropout(self, dropout: float) -> float:
-        """Dropout of the student during training; `dropout` is the value of `distill.dropout`."""
-        return dropout
-
-    def check(self, config: "Pipeline") -> None:
-        """Raise ValueError, naming the setting to change, if `config` cannot provide the data that the method needs."""

@@ -18,9 +18,9 @@ from transformers import (
 )
 
 from kpod.config import Distill
+from kpod.methods.train import train
 from kpod.training import checkpoint
 from kpod.training.examples import ANSWER, Example
-from kpod.training.trainer import train
 
 VOCABULARY = 300
 WORDS = ["Tom has 3 apples. He buys 4 more. So 3 + 4 = 7.", "Therefore, the answer is 7.", "Q: How many? A: step by"]

@@ -14,9 +14,9 @@ from kpod.curriculum import Schedule, plan
 from kpod.curriculum.items import Items
 from kpod.curriculum.spend import spend, target_tokens
 from kpod.methods import objective_of
+from kpod.methods.train import train
 from kpod.training.checkpoint import Position
 from kpod.training.examples import Example
-from kpod.training.trainer import train
 from kpod.training.turns import Turns, allowed
 
 SAMPLES = (3, 1, 2)  # of each question
@@ -133,4 +133,4 @@ def test_the_first_samples_alone_are_kept() -> None:
 def test_an_epoch_behind_the_last_stage_is_like_it() -> None:
     examples = rows(3)
     objective = objective_of(Distill())(examples, np.array([[2, 2, 2], [1, 0, 1]]), Distill())
-    assert objective.given(1).tolist() == objective.given(7).tolist() == [1, 0, 1]
+    assert objective.input_tokens(1).tolist() == objective.input_tokens(7).tolist() == [1, 0, 1]

@@ -12,17 +12,17 @@ from distill_tiny import STUDENTS, llama, rows, t5, tokenizer
 from transformers import PreTrainedModel
 
 from kpod import observe
-from kpod.config import Distill, Objective
+from kpod.config import Distill
+from kpod.config.methods import Acl, Icl, MccKd, Objective, Spl
 from kpod.errors import DataError, ModelError
 from kpod.methods import Step, objective_of
-from kpod.methods.acl import Acl, share
-from kpod.methods.icl import Icl, given_tokens
-from kpod.methods.mcckd import MccKd
-from kpod.methods.spl import Spl, confidence
+from kpod.methods.acl import share
+from kpod.methods.icl import input_tokens
+from kpod.methods.spl import confidence
+from kpod.methods.train import train
 from kpod.training.examples import ANSWER, Example
 from kpod.training.parallel import Ranks
 from kpod.training.passes import Passes
-from kpod.training.trainer import train
 
 ALONE = {"token_weights": False, "progressive": False, "precision": "fp32"}
 
@@ -68,15 +68,15 @@ class Losses:
     def __init__(self, *values: float | np.ndarray) -> None:
         self.values = list(values)
 
-    def row_losses(self, chosen: Any, given: np.ndarray) -> np.ndarray:
-        return np.zeros(len(given)) + self.values.pop(0)
+    def row_losses(self, chosen: Any, input_tokens: np.ndarray) -> np.ndarray:
+        return np.zeros(len(input_tokens)) + self.values.pop(0)
 
 
 # --- icl
 
 
 def test_icl_gives_the_floor_of_rho_times_the_length() -> None:
-    found = [given_tokens(n, rho) for n, rho in [(10, 0.6), (9, 0.6), (10, 0.3), (7, 0.0), (1, 0.9), (3, 1.0)]]
+    found = [input_tokens(n, rho) for n, rho in [(10, 0.6), (9, 0.6), (10, 0.3), (7, 0.0), (1, 0.9), (3, 1.0)]]
     assert found == [6, 5, 3, 0, 0, 2]
 
 
@@ -100,7 +100,7 @@ def test_icl_gives_less_whenever_validation_stalls() -> None:
     objective, _ = made(Icl(), plain(rows(10)), llama(), budget={"epochs": 20})
     found = []
     for epoch, loss in enumerate([3, 2, 2, 5, 4, 4.5, 6, 7]):
-        objective.after(epoch, Losses(loss), last=False)
+        objective.end_epoch(epoch, Losses(loss), last=False)
         found.append(objective.state["rho"])
     assert found == [0.6, 0.6, 0.3, 0.3, 0.3, 0.0, 0.0, 0.0]
 
@@ -109,13 +109,13 @@ def test_icl_watches_the_loss_of_held_out_rows_without_dropout() -> None:
     model, examples = t5(), plain(rows(10))
     objective, passes = made(Icl(validation=0.2), examples, model)
     model.train()
-    told = objective.after(0, passes, last=False)
+    told = objective.end_epoch(0, passes, last=False)
     assert model.training
     model.eval()
-    skip = objective.given(0)
+    skip = objective.input_tokens(0)
     expected = [
         F.cross_entropy(own_logits(model, examples[i])[skip[i] :], labels(examples[i])[skip[i] :])
-        for i in objective.watched
+        for i in objective.validation
     ]
     assert told["validation_loss"] == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
 
@@ -130,9 +130,9 @@ def test_acl_share_grows_geometrically_up_to_one() -> None:
 
 def test_acl_trains_the_easiest_rows_by_scores_that_follow_the_loss() -> None:
     objective, _ = made(Acl(p=0.5, q=1.2, a=0.25), plain(rows(4)), llama(), budget={"epochs": 9})
-    objective.first(Losses(np.array([4.0, 1.0, 3.0, 2.0])))
+    objective.initialize(Losses(np.array([4.0, 1.0, 3.0, 2.0])))
     assert objective.units(0) == [(1,), (3,)]
-    objective.after(0, Losses(np.array([0.0, 9.0, 3.0, 2.0])), last=False)
+    objective.end_epoch(0, Losses(np.array([0.0, 9.0, 3.0, 2.0])), last=False)
     np.testing.assert_allclose(objective.state["scores"], [3.0, 3.0, 3.0, 2.0])
     assert objective.units(1) == [(0,), (1,), (3,)]
     assert [len(objective.units(epoch)) for epoch in range(5)] == [2, 3, 3, 4, 4]
@@ -141,7 +141,7 @@ def test_acl_trains_the_easiest_rows_by_scores_that_follow_the_loss() -> None:
 def test_acl_scores_are_the_losses_of_the_student_before_training() -> None:
     model, examples = llama(), plain(rows(5))
     objective, passes = made(Acl(), examples, model, micro_batch=2)
-    objective.first(passes)
+    objective.initialize(passes)
     expected = [F.cross_entropy(own_logits(model, row), labels(row)).item() for row in examples]
     np.testing.assert_allclose(objective.state["scores"], expected, rtol=1e-5)
 
@@ -149,9 +149,9 @@ def test_acl_scores_are_the_losses_of_the_student_before_training() -> None:
 def test_acl_adds_the_divergence_from_the_student_before_training() -> None:
     before, model, examples = llama(0), llama(1), plain(rows(3))
     objective, passes = made(Acl(gamma=0.3, gamma_decay=0.5), examples, before)
-    objective.start(passes)
+    objective.setup(passes)
     passes.model = passes.wrapped = model
-    (micro,) = passes.micros([(0,), (1,), (2,)], np.zeros(3, int))
+    (micro,) = passes.micro_batches([(0,), (1,), (2,)], np.zeros(3, int))
     tokens = sum(len(row.target) for row in examples)
     weights = micro.batch.weights
     found = objective.loss(passes, micro, weights, Step(epoch=2, tokens=tokens, units=3))
@@ -192,9 +192,9 @@ def test_spl_weights_are_a_softmax_over_the_step_times_its_tokens(monkeypatch: p
         return drawn[-1]
 
     passes.model.train()
-    objective.start(passes)
+    objective.setup(passes)
     monkeypatch.setattr(type(objective), "_probabilities", probabilities)
-    micros = list(passes.micros([(i,) for i in range(5)], np.zeros(5, int)))
+    micros = list(passes.micro_batches([(i,) for i in range(5)], np.zeros(5, int)))
     tokens = sum(len(row.target) for row in examples)
     found = torch.cat(objective.weights(passes, micros, Step(0, tokens, 5)))
     scores = [confidence(torch.stack(drawn[3 * i : 3 * i + 3]), m.batch.row) for i, m in enumerate(micros)]
@@ -206,7 +206,7 @@ def test_spl_sees_dropout_of_the_student_and_refuses_one_without(tmp_path: Path)
     model, examples = t5(), plain(rows(6))
     objective, passes = made(Spl(), examples, model)
     with pytest.raises(ModelError, match="has no dropout"):
-        objective.start(passes)  # in evaluation mode
+        objective.setup(passes)  # in evaluation mode
     assert Spl().training_dropout(0.0) == 0.1
     assert Spl().training_dropout(0.3) == 0.3
     history = train(model, tokenizer(), examples, settings(Spl(), budget={"epochs": 6}), None, tmp_path).history
@@ -240,7 +240,7 @@ def test_mcc_kd_is_cross_entropy_and_a_symmetric_divergence_with_gradient_throug
     model.zero_grad()
     for size in (2, 4):  # a pair a pass, and all in one
         passes.config = passes.config.model_copy(update={"micro_batch": size})
-        micros = list(passes.micros(units, np.zeros(4, int)))
+        micros = list(passes.micro_batches(units, np.zeros(4, int)))
         assert len(micros) == 4 // size
         step = Step(0, tokens, 2)
         parts = [objective.loss(passes, m, m.batch.weights, step) for m in micros]

@@ -19,10 +19,10 @@ from test_distill_stage import CONFIG, QUESTIONS, TEXTS, inputs  # noqa: F401
 
 from kpod import observe, schemas
 from kpod.config import Budget, Distill, Lora
+from kpod.config.methods import Acl
 from kpod.config.settings import recipes
 from kpod.distill.stage import run
 from kpod.errors import ModelError
-from kpod.methods.acl import Acl
 from kpod.training import models
 from kpod.training.parallel import Ranks
 from kpod.training.passes import Passes
@@ -65,7 +65,7 @@ def test_every_rank_gets_its_share_and_as_many_micro_batches() -> None:
     found = []
     for ranks.rank in range(3):
         passes = Passes(model, model, examples, 0, Distill(micro_batch=2, precision="fp32"), ranks)
-        found.append([(m.rows, m.counts) for m in passes.micros([(row,) for row in range(7)], np.zeros(8, int))])
+        found.append([(m.rows, m.active) for m in passes.micro_batches([(row,) for row in range(7)], np.zeros(8, int))])
     assert found == [[([0, 3], 1), ([6], 1)], [([1, 4], 1), ([0], 0)], [([2, 5], 1), ([0], 0)]]
 
 

@@ -12,11 +12,11 @@ from test_distill_stage import QUESTIONS, TEXTS, inputs  # noqa: F401
 
 from kpod import schemas
 from kpod.config import Distill
+from kpod.config.methods import Scott, Specialized
 from kpod.distill.stage import run
 from kpod.errors import DataError
-from kpod.methods import Objective, Told, objective_of
-from kpod.methods.scott import FORM, Scott
-from kpod.methods.specialized import Specialized
+from kpod.methods import Objective, StudentData, objective_of
+from kpod.methods.scott import FORM
 from kpod.text.formats import COT
 from kpod.text.tokens import answer_ids, read_rationales
 from kpod.training import models
@@ -34,11 +34,11 @@ def answered(folder: Path, **wrong: Any) -> None:
     schemas.write(path, schemas.table([*found, row], schemas.RATIONALES))
 
 
-def told(inputs: dict[str, Path]) -> Told:  # noqa: F811
+def data(inputs: dict[str, Path]) -> StudentData:  # noqa: F811
     tokenizer = distill_tiny.tokenizer()
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
     examples, _ = build(tokenizer, rationales, 512)
-    return Told(tokenizer, examples, {r.key: r for r in rationales}, inputs, COT)
+    return StudentData(tokenizer, examples, {r.key: r for r in rationales}, inputs, COT)
 
 
 def objective(config: Distill, rows: list[Example]) -> Objective:
@@ -48,7 +48,7 @@ def objective(config: Distill, rows: list[Example]) -> Objective:
 def test_scott_trains_the_wrong_answer_behind_its_wrong_rationale(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
     answered(inputs["rationales"])
     config = settings(Scott(alpha=0.25), budget={"epochs": 1})
-    rows, rejected = objective_of(config).records(told(inputs), config)
+    rows, rejected = objective_of(config).make_examples(data(inputs), config)
     rows = sorted(rows, key=lambda row: row.key)
     assert not rejected
     assert [row.key for row in rows] == [("q1", 0), ("q1", 1), ("q2", 0), ("q2", 1)]
@@ -56,7 +56,7 @@ def test_scott_trains_the_wrong_answer_behind_its_wrong_rationale(inputs: dict[s
     assert wrong.form == FORM
     assert tokenizer.decode(wrong.prompt) == "Q: [Counterfactual] What is half of 6? A: Let's think step by step."
     assert tokenizer.decode(wrong.target) == f" {WRONG} Therefore, the answer is 1.<eos>"
-    skip = objective(config, rows).given(0)
+    skip = objective(config, rows).input_tokens(0)
     answer = len(answer_ids(tokenizer, "1"))
     assert list(skip) == [0, 0, 0, len(wrong.target) - answer]
     assert set(wrong.weight[-answer:]) == {np.float32(0.25)}
@@ -82,8 +82,8 @@ def test_scott_takes_kept_wrong_rationales_as_counterfactual_only(inputs: dict[s
     table = schemas.table([{**dict(zip(names, row, strict=True)), "text": ""} for row in cut], schemas.STEPS)
     schemas.write(inputs["steps"] / "steps.parquet", table)
     config = settings(Scott())
-    assert ("q2", 1) in told(inputs).rationales
-    rows, _ = objective_of(config).records(told(inputs), config)
+    assert ("q2", 1) in data(inputs).rationales
+    rows, _ = objective_of(config).make_examples(data(inputs), config)
     assert [(row.key, row.form) for row in rows if row.key == ("q2", 1)] == [(("q2", 1), FORM)]
 
 
@@ -95,14 +95,14 @@ def test_scott_without_wrong_answers_and_too_long_ones(inputs: dict[str, Path]) 
     with pytest.raises(DataError, match="no wrong answer"):
         run(inputs, config, inputs["out"])
     answered(inputs["rationales"], sample=2, rationale=WRONG * 100)
-    _, rejected = objective_of(config).records(told(inputs), config)
+    _, rejected = objective_of(config).make_examples(data(inputs), config)
     assert [row["row"] for row in rejected] == ["q2/2"]
 
 
 def test_specialized_writes_each_right_rationale_in_four_formats(inputs: dict[str, Path]) -> None:  # noqa: F811
     answered(inputs["rationales"], kept=True, drop_reason=None)  # has no steps, and is wrong: not among the records
     config = settings(Specialized(shots=1))
-    rows, _ = objective_of(config).records(told(inputs), config)
+    rows, _ = objective_of(config).make_examples(data(inputs), config)
     decode = distill_tiny.tokenizer().decode
     texts = {row.form: (decode(row.prompt), decode(row.target)) for row in rows if row.key == ("q1", 1)}
     text, shot = TEXTS["q1", 1][0], TEXTS["q2", 0][0]
@@ -124,7 +124,7 @@ def test_specialized_writes_each_right_rationale_in_four_formats(inputs: dict[st
 def test_specialized_draws_a_format_of_each_rationale_each_epoch(inputs: dict[str, Path]) -> None:  # noqa: F811
     def drawn(**of: float) -> set[str]:
         config = settings(Specialized(shots=1, **of), budget={"epochs": 30})
-        rows, _ = objective_of(config).records(told(inputs), config)
+        rows, _ = objective_of(config).make_examples(data(inputs), config)
         mixed = objective(config, rows)
         found = set()
         for epoch in range(30):
@@ -142,9 +142,9 @@ def test_specialized_draws_a_format_of_each_rationale_each_epoch(inputs: dict[st
 
 def test_specialized_leaves_worked_questions_out_where_they_do_not_fit(inputs: dict[str, Path]) -> None:  # noqa: F811
     config = settings(Specialized(shots=1, in_context=1, answer_only=0))
-    longest = max(example.tokens for example in told(inputs).examples)
+    longest = max(example.tokens for example in data(inputs).examples)
     config = config.model_copy(update={"max_tokens": longest})
-    rows, _ = objective_of(config).records(told(inputs), config)
+    rows, _ = objective_of(config).make_examples(data(inputs), config)
     assert {row.form for row in rows if row.tokens > longest} == set()
     assert {rows[unit[0]].form for unit in objective(config, rows).units(0)} == {""}
     with pytest.raises(DataError, match="specialized: 2 worked questions"):

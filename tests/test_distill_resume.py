@@ -79,7 +79,7 @@ def test_no_more_than_a_checkpoint_interval_and_a_step_lies_between_two(
         adam(self)
         now[0] += 10
 
-    monkeypatch.setattr("kpod.training.trainer.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("kpod.methods.train.time.monotonic", lambda: now[0])
     monkeypatch.setattr(torch.optim.AdamW, "step", slow)
     monkeypatch.setattr("kpod.training.checkpoint.save", save)
     trained("llama", tmp_path, checkpoint_seconds=25.0)

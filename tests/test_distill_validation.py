@@ -14,12 +14,12 @@ from kpod import schemas
 from kpod.config import Budget, Distill, Evaluate, Lora, Validation
 from kpod.distill.points import FILE, Point, best, read
 from kpod.distill.stage import run
-from kpod.distill.validation import Examiner, questions_of
+from kpod.distill.validation import Validator, questions_of
 from kpod.errors import ConfigError, DataError
 from kpod.evaluate.stage import run as evaluate
+from kpod.methods.train import train
 from kpod.store.files import write_text
 from kpod.training import models
-from kpod.training.trainer import train
 
 ASKED = [
     {"id": f"v{i}", "dataset": "d", "split": "validation", "question": f"What is {i}?", "answer": "7", "choices": None}
@@ -32,21 +32,21 @@ def trained(work: Path, right: list[int], monkeypatch: pytest.MonkeyPatch, **set
     """A run whose answers are said to be right `right[epoch]` times; its weights, those after each epoch, the watch."""
     after: dict[int, dict[str, torch.Tensor]] = {}
 
-    def told(examiner: Examiner, epoch: int) -> int:
+    def told(validator: Validator, epoch: int) -> int:
         after[epoch] = {name: value.clone() for name, value in model.state_dict().items()}
         if right[epoch] < 0:
             raise KeyboardInterrupt
         return right[epoch]
 
-    monkeypatch.setattr(Examiner, "_right", told)
+    monkeypatch.setattr(Validator, "_right", told)
     model = llama()
-    examiner = Examiner(ASKED, tokenizer(), SETTINGS)
+    validator = Validator(ASKED, tokenizer(), SETTINGS)
     config = Distill(**{"budget": {"epochs": 4}, "batch_size": 8, "lr": 1e-2, "precision": "fp32", **settings})
     try:
-        train(model, tokenizer(), rows(20), config, halving(rows(20)), work, examiner)
+        train(model, tokenizer(), rows(20), config, halving(rows(20)), work, validator)
     except KeyboardInterrupt:
-        return after, examiner, None
-    return after, examiner, model.state_dict()
+        return after, validator, None
+    return after, validator, model.state_dict()
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -57,9 +57,9 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_the_epoch_with_most_right_answers_is_kept_of_equals_the_last(
     right: list[int], chosen: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    after, examiner, final = trained(tmp_path, right, monkeypatch)
-    assert best(examiner.points).epoch == chosen
-    assert [point.right for point in examiner.points] == right
+    after, validator, final = trained(tmp_path, right, monkeypatch)
+    assert best(validator.points).epoch == chosen
+    assert [point.right for point in validator.points] == right
     assert same(final, after[chosen])
     assert chosen == 3 or not same(final, after[3])
     assert len(list(tmp_path.rglob("epoch-*.safetensors"))) == 1
@@ -68,17 +68,17 @@ def test_the_epoch_with_most_right_answers_is_kept_of_equals_the_last(
 def test_a_run_that_is_cut_off_keeps_what_it_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, whole, expected = trained(tmp_path / "whole", [1, 3, 2, 3], monkeypatch)
     trained(tmp_path / "cut", [1, 3, -1, -1], monkeypatch)  # no checkpoint yet: it trains from the start again
-    after, examiner, final = trained(tmp_path / "cut", [-1, -1, 2, 3], monkeypatch)  # and asks about two epochs alone
+    after, validator, final = trained(tmp_path / "cut", [-1, -1, 2, 3], monkeypatch)  # and asks about two epochs alone
     assert sorted(after) == [2, 3]
-    assert examiner.points == whole.points
+    assert validator.points == whole.points
     assert same(final, expected)
 
 
 def test_another_run_in_the_same_folder_asks_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained(tmp_path, [3, 0, 0, 0], monkeypatch)
-    after, examiner, _ = trained(tmp_path, [0, 3, 0, 0], monkeypatch, lr=2e-2)
+    after, validator, _ = trained(tmp_path, [0, 3, 0, 0], monkeypatch, lr=2e-2)
     assert sorted(after) == [0, 1, 2, 3]
-    assert best(examiner.points).epoch == 1
+    assert best(validator.points).epoch == 1
 
 
 def test_the_adapter_of_the_best_epoch_is_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,11 +138,13 @@ def test_the_student_of_the_stage_is_the_one_that_was_asked(asking: dict[str, Pa
 def test_asking_leaves_no_trace_in_the_training(student: str, tmp_path: Path) -> None:
     settings = {"budget": {"epochs": 3}, "batch_size": 8, "lr": 1e-2, "precision": "fp32", "dropout": 0.1}
     runs = []
-    for examiner in (None, Examiner(ASKED, tokenizer(), SETTINGS)):
+    for validator in (None, Validator(ASKED, tokenizer(), SETTINGS)):
         model = STUDENTS[student]()
         own = model.generation_config.to_dict()
         work = tmp_path / str(len(runs))
-        runs.append(train(model, tokenizer(), rows(20), Distill(**settings), halving(rows(20)), work, examiner).history)
+        runs.append(
+            train(model, tokenizer(), rows(20), Distill(**settings), halving(rows(20)), work, validator).history
+        )
         assert model.generation_config.to_dict() == own
     assert runs[0] == runs[1]
 
@@ -153,9 +155,9 @@ def test_a_run_goes_on_at_its_checkpoint_and_asks_nothing_twice(
     each = {"checkpoint_seconds": 1e-9}
     _, whole, expected = trained(tmp_path / "whole", [1, 3, 2, 0], monkeypatch, **each)
     trained(tmp_path / "cut", [1, 3, -1, -1], monkeypatch, **each)
-    after, examiner, final = trained(tmp_path / "cut", [-1, -1, 2, 0], monkeypatch, **each)
+    after, validator, final = trained(tmp_path / "cut", [-1, -1, 2, 0], monkeypatch, **each)
     assert sorted(after) == [2, 3]
-    assert examiner.points == whole.points
+    assert validator.points == whole.points
     assert same(final, expected)
 
 
@@ -172,8 +174,8 @@ def test_a_kill_between_weights_and_points_loses_neither(tmp_path: Path, monkeyp
     monkeypatch.setattr("kpod.distill.validation.write_text", whole)
     (left,) = tmp_path.glob("validation-*")
     (left / ".epoch-9.safetensors.1.tmp").write_bytes(b"half")  # what a kill in the middle of writing leaves
-    _, examiner, _ = trained(tmp_path, [-1, -1, 2, 0], monkeypatch)  # another number of processes may answer otherwise
-    assert best(examiner.points).epoch == 1
+    _, validator, _ = trained(tmp_path, [-1, -1, 2, 0], monkeypatch)  # another number of processes may answer otherwise
+    assert best(validator.points).epoch == 1
     assert {path.name for path in left.iterdir()} == {"epoch-1.safetensors", FILE}
 
 
@@ -190,9 +192,9 @@ def test_questions_too_long_for_the_student_count_as_wrong(tmp_path: Path) -> No
     model.config.max_position_embeddings = 200
     long = {**ASKED[0], "id": "long", "question": "xyz " * 100}
     config = Distill(budget=Budget(epochs=1), batch_size=8, precision="fp32")
-    examiner = Examiner([*ASKED, long], tokenizer(), SETTINGS)
-    train(model, tokenizer(), rows(4), config, halving(rows(4)), tmp_path, examiner)
-    assert [(point.questions, len(examiner.asked)) for point in examiner.points] == [(6, 5)]
+    validator = Validator([*ASKED, long], tokenizer(), SETTINGS)
+    train(model, tokenizer(), rows(4), config, halving(rows(4)), tmp_path, validator)
+    assert [(point.questions, len(validator.asked)) for point in validator.points] == [(6, 5)]
     with pytest.raises(DataError, match=r"distill\.validation: no question leaves the student 12 tokens"):
         train(
             model,
@@ -201,7 +203,7 @@ def test_questions_too_long_for_the_student_count_as_wrong(tmp_path: Path) -> No
             config,
             halving(rows(4)),
             tmp_path / "2",
-            Examiner([long], tokenizer(), SETTINGS),
+            Validator([long], tokenizer(), SETTINGS),
         )
 
 

@@ -8,10 +8,10 @@ import pytest
 from configs import pipeline
 
 from kpod.config import VARIANTS, Method
+from kpod.config.methods import Eq15, Icl, Objective
 from kpod.config.variants import apply
 from kpod.errors import ConfigError
-from kpod.methods.base import Eq15
-from kpod.methods.icl import Icl
+from kpod.methods import OBJECTIVES
 
 PLAIN = {"token_weights": False, "progressive": False}
 
@@ -89,69 +89,43 @@ def test_settings_do_not_wait_for_what_training_needs() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
-NEW = """
-from __future__ import annotations
-from typing import TYPE_CHECKING, Literal
-from kpod.methods.base import Objective, method
-from kpod.fields import MethodSettings
-if TYPE_CHECKING:
-    from kpod.config import Pipeline
+def test_every_method_with_settings_has_an_objective() -> None:
+    settings, _ = get_args(Objective)
+    kinds = [one.model_fields["kind"].default for one in get_args(settings)]
+    assert kinds == list(OBJECTIVES)
+    assert set(kinds) - {"eq15"} < VARIANTS.keys()
 
-class Tail(MethodSettings):
-    kind: Literal["only-tail"] = "only-tail"
-    tokens: int = 4
-    def check(self, config: Pipeline) -> None:
-        if (config.distill.budget.epochs or 0) < 3:
-            raise ValueError("methods: only-tail wants three epochs")
 
-@method(Tail)
-class OnlyTail(Objective):
-    def given(self, epoch: int):
-        return [max(0, len(row.target) - self.config.objective.tokens) for row in self.rows]
-"""
 USE = """
-import sys
-from types import SimpleNamespace
+from kpod.run.stages import STAGES
 from kpod.store.code_version import code_version
-from kpod.methods import objective_of
-from kpod.config.variants import apply
-from kpod.errors import ConfigError
-from kpod.config.settings import load, overlay, validate
-from kpod.run.stages import STAGES
-from kpod.config.settings import validate
-from kpod.run.stages import STAGES
-if len(sys.argv) > 1:
-    demo = load("demo").model_dump(mode="json", exclude_unset=True)
-    tree = overlay(demo, {"methods": ["only-tail"], "variants": {"only_tail": {"tokens": 2}}})
-    made = apply(validate(tree), "only-tail").distill
-    rows = [SimpleNamespace(target=range(5))]
-    assert objective_of(made)(rows, None, made).given(0) == [3]
-    for wrong, told in (
-        ({"variants": {"only_tail": {"token": 2}}}, "did you mean tokens?"),
-        ({"methods": ["only-tail"], "distill": {"budget": {"epochs": 2}}}, "only-tail wants three epochs"),
-    ):
-        try:
-            validate(overlay(demo, wrong))
-            sys.exit("not refused")
-        except ConfigError as error:
-            assert told in str(error), error
 for stage in STAGES.values():
     print(stage.name, code_version(stage.module))
 """
 
 
-def test_a_method_is_one_file_and_makes_only_stages_that_train_stale(tmp_path: Path) -> None:
+def test_the_objective_of_a_method_makes_only_stages_that_train_stale(tmp_path: Path) -> None:
     package = Path(__file__).parent.parent / "kpod"
     shutil.copytree(package, tmp_path / "kpod", ignore=shutil.ignore_patterns("__pycache__"))
 
-    def versions(*more: str) -> dict[str, str]:
-        command = [sys.executable, "-P", "-c", USE, *more]
+    def versions() -> dict[str, str]:
+        command = [sys.executable, "-P", "-c", USE]
         done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)})
         assert done.returncode == 0, done.stderr
         return dict(line.split() for line in done.stdout.splitlines())
 
     before = versions()
-    (tmp_path / "kpod" / "methods" / "tail.py").write_text(NEW)
-    after = versions("used")
-    # The student of the demo is pretrained by the same trainer, and its ranks score difficulties.
+    with (tmp_path / "kpod" / "methods" / "acl.py").open("a") as file:
+        file.write("# changed\n")
+    after = versions()
+    # The student of the demo is pretrained by the same trainer.
     assert {name for name in before if before[name] != after[name]} == {"base", "distill"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [({"variants": {"icl": {"roh": 0.5}}}, "did you mean rho"), ({"variants": {"icl": {"rho": 2}}}, "icl.rho")],
+)
+def test_settings_of_a_method_are_checked(changed: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        pipeline(changed)

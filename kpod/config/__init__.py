@@ -16,8 +16,9 @@ from kpod.config.curriculum import (
     Steps,
     StudentEmbedder,
 )
-from kpod.config.distill import Distill, Full, Lora, Objective, Validation, Variants
+from kpod.config.distill import Distill, Full, Lora, Validation
 from kpod.config.evaluate import Evaluate, StudentServer
+from kpod.config.methods import Variants
 from kpod.config.pipeline import VARIANTS, Method, Pipeline
 from kpod.config.prompt import Answer, Form, ModelStage, Prompt, StudentStage
 from kpod.config.questions import Columns, Family, QuestionFile, QuestionHub, Questions, Source, WordProblems
@@ -59,7 +60,6 @@ __all__ = [
     "Lora",
     "Method",
     "ModelStage",
-    "Objective",
     "OpenAIEndpoint",
     "Pipeline",
     "PlannedCurriculum",

@@ -1,19 +1,15 @@
-"""Settings of the stage `distill`, and of the methods with a loss of their own."""
+"""Settings of the stage `distill`."""
 
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Union
+from typing import Annotated, Literal
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, model_validator
 
 from kpod.answers.verifiers import Verifier
 from kpod.config.budget import Budget
+from kpod.config.methods import Eq15, Objective
 from kpod.config.prompt import StudentStage
-from kpod.fields import Fraction, MethodSettings, Seed, Strict, operational
-
-# Methods with a loss of their own, one file each, by name. Imported by a string, so that the code of the trainer,
-# which those files use, does not count as code of every stage that has settings (see `kpod.store.code_version`).
-METHODS: dict[str, type[MethodSettings]] = import_module("kpod.methods").SETTINGS
+from kpod.fields import Fraction, Seed, Strict, operational
 
 
 class Full(Strict):
@@ -32,22 +28,6 @@ class Lora(Strict):
     keep: bool = Field(False, description="Write the adapter by itself too, as adapter/, beside the merged student.")
 
 
-_OWN = {kind.replace("-", "_"): settings for kind, settings in METHODS.items() if kind != "eq15"}
-if TYPE_CHECKING:
-    Objective = MethodSettings
-
-    class Variants(Strict):
-        pass
-else:
-    Objective = Annotated[Union[tuple(METHODS.values())], Field(discriminator="kind")]  # noqa: UP007
-    Variants = create_model(
-        "Variants",
-        __base__=Strict,
-        __doc__="Settings of the methods that KPOD is compared with, for those listed in `methods`.",
-        **{name: (settings, settings()) for name, settings in _OWN.items()},
-    )
-
-
 class Validation(Strict):
     """The student answers validation questions after each epoch, and the epoch with most right answers is kept."""
 
@@ -60,9 +40,7 @@ class Validation(Strict):
 class Distill(StudentStage):
     """Stage `distill`: Eq. 15 and the answer term of Eq. 1."""
 
-    objective: Objective = Field(
-        METHODS["eq15"](kind="eq15"), description="Set by the method; the settings of its kinds are in `variants`."
-    )
+    objective: Objective = Field(Eq15(), description="Set by the method; the settings of its kinds are in `variants`.")
     token_weights: bool = Field(True, description="Weight tokens by w_j; off: all ones.")
     progressive: bool = Field(True, description="Follow the curriculum; off: the whole rationale in every epoch.")
     weight_floor: Fraction = Field(

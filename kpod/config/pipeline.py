@@ -6,8 +6,9 @@ from pydantic import Field, model_validator
 
 from kpod.answers.verifiers import Verifier
 from kpod.config.curriculum import Curriculum, Difficulty, PlannedCurriculum, Steps
-from kpod.config.distill import METHODS, Distill, Variants
+from kpod.config.distill import Distill
 from kpod.config.evaluate import Evaluate
+from kpod.config.methods import MethodSettings, Variants
 from kpod.config.prompt import Answer, Form, Prompt
 from kpod.config.questions import EXAMPLE as QUESTIONS
 from kpod.config.questions import Questions
@@ -15,7 +16,7 @@ from kpod.config.student import EXAMPLE as STUDENT
 from kpod.config.student import FolderStudent, GgufStudent, HubStudent, Student
 from kpod.config.teacher import ENDPOINT, MODEL, REASON, Teacher
 from kpod.config.weights import Weights
-from kpod.fields import NAME, MethodSettings, Strict
+from kpod.fields import NAME, Strict
 from kpod.text.prompts import answer_format
 
 _PLAIN = {"distill": {"token_weights": False, "progressive": False}}
@@ -36,7 +37,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "kpod-wo-sig-dif": {**_KPOD, "difficulty": {"weighting": "uniform"}},
     "kpod-wo-prog": {"distill": {"token_weights": True, "progressive": False}},
     "kpod-wo-div": {**_KPOD, "curriculum": {"beta": 0.0}},
-    **{kind: _PLAIN for kind in METHODS if kind != "eq15"},
+    # With a loss of their own: settings in `Variants`, objectives in `kpod.methods`.
+    "icl": _PLAIN,
+    "acl": _PLAIN,
+    "spl": _PLAIN,
+    "mcc-kd": _PLAIN,
+    "scott": _PLAIN,
+    "specialized": _PLAIN,
 }
 if TYPE_CHECKING:
     Method = str

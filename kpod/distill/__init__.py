@@ -5,7 +5,7 @@ from typing import Any
 
 # Loaded on first use, because the command line reads the variants from this package and must not wait for torch; and
 # by name, so that the trainer does not count as code of every stage that uses a module beside it.
-_LATER = {"train": "kpod.training.trainer", "weighted_nll": "kpod.training.loss"}
+_LATER = {"train": "kpod.methods.train", "weighted_nll": "kpod.training.loss"}
 
 __all__ = ["train", "weighted_nll"]
 

@@ -9,9 +9,10 @@ from kpod import observe, schemas
 from kpod.config import Distill, Lora, collapsed
 from kpod.distill import points
 from kpod.distill.plan import read_plan
-from kpod.distill.validation import Examiner, questions_of
+from kpod.distill.validation import Validator, questions_of
 from kpod.errors import DataError
-from kpod.methods import Told, objective_of
+from kpod.methods import StudentData, objective_of
+from kpod.methods.train import train
 from kpod.store.files import publish, write_text
 from kpod.text.formats import CHOSEN, resolve
 from kpod.text.tokens import distinct, read_rationales
@@ -19,7 +20,6 @@ from kpod.training import models
 from kpod.training.examples import Example, build, first_samples, mean_weight, read_weights, reject, weighted, within
 from kpod.training.parallel import ranks
 from kpod.training.processes import launch
-from kpod.training.trainer import train
 from kpod.training.turns import Turns, allowed
 
 
@@ -65,8 +65,8 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
             reject(example.key, "not in curriculum.parquet") for example in examples if example.key not in plan.steps
         ]
         examples = [example for example in examples if example.key in plan.steps]
-    told = Told(tokenizer, examples, {rationale.key: rationale for rationale in rationales}, inputs, form)
-    examples, more = objective_of(config).records(told, config)
+    data = StudentData(tokenizer, examples, {rationale.key: rationale for rationale in rationales}, inputs, form)
+    examples, more = objective_of(config).make_examples(data, config)
     examples, long = within(examples, models.positions(model))  # records may be longer than what they are made of
     rejected += more + long
     if rejected and writes:
@@ -74,12 +74,12 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
         schemas.write(out_dir / "quarantine.parquet", schemas.table(rejected, schemas.QUARANTINE))
     if not examples:
         raise DataError(f"no rationale can be trained on ({len(rejected)} rejected): see quarantine.parquet")
-    examiner = None
+    validator = None
     if config.validation:
-        asked = questions_of(list(told.questions.values()), config.validation.questions)
-        examiner = Examiner(asked, tokenizer, config.validation, form)
+        asked = questions_of(list(data.questions.values()), config.validation.questions)
+        validator = Validator(asked, tokenizer, config.validation, form)
     steps = plan.steps if plan else None
-    ended = train(model, tokenizer, examples, config, steps, out_dir / "work", examiner, target_tokens)
+    ended = train(model, tokenizer, examples, config, steps, out_dir / "work", validator, target_tokens)
     history = ended.history
     if plan and plan.difficulty:
         reached = plan.difficulty
@@ -89,11 +89,11 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
         models.save(model, tokenizer, out_dir / "student")
         if isinstance(config.adapter, Lora) and config.adapter.keep:
             publish(out_dir / "work" / "adapter", out_dir / "adapter")
-        if examiner:
-            write_text(out_dir / points.FILE, points.written(examiner.points))
+        if validator:
+            write_text(out_dir / points.FILE, points.written(validator.points))
     chosen = {}
-    if examiner:
-        kept = points.best(examiner.points)
+    if validator:
+        kept = points.best(validator.points)
         chosen = {"kept_epoch": kept.epoch, "kept_tokens": kept.tokens, "validation_accuracy": kept.accuracy}
     questions = len({example.key[0] for example in examples})
     return {

@@ -41,8 +41,8 @@ def questions_of(table: Sequence[Row], count: int) -> list[Row]:
     return sorted(found, key=lambda row: (zlib.crc32(row["id"].encode()), row["id"]))[:count]
 
 
-class Examiner:
-    """Examines the student of one training run after each epoch, and has the weights of its best epoch so far.
+class Validator:
+    """Evaluates the student of one training run after each epoch, and has the weights of its best epoch so far.
 
     What an earlier attempt at the same run found is taken up. A question too long for the student counts as wrong.
     """
@@ -53,7 +53,7 @@ class Examiner:
         self.rows, self.tokenizer, self.settings, self.form = rows, tokenizer, settings, form
         self.points: list[Point] = []
 
-    def start(self, folder: Path, passes: Passes) -> None:
+    def setup(self, folder: Path, passes: Passes) -> None:
         """Keep what is found in `folder`, which belongs to this run alone. Raises DataError if no question fits."""
         check(self.settings.verifier)
         self.folder, self.passes = folder, passes
@@ -69,7 +69,7 @@ class Examiner:
         if (too_long := len(self.rows) - len(self.asked)) and passes.ranks.writes:
             observe.warning(f"distill: {too_long} validation questions are too long for the student and count as wrong")
 
-    def after(self, epoch: int, tokens: int, parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, float]:
+    def evaluate(self, epoch: int, tokens: int, parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, float]:
         """Ask after an epoch and keep the weights if it is the best; returns figures to report. On all ranks."""
         found = next((point for point in self.points if point.epoch == epoch), None)  # of before a kill
         if found is None:
@@ -81,7 +81,7 @@ class Examiner:
                 self._keep(found, parameters)
         return {"validation_accuracy": found.accuracy}
 
-    def take_best(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+    def restore_best(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
         """Put the weights of the best epoch back, on the rank that writes the student."""
         if self.passes.ranks.writes:
             kept = load_file(self._weights(points.best(self.points).epoch))

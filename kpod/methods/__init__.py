@@ -1,20 +1,30 @@
-"""Objectives of the methods that KPOD is compared with, one file each: a file put here is a method that can be run."""
+"""Training of a student by a method: `train`, the objective of Eq. 15, and those of the methods it is compared with.
 
-import pkgutil
-from importlib import import_module
-from typing import TYPE_CHECKING
+A method with a loss of its own has settings in `kpod.config.methods` and an objective in a file here.
+"""
 
-from kpod.methods.base import OBJECTIVES, SETTINGS, Objective, Step, Told
+from kpod.config import Distill
+from kpod.methods.acl import Adaptive
+from kpod.methods.base import Objective, Step, StudentData
+from kpod.methods.icl import InSample
+from kpod.methods.mcckd import Consistency
+from kpod.methods.scott import Counterfactual
+from kpod.methods.specialized import Formats
+from kpod.methods.spl import SelfPaced
 
-if TYPE_CHECKING:
-    from kpod.config import Distill
+__all__ = ["OBJECTIVES", "Objective", "Step", "StudentData", "objective_of"]
 
-__all__ = ["SETTINGS", "Objective", "Step", "Told", "objective_of"]
+OBJECTIVES: dict[str, type[Objective]] = {
+    "eq15": Objective,
+    "icl": InSample,
+    "acl": Adaptive,
+    "spl": SelfPaced,
+    "mcc-kd": Consistency,
+    "scott": Counterfactual,
+    "specialized": Formats,
+}
 
-for _found in pkgutil.iter_modules(__path__, f"{__name__}."):
-    import_module(_found.name)
 
-
-def objective_of(config: "Distill") -> type[Objective]:
-    """The class behind `config.objective`."""
+def objective_of(config: Distill) -> type[Objective]:
+    """The class that trains by `config.objective`."""
     return OBJECTIVES[config.objective.kind]

@@ -1,68 +1,53 @@
 """In-sample curriculum (Jia et al., 2023): complete the end of each target first, then ever more of it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import cast
 
 import numpy as np
-from pydantic import Field
 
 from kpod import observe
+from kpod.config import Distill
+from kpod.config.methods import Icl
 from kpod.errors import DataError
-from kpod.fields import Fraction, MethodSettings
-from kpod.methods.base import Objective, method
-
-if TYPE_CHECKING:
-    from kpod.config import Distill
-    from kpod.training.examples import Example
-    from kpod.training.passes import Passes, Unit
+from kpod.methods.base import Objective
+from kpod.training.examples import Example
+from kpod.training.passes import Passes, Unit
 
 
-class Icl(MethodSettings):
-    """In-sample curriculum (Jia et al., 2023): one share of every target is given, less whenever validation stalls."""
-
-    kind: Literal["icl"] = "icl"
-    rho: Fraction = Field(0.6, description="Share of each target's tokens that is input at first.")
-    drop: float = Field(0.3, gt=0, description="Taken from the share when an epoch brings no better validation loss.")
-    validation: float = Field(0.1, gt=0, lt=1, description="Share of questions held out from training to watch.")
-
-
-def given_tokens(length: int, rho: float) -> int:
+def input_tokens(length: int, rho: float) -> int:
     """`floor(rho * length)` target tokens are input; the last is always trained."""
     return min(int(rho * length + 1e-9), length - 1)
 
 
-@method(Icl)
 class InSample(Objective):
-    """State: the share `rho` that is given, and the best validation loss seen at that share."""
+    """State: the share `rho` that is input, and the best validation loss at that share."""
 
-    def __init__(self, rows: Sequence[Example], given: np.ndarray, config: Distill) -> None:
-        super().__init__(rows, given, config)
+    def __init__(self, rows: Sequence[Example], schedule: np.ndarray, config: Distill) -> None:
+        super().__init__(rows, schedule, config)
         self.settings = cast(Icl, config.objective)
         self.state = {"rho": self.settings.rho, "best": None}
         questions = sorted({row.key[0] for row in rows})
         held = np.random.default_rng([config.seed, 1]).permutation(len(questions))
         held = held[: max(1, round(self.settings.validation * len(questions)))]
         self.held_out = {questions[i] for i in held}
-        self.watched = [i for i, row in enumerate(rows) if row.key[0] in self.held_out]
+        self.validation = [i for i, row in enumerate(rows) if row.key[0] in self.held_out]
         if len(self.held_out) == len(questions):
             raise DataError("icl holds questions out to watch the validation loss: it needs two questions or more")
 
     def units(self, epoch: int) -> list[Unit]:
         return [unit for unit in super().units(epoch) if self.rows[unit[0]].key[0] not in self.held_out]
 
-    def given(self, epoch: int) -> np.ndarray:
-        return np.array([given_tokens(len(row.target), self.state["rho"]) for row in self.rows])
+    def input_tokens(self, epoch: int) -> np.ndarray:
+        return np.array([input_tokens(len(row.target), self.state["rho"]) for row in self.rows])
 
-    def after(self, epoch: int, passes: Passes, last: bool) -> dict[str, float]:
+    def end_epoch(self, epoch: int, passes: Passes, last: bool) -> dict[str, float]:
         rho, best = self.state["rho"], self.state["best"]
-        loss = float(passes.row_losses(self.watched, self.given(epoch))[self.watched].mean())
+        loss = float(passes.row_losses(self.validation, self.input_tokens(epoch))[self.validation].mean())
         if best is not None and loss >= best and rho > 0:
             # Losses at another share are of other tokens: the comparison starts anew.
             self.state = {"rho": max(0.0, round(rho - self.settings.drop, 9)), "best": None}
         else:
             self.state = {"rho": rho, "best": loss if best is None else min(best, loss)}
         if last and rho > 0:
-            observe.warning(f"icl: the last epoch still gave {rho:.0%} of each target; raise distill.budget")
+            observe.warning(f"icl: {rho:.0%} of each target were input in the last epoch; raise distill.budget")
         return {"icl_rho": rho, "validation_loss": loss}

@@ -4,79 +4,58 @@ The paper has its teacher write counterfactual rationales. Here they are the rat
 the teacher stage has anyway; their question is marked, and only their answer is trained.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
-from pydantic import Field
+from transformers import PreTrainedTokenizerBase
 
+from kpod.config import Distill
+from kpod.config.methods import Scott
 from kpod.errors import DataError
-from kpod.fields import MethodSettings
-from kpod.methods.base import Objective, Told, method
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from kpod.config import Distill, Pipeline
-    from kpod.text.formats import PromptFormat
-    from kpod.training.examples import Example
-
-
-class Scott(MethodSettings):
-    """Self-consistent training (Wang et al., 2023): the teacher's wrong rationales as counterfactual records."""
-
-    kind: Literal["scott"] = "scott"
-    alpha: float = Field(0.5, ge=0, description="Weight of the answers of counterfactual records.")
-
-    def check(self, config: Pipeline) -> None:
-        endpoint = config.teacher.endpoint
-        if endpoint.kind == "scripted" and not endpoint.wrong:
-            raise ValueError("methods: scott trains on wrong rationales too, teacher.endpoint.wrong must not be 0")
-
+from kpod.methods.base import Objective, StudentData
+from kpod.text.formats import PromptFormat
+from kpod.text.tokens import answer_ids, prompt_ids, rationale_ids
+from kpod.training.examples import ANSWER, Example, reject
 
 FORM = "counterfactual"
 MARK = "[Counterfactual]"
 
 
-@method(Scott)
 class Counterfactual(Objective):
-    """Right rationales as in Eq. 1; of wrong ones the answer, weighted by alpha, with the rationale given."""
+    """Right rationales as in Eq. 1; of wrong ones the answer, weighted by alpha, with the rationale as input."""
 
     @classmethod
-    def records(cls, told: Told, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
-        from kpod.training.examples import reject
-
+    def make_examples(cls, data: StudentData, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
         alpha = cast(Scott, config.objective).alpha
-        made = [
-            record(told.tokenizer, told.questions[row["question_id"]], row, alpha, told.form)
-            for row in told.rows
+        examples = [
+            counterfactual(data.tokenizer, data.questions[row["question_id"]], row, alpha, data.form)
+            for row in data.rows
             if not row["correct"] and row["answer"] and (row["kept"] or row["drop_reason"] == "wrong-answer")
         ]
-        if not made:
+        if not examples:
             raise DataError("scott: the teacher gave no wrong answer, so there is no counterfactual rationale")
-        long = [one for one in made if one.tokens > config.max_tokens]
-        rejected = [reject(one.key, f"{one.tokens} tokens, max_tokens is {config.max_tokens}") for one in long]
-        return told.right + [one for one in made if one.tokens <= config.max_tokens], rejected
+        fitting = [one for one in examples if one.tokens <= config.max_tokens]
+        rejected = [
+            reject(one.key, f"{one.tokens} tokens, max_tokens is {config.max_tokens}")
+            for one in examples
+            if one.tokens > config.max_tokens
+        ]
+        return data.correct + fitting, rejected
 
-    def given(self, epoch: int) -> np.ndarray:
-        planned = super().given(epoch)
-        whole = [row.rationale_tokens if row.form == FORM else 0 for row in self.rows]
-        return np.maximum(planned, whole)
+    def input_tokens(self, epoch: int) -> np.ndarray:
+        rationale = [row.rationale_tokens if row.form == FORM else 0 for row in self.rows]
+        return np.maximum(super().input_tokens(epoch), rationale)
 
 
-def record(
+def counterfactual(
     tokenizer: PreTrainedTokenizerBase,
     question: Mapping[str, Any],
     row: Mapping[str, Any],
     alpha: float,
     form: PromptFormat,
 ) -> Example:
-    """A counterfactual row: marked question, wrong rationale, its own answer with weight `alpha`."""
-    from kpod.text.tokens import answer_ids, prompt_ids, rationale_ids
-    from kpod.training.examples import ANSWER, Example
-
+    """The example of a wrong rationale: marked question, rationale, its own answer with weight `alpha`."""
     text = row["rationale"]
     ((ids, _),) = rationale_ids(tokenizer, [text], [[(0, len(text))]], form.lead)
     answer = answer_ids(tokenizer, row["answer"], form)

@@ -1,9 +1,8 @@
 """The version of the code that a stage runs: a hash over its module and every `kpod` module that it imports.
 
 The imports are read from the compiled sources, lazy ones inside functions included, so no list has to be kept by
-hand and nothing heavy is imported to find out. Templates and styles that lie in a package's folder count as its code,
-and so does every module of a package whose `__init__.py` looks through its own `__path__`. A module that is imported
-by a string does not count.
+hand and nothing heavy is imported to find out. Templates and styles that lie in a package's folder count as its code.
+A module that is imported by a string does not count.
 """
 
 import dis
@@ -70,8 +69,6 @@ def _imports(name: str, path: Path) -> list[str]:
             above = package.split(".")[: len(package.split(".")) - level + 1]
             base = ".".join([*above, base] if base else above)
         names += [base, *(f"{base}.{one}" for one in chosen)]  # a name may be a submodule
-    if any("__path__" in one.co_names for one in _codes(code)):
-        names += [f"{name}.{found.stem}" for found in path.parent.glob("*.py") if found != path]
     return names
 
 

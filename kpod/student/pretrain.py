@@ -10,13 +10,13 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from kpod.config import Budget, Distill, Family, ScratchStudent, ScriptedEndpoint
+from kpod.methods.train import train
 from kpod.questions.wordproblems import easy, sums
 from kpod.teacher.scripted import Scripted
 from kpod.text.prompts import answer_text, prompt
 from kpod.text.tokens import answer_ids, prompt_ids
 from kpod.training.examples import Example, example
 from kpod.training.models import device
-from kpod.training.trainer import train
 
 END = "<|end|>"
 VOCABULARY = 1024

@@ -1,1 +1,1 @@
-"""The engine: models, ranks, batches, passes, checkpoints, the training loop. Imports methods, config and below."""
+"""The engine: models, ranks, batches, passes, checkpoints. Imports config and below."""

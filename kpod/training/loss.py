@@ -1,4 +1,4 @@
-"""The one loss of distillation."""
+"""The loss of distillation and its parts."""
 
 import torch
 import torch.nn.functional as F
@@ -28,3 +28,9 @@ def weighted_nll(
 def token_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihood float32 [n] of each label."""
     return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+
+
+def kl_divergence(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """KL(p, q) float32 [n] of the distributions of two sets of logits [n, V]."""
+    p, q = p.float().log_softmax(-1), q.float().log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1)

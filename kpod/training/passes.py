@@ -19,12 +19,12 @@ Unit = tuple[int, ...]  # indices of rows that are trained together, in one forw
 
 
 @dataclass(frozen=True)
-class Micro:
-    """A micro-batch; one that does not count only takes part in the exchange between ranks."""
+class MicroBatch:
+    """A micro-batch; one that is not active only takes part in the collectives of the ranks."""
 
     batch: Batch
     rows: list[int]
-    counts: int  # 1, or 0 on a rank that has no rows left
+    active: int  # 1, or 0 on a rank that has no rows left
 
 
 class Passes:
@@ -42,11 +42,11 @@ class Passes:
         self.model, self.wrapped, self.rows, self.pad = model, wrapped, rows, pad
         self.config, self.ranks = config, ranks
         self.device = next(model.parameters()).device
-        self.start = decoder_start(model)
-        self._nll, self._quiet_nll = TargetNll(wrapped), TargetNll(model)
+        self.decoder_start = decoder_start(model)
+        self._nll, self._nll_no_grad = TargetNll(wrapped), TargetNll(model)
 
-    def micros(self, units: Sequence[Unit], given: np.ndarray) -> Iterator[Micro]:
-        """This rank's part of `units`; `given` [rows] is the number of target tokens that are input.
+    def micro_batches(self, units: Sequence[Unit], input_tokens: np.ndarray) -> Iterator[MicroBatch]:
+        """This rank's part of `units`; `input_tokens` [rows] counts leading target tokens that are input.
 
         Every rank gets as many micro-batches, because sharded weights are gathered by all ranks together.
         """
@@ -56,9 +56,9 @@ class Passes:
         for first in range(0, count * size, size):
             chosen = mine[first : first + size]
             rows = [row for unit in chosen or units[:1] for row in unit]
-            skip = [int(given[row]) for row in rows]
-            batch = collate([self.rows[row] for row in rows], skip, self.pad, self.start)
-            yield Micro(batch.to(self.device), rows, 1 if chosen else 0)
+            skip = [int(input_tokens[row]) for row in rows]
+            batch = collate([self.rows[row] for row in rows], skip, self.pad, self.decoder_start)
+            yield MicroBatch(batch.to(self.device), rows, 1 if chosen else 0)
 
     def logits(self, batch: Batch) -> torch.Tensor:
         """Logits [n, V] at the trained positions, with their gradient."""
@@ -72,7 +72,7 @@ class Passes:
         """Mixed precision as the settings ask for it."""
         return models.autocast(self.config.precision)
 
-    def row_losses(self, chosen: Sequence[int], given: np.ndarray) -> np.ndarray:
+    def row_losses(self, chosen: Sequence[int], input_tokens: np.ndarray) -> np.ndarray:
         """Mean negative log-likelihood of the trained tokens of each row, without dropout; float32 [rows], 0 elsewhere.
 
         The ranks share the work; all of them get the whole result.
@@ -81,22 +81,22 @@ class Passes:
         by_length = sorted(chosen, key=lambda row: self.rows[row].tokens)
         self.model.eval()
         with torch.no_grad(), self.autocast():
-            for micro in self.micros([(row,) for row in by_length], given):
+            for micro in self.micro_batches([(row,) for row in by_length], input_tokens):
                 batch = micro.batch
-                nll = self.quiet_nll(batch)
+                nll = self.nll_no_grad(batch)
                 rows = torch.tensor(micro.rows, device=self.device)
                 sizes = torch.bincount(batch.row, minlength=len(rows)).clamp(min=1)
-                found.index_add_(0, rows[batch.row], micro.counts * nll / sizes[batch.row])
+                found.index_add_(0, rows[batch.row], micro.active * nll / sizes[batch.row])
         self.model.train()
         result: np.ndarray = self.ranks.total(found).cpu().numpy()
         return result
 
-    def quiet_nll(self, batch: Batch) -> torch.Tensor:
+    def nll_no_grad(self, batch: Batch) -> torch.Tensor:
         """`nll` without a gradient or a wrapped model's bookkeeping."""
         with torch.no_grad():
-            return self._quiet_nll(batch)
+            return self._nll_no_grad(batch)
 
-    def quietly(self, batch: Batch, model: PreTrainedModel | None = None) -> torch.Tensor:
+    def logits_no_grad(self, batch: Batch, model: PreTrainedModel | None = None) -> torch.Tensor:
         """Logits [n, V] of the student, or of another `model`, without a gradient or a wrapped model's bookkeeping."""
         with torch.no_grad():
             return target_logits(model or self.model, batch)

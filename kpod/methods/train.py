@@ -33,14 +33,14 @@ BACKEND = "inductor"  # of torch.compile
 InputSteps = Mapping[Key, Sequence[int] | np.ndarray]
 
 
-class Watch(Protocol):
-    """Looks at the student after each epoch and says which weights are kept; all ranks call it together."""
+class Validator(Protocol):
+    """Evaluates the student after each epoch and keeps the best weights; all ranks call it together."""
 
-    def start(self, folder: Path, passes: Passes) -> None: ...
+    def setup(self, folder: Path, passes: Passes) -> None: ...
 
-    def after(self, epoch: int, tokens: int, parameters: checkpoint.Parameters) -> dict[str, float]: ...
+    def evaluate(self, epoch: int, tokens: int, parameters: checkpoint.Parameters) -> dict[str, float]: ...
 
-    def take_best(self, parameters: checkpoint.Parameters) -> None: ...
+    def restore_best(self, parameters: checkpoint.Parameters) -> None: ...
 
 
 def train(
@@ -50,7 +50,7 @@ def train(
     config: Distill,
     input_steps: InputSteps | None,
     work: Path,
-    watch: Watch | None = None,
+    validator: Validator | None = None,
     target_tokens: int | None = None,
 ) -> Position:
     """Train `model` in place; returns where it ended, with a row of history a step.
@@ -64,27 +64,27 @@ def train(
     `config.batch_size` examples, so neither `micro_batch` nor padding changes it. The order of rows depends on
     `(seed, epoch)` alone, not on the order of `examples`. Checkpoints go to `work`; called again after a kill with
     the same arguments, training goes on from the last one. An adapter that is to be kept is left in `work/adapter`.
-    With a `watch` the model ends with the weights of the epoch that it chose, else with the last.
+    With a `validator` the model ends with the weights of the epoch that it chose, else with the last.
     Raises DataError without examples, ModelError for a model that cannot be trained or whose loss is not finite.
     """
     if not examples:
         raise DataError("there is no example to train on: see the counts of the stages before")
     rows = sorted(examples, key=lambda row: (row.key, row.form))
     if input_steps is None:
-        given = np.zeros((1, len(rows)), dtype=np.int64)
+        input_tokens = np.zeros((1, len(rows)), dtype=np.int64)
     else:
-        given = np.array([np.searchsorted(row.step, input_steps[row.key], side="left") for row in rows]).T
+        input_tokens = np.array([np.searchsorted(row.step, input_steps[row.key], side="left") for row in rows]).T
     if target_tokens is None:
         lengths = np.array([len(row.target) for row in rows])
         target_tokens = allowed(config.budget, lengths, Turns([row.key[0] for row in rows]))
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # LoRA's start
-        fingerprint = _fingerprint(model, rows, given, target_tokens, config)
-        objective = objective_of(config)(rows, given, config)
+        fingerprint = _fingerprint(model, rows, input_tokens, target_tokens, config)
+        objective = objective_of(config)(rows, input_tokens, config)
         keeps = isinstance(config.adapter, Lora) and config.adapter.keep and ranks().writes
         with trainable(model, config, work / "adapter" if keeps else None):
-            run = _Run(model, tokenizer, rows, objective, config, work, fingerprint, watch, target_tokens)
-            return run.to_the_end()
+            run = _Run(model, tokenizer, rows, objective, config, work, fingerprint, validator, target_tokens)
+            return run.run()
 
 
 class _Run:
@@ -99,11 +99,11 @@ class _Run:
         config: Distill,
         work: Path,
         fingerprint: str,
-        watch: Watch | None,
+        validator: Validator | None,
         limit: int,
     ) -> None:
         self.limit = limit  # target tokens; 0: the budget counts epochs
-        self.rows, self.config, self.objective, self.watch = rows, config, objective, watch
+        self.rows, self.config, self.objective, self.validator = rows, config, objective, validator
         self.model, self.work, self.fingerprint = model, work, fingerprint
         pad: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self.targets = np.array([len(row.target) for row in rows])
@@ -112,11 +112,11 @@ class _Run:
         live: PreTrainedModel = wrapped if isinstance(wrapped, FSDPModule) else model  # type: ignore[assignment]
         self.parameters = {name: value for name, value in live.named_parameters() if value.requires_grad}
         self.passes = Passes(live, wrapped, rows, pad, config, self.ranks)
-        objective.start(self.passes)
-        if watch:
+        objective.setup(self.passes)
+        if validator:
             if isinstance(live, FSDPModule):
                 raise ConfigError("distill.validation: a student that is split over processes cannot be asked")
-            watch.start(work / f"validation-{fingerprint[:12]}", self.passes)
+            validator.setup(work / f"validation-{fingerprint[:12]}", self.passes)
         self.compiled = blocks(live) if config.compile else []
         for block in self.compiled:
             block.compile(backend=BACKEND)
@@ -126,44 +126,44 @@ class _Run:
         if found:
             objective.state = found.objective
         else:
-            objective.first(self.passes)
-        self.size = max(1, config.batch_size // objective.width)
+            objective.initialize(self.passes)
+        self.size = max(1, config.batch_size // objective.unit_size)
         self.started = time.monotonic(), time.process_time()
         self.saved = time.monotonic()
         self.saving = config.checkpoint_seconds  # what the last checkpoint took; before the first, as long as can be
 
-    def to_the_end(self) -> Position:
+    def run(self) -> Position:
         position = self.position
         with observe.progress("distill", self.expected(), unit="token", initial=position.tokens) as bar:
-            while not self.spent():
-                self.go_through_epoch(bar)
-        if self.watch:
-            self.watch.take_best(self.parameters)
+            while not self.finished():
+                self.run_epoch(bar)
+        if self.validator:
+            self.validator.restore_best(self.parameters)
         for block in self.compiled:
             block._compiled_call_impl = None
         self.ranks.gather(self.passes.wrapped, self.model)
         self.clock()
         return position
 
-    def go_through_epoch(self, bar: observe.Progress) -> None:
+    def run_epoch(self, bar: observe.Progress) -> None:
         """Train on what is left of an epoch, or of the budget."""
         position, epoch = self.position, self.position.epoch
-        given, batches = self.objective.given(epoch), self.batches(epoch)
+        input_tokens, batches = self.objective.input_tokens(epoch), self.batches(epoch)
         ended = False
         while not ended:
-            tokens = self.step(batches[position.batch], given, len(batches))
+            tokens = self.step(batches[position.batch], input_tokens, len(batches))
             position.batch += 1
-            ended = position.batch == len(batches) or self.spent()
+            ended = position.batch == len(batches) or self.finished()
             if ended:
                 position.epoch, position.batch = epoch + 1, 0
             bar.advance(tokens, epoch=epoch, loss=f"{position.history[-1]['loss']:.4f}")
             if ended:
-                self.report(self.objective.after(epoch, self.passes, last=self.spent()))
+                self.report(self.objective.end_epoch(epoch, self.passes, last=self.finished()))
                 self.validate(epoch)
             self.maybe_save(ended)
 
-    def spent(self) -> bool:
-        """Whether the budget is."""
+    def finished(self) -> bool:
+        """Whether the budget is spent."""
         position = self.position
         return position.tokens >= self.limit if self.limit else position.epoch >= (self.config.budget.epochs or 0)
 
@@ -175,7 +175,7 @@ class _Run:
         """Target tokens of the whole run, for the progress bar; exact unless an objective chooses its rows itself."""
         epochs = range(0 if self.limit else self.config.budget.epochs or 0)
         turns = [(epoch, self.objective.turns.rows(epoch)) for epoch in epochs]
-        planned = sum(int((self.targets - self.objective.given(epoch))[rows].sum()) for epoch, rows in turns)
+        planned = sum(int((self.targets - self.objective.input_tokens(epoch))[rows].sum()) for epoch, rows in turns)
         return self.limit or planned
 
     def batches(self, epoch: int) -> list[list[Unit]]:
@@ -185,11 +185,11 @@ class _Run:
         order = epoch_batches(lengths, self.size, self.config.seed, epoch)
         return [[units[i] for i in chosen] for chosen in order]
 
-    def step(self, chosen: list[Unit], given: np.ndarray, batches: int) -> int:
+    def step(self, chosen: list[Unit], input_tokens: np.ndarray, batches: int) -> int:
         """One optimizer step over the units `chosen`, one of the epoch's `batches`; returns its target tokens."""
         position = self.position
         rows = [row for unit in chosen for row in unit]
-        tokens = int((self.targets[rows] - given[rows]).sum())
+        tokens = int((self.targets[rows] - input_tokens[rows]).sum())
         epochs = position.epoch + position.batch / batches
         before, after = (
             self.share(position.tokens, epochs), self.share(position.tokens + tokens, epochs + 1 / batches)
@@ -200,7 +200,7 @@ class _Run:
         # Dropout masks follow from the step, so a resumed run draws the same ones.
         seeds = np.random.SeedSequence([self.config.seed, position.step, self.ranks.rank])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
-        loss = self.ranks.total(self.gradients(chosen, given, Step(position.epoch, tokens, len(chosen))))
+        loss = self.ranks.total(self.gradients(chosen, input_tokens, Step(position.epoch, tokens, len(chosen))))
         if not torch.isfinite(loss):
             raise ModelError(f"the loss is {loss.item()} at step {position.step}: lower distill.lr")
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
@@ -213,15 +213,15 @@ class _Run:
         self.report({**figures, "epoch": position.epoch, "grad_norm": whole(norm).item()})
         return tokens
 
-    def gradients(self, chosen: list[Unit], given: np.ndarray, step: Step) -> torch.Tensor:
+    def gradients(self, chosen: list[Unit], input_tokens: np.ndarray, step: Step) -> torch.Tensor:
         """Add this rank's part of the gradients of the step's loss; returns its part of the loss."""
         loss = torch.zeros((), device=self.passes.device)
-        micros = list(self.passes.micros(chosen, given))
-        weights = self.objective.weights(self.passes, micros, step)
-        for micro, weight in zip(micros, weights, strict=True):
-            with nullcontext() if micro is micros[-1] else self.ranks.apart(self.passes.wrapped):
+        batches = list(self.passes.micro_batches(chosen, input_tokens))
+        weights = self.objective.weights(self.passes, batches, step)
+        for micro, weight in zip(batches, weights, strict=True):
+            with nullcontext() if micro is batches[-1] else self.ranks.apart(self.passes.wrapped):
                 with self.passes.autocast():
-                    part = micro.counts * self.objective.loss(self.passes, micro, weight, step)
+                    part = micro.active * self.objective.loss(self.passes, micro, weight, step)
                 (part * self.ranks.world).backward()  # gradients are averaged over the ranks
             loss += part.detach()
         return loss
@@ -232,12 +232,12 @@ class _Run:
 
     def validate(self, epoch: int) -> None:
         """Let the student answer validation questions, uncompiled: each length would be compiled anew."""
-        if self.watch is None:
+        if self.validator is None:
             return
         compiled = [block._compiled_call_impl for block in self.compiled]
         for block in self.compiled:
             block._compiled_call_impl = None
-        self.report(self.watch.after(epoch, self.position.tokens, self.parameters))
+        self.report(self.validator.evaluate(epoch, self.position.tokens, self.parameters))
         for block, call in zip(self.compiled, compiled, strict=True):
             block._compiled_call_impl = call
 
@@ -264,10 +264,12 @@ class _Run:
         self.started = wall, cpu
 
 
-def _fingerprint(model: PreTrainedModel, rows: list[Example], given: np.ndarray, limit: int, config: Distill) -> str:
+def _fingerprint(
+    model: PreTrainedModel, rows: list[Example], input_tokens: np.ndarray, limit: int, config: Distill
+) -> str:
     """Names a run by what its result depends on: settings, data, curriculum and the model it starts from."""
     digest = hashlib.sha256(json.dumps([identity(config), limit], sort_keys=True).encode())
-    digest.update(given.astype(np.int64).tobytes())
+    digest.update(input_tokens.astype(np.int64).tobytes())
     for row in rows:
         digest.update(repr((row.key, row.form)).encode())
         for array in (row.prompt, row.target, row.weight, row.step):
