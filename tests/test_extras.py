@@ -15,8 +15,8 @@ from kpod import schemas
 from kpod.config import Distill, Evaluate
 from kpod.errors import ConfigError, ModelError
 from kpod.evaluate import stage
+from kpod.methods.train import train
 from kpod.training import extras, models
-from kpod.training.trainer import train
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
