@@ -8,6 +8,8 @@ from pydantic import Field
 from kpod.config.prompt import ModelStage
 from kpod.fields import Seed, operational
 
+LARGE = 1_000_000_000  # parameters from which on the answer predictor is trained by adapters
+
 
 def collapsed(mean: float) -> bool:
     """Whether token weights with this mean have collapsed: nearly all of them are one, or nearly all are zero."""
@@ -56,7 +58,16 @@ class Weights(ModelStage):
     hidden: int = Field(64, ge=1, description="Width of the two-layer MLP in Eq. 3.")
     heads: int = Field(4, ge=1, description="Heads of the self-attention in Eq. 2.")
     lr: float = Field(5e-4, gt=0, description="Learning rate of the weighter.")
-    predictor_lr: float = Field(5e-5, ge=0, description="Learning rate of the answer predictor; 0 freezes it.")
+    predictor_adapter: Literal["auto", "full", "lora"] = Field(
+        "auto",
+        description="What of the answer predictor is trained. full: every weight but the embedding; lora: low-rank "
+        "adapters on the frozen model in `precision`, 2 bytes a weight instead of 16; auto: lora from a billion "
+        "parameters on.",
+    )
+    predictor_rank: int = Field(64, ge=1, description="Rank of the predictor's adapters.")
+    predictor_lr: float | None = Field(
+        None, ge=0, description="Learning rate of the answer predictor; null: 5e-5, or 2e-4 of adapters; 0 freezes it."
+    )
     batch_size: int = Field(8, ge=1, description="Rationales an optimizer step.")
     batch_tokens: int = operational(8192, "Padded tokens a forward pass; larger batches are accumulated.", ge=1)
     processes: int = operational(1, "Processes on this machine that train and weigh together, one a GPU.", ge=1)
@@ -69,3 +80,11 @@ class Weights(ModelStage):
     )
     checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
     seed: Seed = 0
+
+    def for_predictor(self, parameters: int) -> "Weights":
+        """The same with `predictor_adapter` and `predictor_lr` as they are for a predictor of this size."""
+        large = parameters >= LARGE
+        adapter = ("lora" if large else "full") if self.predictor_adapter == "auto" else self.predictor_adapter
+        usual = 2e-4 if adapter == "lora" else 5e-5
+        lr = usual if self.predictor_lr is None else self.predictor_lr
+        return self.model_copy(update={"predictor_adapter": adapter, "predictor_lr": lr})

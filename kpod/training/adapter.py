@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import PreTrainedModel
 
 from kpod.config import Distill, Full
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 @contextmanager
@@ -24,17 +28,7 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
     model.requires_grad_(True).train()
     wrapped = None
     if not isinstance(config.adapter, Full):
-        import peft  # seconds to import, and full training does without
-
-        settings = peft.LoraConfig(
-            r=config.adapter.rank,
-            lora_alpha=config.adapter.alpha,
-            lora_dropout=config.adapter.dropout,
-            target_modules="all-linear",
-            task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
-        )
-        # Puts the adapters into `model` itself, whose own forward then uses them.
-        wrapped = peft.get_peft_model(model, settings)
+        wrapped = lora(model, config.adapter.rank, config.adapter.alpha, config.adapter.dropout)
     try:
         yield
         if wrapped is not None and alone is not None:
@@ -51,6 +45,23 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
         for module, name, value in dropout:
             setattr(module, name, value)
         model.requires_grad_(True).eval()
+
+
+def lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float = 0.0) -> "PeftModel":
+    """Freeze `model` and put fp32 adapters (Hu et al. 2021) into all its linear layers but the output layer.
+
+    They go into `model` itself, whose own forward then uses them; what is returned can merge them.
+    """
+    import peft  # seconds to import, and full training does without
+
+    settings = peft.LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules="all-linear",
+        task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
+    )
+    return peft.get_peft_model(model, settings)
 
 
 def _set_dropout(model: PreTrainedModel, value: float) -> list[tuple[torch.nn.Module, str, float]]:

@@ -82,6 +82,20 @@ def load(
     return model.to(device()).eval(), tokenizer  # type: ignore[arg-type]
 
 
+def empty(folder: Path) -> PreTrainedModel:
+    """The model of a folder, or of a hub name that is in the cache, on the meta device: shapes without weights."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    with torch.device("meta"):
+        model: PreTrainedModel = kind.from_config(config)
+    return model
+
+
+def parameters(model: torch.nn.Module) -> int:
+    """Number of parameters, tied ones once."""
+    return sum(value.numel() for value in model.parameters())
+
+
 def positions(model: torch.nn.Module) -> Positions | None:
     """How long a row may be for the model; None if it has no such limit."""
     config: PretrainedConfig = model.config  # type: ignore[assignment]

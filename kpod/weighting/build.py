@@ -1,12 +1,15 @@
 """Weighter and answer predictor for a student, as the settings ask."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kpod import observe
-from kpod.config import Weights
+from kpod.config import Precision, Weights
 from kpod.training import models
+from kpod.training.adapter import lora
 from kpod.weighting.batch import Batch
 from kpod.weighting.examples import predictor_form, template_length
 from kpod.weighting.network import Weighter
@@ -20,6 +23,16 @@ def build_weighter(embedding: nn.Embedding, config: Weights) -> Weighter:
         return Weighter(embedding.weight.shape[1], config.hidden, config.heads).to(embedding.weight.device)
 
 
+def resolved(student: Path, config: Weights) -> Weights:
+    """The settings with those of the answer predictor that follow from its size; `student`: its model folder."""
+    return config.for_predictor(models.parameters(models.empty(config.predictor or student)))
+
+
+def predictor_precision(config: Weights) -> Precision:
+    """How the answer predictor is loaded: what trains is fp32, and what is frozen needs no more than it computes in."""
+    return "fp32" if config.predictor_adapter == "full" else config.precision
+
+
 def build_predictor(
     student: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: Weights
 ) -> tuple[Predictor, PreTrainedTokenizerBase]:
@@ -27,19 +40,21 @@ def build_predictor(
 
     Without `config.predictor` it is the student itself: pass a copy if the student is needed unchanged afterwards.
     Its embeddings and, where tied, its output layer stay as they are, so that rationale and question are read with
-    one table; all other layers train unless `config.predictor_lr` is 0.
+    one table. All other layers train, or adapters in them (`config.predictor_adapter`, `auto` taken as `full`);
+    nothing of it does if `config.predictor_lr` is 0.
     """
     model, reader, projection = student, tokenizer, None
     if config.predictor is not None:
-        model, reader = models.load(config.predictor)
+        model, reader = models.load(config.predictor, predictor_precision(config))
         projection = _projection(student, tokenizer, model, reader)
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    if config.predictor_lr > 0:
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)
-        for layer in (model.get_input_embeddings(), *_tied_head(model)):
-            layer.weight.requires_grad_(False)
+    adapts = config.predictor_adapter == "lora"
+    model.requires_grad_(config.predictor_lr != 0 and not adapts)
+    for layer in (model.get_input_embeddings(), *_tied_head(model)):
+        layer.weight.requires_grad_(False)
+    if config.predictor_lr != 0 and adapts:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            lora(model, config.predictor_rank, 2 * config.predictor_rank)
     kind = EncoderDecoder if model.config.is_encoder_decoder else OnePass
     template = template_length(reader, predictor_form(reader, config.form))
     return kind(model, template, reader.eos_token_id, projection), reader
@@ -70,9 +85,8 @@ def _projection(
             layer.weight.copy_(torch.linalg.lstsq(ours[mine].float(), theirs[yours].float()).solution.T)
         else:
             generator = torch.Generator().manual_seed(0)
-            layer.weight.copy_(
-                torch.randn(layer.weight.shape, generator=generator) * theirs.std() / ours.norm(dim=1).mean()
-            )
+            scale = theirs.float().std() / ours.float().norm(dim=1).mean()
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * scale)
     return layer
 
 
@@ -82,12 +96,13 @@ def one_row_a_prefix(predictor: Predictor, batch: Batch, rationale: Tensor) -> P
     Tried out on one batch, since no flag tells: models with relative biases, recurrent layers or windows ignore
     position ids or a mask of four dimensions.
     """
+    near = 1e-3 if predictor.model.dtype is torch.float32 else 5e-2
     if not isinstance(predictor, OnePass):
         return predictor
     twin = Separate(predictor.model, predictor.template, predictor.eos, predictor.projection)
     with torch.no_grad():
         try:
-            same = torch.allclose(predictor.nll(batch, rationale), twin.nll(batch, rationale), rtol=1e-3, atol=1e-3)
+            same = torch.allclose(predictor.nll(batch, rationale), twin.nll(batch, rationale), rtol=near, atol=near)
         except (RuntimeError, TypeError, ValueError):
             same = False
     if not same:

@@ -31,7 +31,7 @@ def blank(embedding: nn.Embedding) -> Tensor:
     m * Emb is the same at every m > 0, and the gradient at m = 0 is divided by almost nothing. Towards the mean of
     all embeddings a token fades instead.
     """
-    return embedding.weight.detach().mean(0)
+    return embedding.weight.detach().float().mean(0)
 
 
 def losses(
@@ -48,7 +48,7 @@ def losses(
     `masked` [d] stands for a masked token (see `blank`): the predictor reads `m Emb + (1 - m) masked`.
     The predictor reads a leaf of its own, so that dL_p/dm can be had before it goes on to the weighter.
     """
-    raw = embedding(batch.rationale)
+    raw = embedding(batch.rationale).float()
     logits = weighter(raw.detach(), batch.visible)
     drawn = mask(logits, batch.uniform, temperature, hard=config.mask == "hard")
     leaf = drawn.detach().requires_grad_()

@@ -15,7 +15,7 @@ from kpod.training import models, ranks
 from kpod.training.processes import launch
 from kpod.weighting import network
 from kpod.weighting.batch import collate
-from kpod.weighting.build import build_predictor, build_weighter, one_row_a_prefix
+from kpod.weighting.build import build_predictor, build_weighter, one_row_a_prefix, predictor_precision, resolved
 from kpod.weighting.classes import CLASSES, classify
 from kpod.weighting.examples import Example, Quarantined, predictor_form, read, tokenise
 from kpod.weighting.infer import Weighted, by_rule, infer
@@ -57,7 +57,9 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
         if writes:
             network.save(weighter, out_dir / "weighter")
     else:
-        student, tokenizer = models.load(folder)
+        config = resolved(folder, config)
+        # The student is the predictor, or gives nothing but its embedding to be read.
+        student, tokenizer = models.load(folder, config.precision if config.predictor else predictor_precision(config))
         embedding = student.get_input_embeddings()
         predictor, reader = build_predictor(student, tokenizer, config)
         learnt = models.positions(predictor.model)
