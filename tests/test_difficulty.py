@@ -19,6 +19,7 @@ from kpod.difficulty import stage
 from kpod.difficulty.stage import step_difficulty
 from kpod.errors import DataError
 from kpod.steps.cutting import split
+from kpod.training.ranks import Ranks, ranks
 
 QUESTIONS = [
     question("b", "Tom has 3 apples and gets 4 more. How many apples?", "7"),
@@ -149,9 +150,10 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 def test_ranks_share_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world_size: int) -> None:
     """Each rationale is scored by one rank; a rank may have none."""
     inputs, found = folders(tmp_path, "t5"), []
-    monkeypatch.setattr(stage, "collect", lambda rows: found.extend(rows) or [])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(ranks(), "world", world_size)
+    monkeypatch.setattr(Ranks, "collect", lambda _, rows: found.extend(rows) or [])  # type: ignore[func-returns-value]
     for rank in range(world_size):
-        monkeypatch.setattr(stage, "rank_and_world", lambda rank=rank: (rank, world_size))
+        monkeypatch.setattr(ranks(), "rank", rank)
         with pytest.raises(KeyError):  # nobody hands the others' rows over here
             scored(inputs, batch_tokens=1)
     assert sorted(key for key, _ in found) == sorted(TEXTS)

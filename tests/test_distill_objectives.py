@@ -21,8 +21,8 @@ from kpod.methods.icl import input_tokens
 from kpod.methods.spl import confidence
 from kpod.methods.train import train
 from kpod.training.examples import ANSWER, Example
-from kpod.training.parallel import Ranks
 from kpod.training.passes import Passes
+from kpod.training.ranks import Ranks
 
 ALONE = {"token_weights": False, "progressive": False, "precision": "fp32"}
 

@@ -24,8 +24,8 @@ from kpod.config.settings import recipes
 from kpod.distill.stage import run
 from kpod.errors import ModelError
 from kpod.training import models
-from kpod.training.parallel import Ranks
 from kpod.training.passes import Passes
+from kpod.training.ranks import Ranks
 
 TWO = CONFIG.model_copy(update={"processes": 2})
 

@@ -16,7 +16,7 @@ from kpod.training.batches import collate, decoder_start
 from kpod.training.examples import ANSWER, Example, Key, build, read_weights, reject, weighted
 from kpod.training.head import TargetNll
 from kpod.training.processes import launch
-from kpod.training.ranks import collect, rank_and_world
+from kpod.training.ranks import ranks
 
 
 def run(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict[str, float]:
@@ -31,7 +31,7 @@ def run(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict[s
 
 def score(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict[str, float]:
     """`run` in this process, as one of its ranks; the first of them writes."""
-    rank, _ = rank_and_world()  # before a model is loaded, because each rank has a GPU of its own
+    writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
     model, tokenizer = models.load(inputs["base"] / "student", config.precision)
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
     rationales, copies = distinct(rationales)
@@ -42,7 +42,7 @@ def score(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict
     if config.weighting != "uniform":
         examples, more = weighted(examples, read_weights(inputs["weights"]))
         rejected += more
-    if rejected and rank == 0:
+    if rejected and writes:
         schemas.write(out_dir / "quarantine.parquet", schemas.table(rejected, schemas.QUARANTINE))
     if not examples:
         raise DataError(f"difficulty: no rationale can be scored ({len(rejected)} rejected): see quarantine.parquet")
@@ -57,7 +57,7 @@ def score(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict
         "difficulty": values.astype(np.float32),
         "tokens": tokens.astype(np.int32),
     }
-    if rank == 0:
+    if writes:
         schemas.write(out_dir / "difficulty.parquet", schemas.table(columns, schemas.DIFFICULTY))
     return {
         "rationales": len(examples),
@@ -114,7 +114,7 @@ def token_losses(
 
     The batches, ordered by length, are dealt out to the ranks; all get the whole.
     """
-    rank, world = rank_and_world()
+    rank, world = ranks().rank, ranks().world
     start = decoder_start(model)  # type: ignore[arg-type]
     device = next(model.parameters()).device
     batches, losses = split_by_tokens(examples, batch_tokens), TargetNll(model)
@@ -127,4 +127,4 @@ def token_losses(
                 ends = np.cumsum([len(row.target) for row in rows])
                 found += zip((row.key for row in rows), np.split(nll, ends[:-1]), strict=True)
             bar.advance(sum(map(len, batches[turn : turn + world])))
-    return dict(collect(found))
+    return dict(ranks().collect(found))

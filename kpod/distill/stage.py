@@ -18,8 +18,8 @@ from kpod.text.formats import CHOSEN, resolve
 from kpod.text.tokens import distinct, read_rationales
 from kpod.training import models
 from kpod.training.examples import Example, build, first_samples, mean_weight, read_weights, reject, weighted, within
-from kpod.training.parallel import ranks
 from kpod.training.processes import launch
+from kpod.training.ranks import ranks
 from kpod.training.turns import Turns, allowed
 
 

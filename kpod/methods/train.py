@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kpod import observe
@@ -24,8 +23,9 @@ from kpod.training.batches import epoch_batches
 from kpod.training.checkpoint import Position
 from kpod.training.examples import Example, Key
 from kpod.training.optimizer import adamw, learning_rate
-from kpod.training.parallel import blocks, ranks, whole
 from kpod.training.passes import Passes, Unit
+from kpod.training.ranks import no_sync, ranks
+from kpod.training.sharding import blocks, full_tensor, gather, is_sharded, shard
 from kpod.training.turns import Turns, allowed
 
 BACKEND = "inductor"  # of torch.compile
@@ -108,13 +108,14 @@ class _Run:
         pad: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self.targets = np.array([len(row.target) for row in rows])
         self.ranks = ranks()
-        wrapped = self.ranks.wrap(model, config.sharding)
-        live: PreTrainedModel = wrapped if isinstance(wrapped, FSDPModule) else model  # type: ignore[assignment]
+        sharded = config.sharding and self.ranks.world > 1
+        live = shard(model, self.ranks) if sharded else model
+        wrapped = live if sharded else self.ranks.replicate(model)
         self.parameters = {name: value for name, value in live.named_parameters() if value.requires_grad}
         self.passes = Passes(live, wrapped, rows, pad, config, self.ranks)
         objective.setup(self.passes)
         if validator:
-            if isinstance(live, FSDPModule):
+            if sharded:
                 raise ConfigError("distill.validation: a student that is split over processes cannot be asked")
             validator.setup(work / f"validation-{fingerprint[:12]}", self.passes)
         self.compiled = blocks(live) if config.compile else []
@@ -141,7 +142,8 @@ class _Run:
             self.validator.restore_best(self.parameters)
         for block in self.compiled:
             block._compiled_call_impl = None
-        self.ranks.gather(self.passes.wrapped, self.model)
+        if is_sharded(self.passes.wrapped):
+            gather(self.passes.wrapped, self.model)
         self.clock()
         return position
 
@@ -210,7 +212,7 @@ class _Run:
         position.tokens += tokens
         figures = {"loss": loss.item(), "lr": rate, "tokens": position.tokens}
         position.history.append({"epoch": position.epoch, "step": position.step, **figures, "difficulty": None})
-        self.report({**figures, "epoch": position.epoch, "grad_norm": whole(norm).item()})
+        self.report({**figures, "epoch": position.epoch, "grad_norm": full_tensor(norm).item()})
         return tokens
 
     def gradients(self, chosen: list[Unit], input_tokens: np.ndarray, step: Step) -> torch.Tensor:
@@ -219,7 +221,7 @@ class _Run:
         batches = list(self.passes.micro_batches(chosen, input_tokens))
         weights = self.objective.weights(self.passes, batches, step)
         for micro, weight in zip(batches, weights, strict=True):
-            with nullcontext() if micro is batches[-1] else self.ranks.apart(self.passes.wrapped):
+            with nullcontext() if micro is batches[-1] else no_sync(self.passes.wrapped):
                 with self.passes.autocast():
                     part = micro.active * self.objective.loss(self.passes, micro, weight, step)
                 (part * self.ranks.world).backward()  # gradients are averaged over the ranks
@@ -245,7 +247,7 @@ class _Run:
         worked = time.monotonic() - self.saved
         # At the end of an epoch too, where a checkpoint costs little beside the work since the last one.
         due = worked >= self.config.checkpoint_seconds or (last_of_epoch and worked >= 20 * self.saving)
-        if self.ranks.agreed(due):
+        if self.ranks.first(due):
             started = time.monotonic()
             position = self.position
             position.objective = self.objective.state

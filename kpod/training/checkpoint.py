@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from kpod import observe, schemas
 from kpod.errors import DataError
 from kpod.store.files import publish
-from kpod.training.parallel import like, whole
+from kpod.training.sharding import distribute_like, full_tensor
 
 Parameters = Mapping[str, torch.nn.Parameter]
 
@@ -52,7 +52,7 @@ def save(
     for name, value in parameters.items():
         found = {"parameter": value.detach(), **optimizer.state[value]}
         for slot, tensor in found.items():
-            full = whole(tensor)
+            full = full_tensor(tensor)
             if writes:
                 tensors[f"{slot}.{name}"] = full.cpu().contiguous()
     if not writes:
@@ -91,12 +91,14 @@ def restore(work: Path, fingerprint: str, parameters: Parameters, optimizer: tor
         slots = {name.split(".", 1)[0] for name in tensors} - {"parameter"}
         with torch.no_grad():
             for name, value in parameters.items():
-                value.copy_(like(tensors[f"parameter.{name}"], value))
+                value.copy_(distribute_like(tensors[f"parameter.{name}"], value))
                 for slot in slots:
                     state = tensors.get(f"{slot}.{name}")
                     if state is not None:  # a parameter that never had a gradient has none
                         # Adam counts its steps in a scalar, which no rank splits.
-                        optimizer.state[value][slot] = like(state, value) if state.dim() else state.to(value.device)
+                        optimizer.state[value][slot] = (
+                            distribute_like(state, value) if state.dim() else state.to(value.device)
+                        )
         return position
     return None
 

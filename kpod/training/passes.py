@@ -13,7 +13,7 @@ from kpod.training import models
 from kpod.training.batches import Batch, collate, decoder_start
 from kpod.training.examples import Example
 from kpod.training.head import TargetNll, target_logits
-from kpod.training.parallel import Ranks
+from kpod.training.ranks import Ranks
 
 Unit = tuple[int, ...]  # indices of rows that are trained together, in one forward pass
 

@@ -47,7 +47,7 @@ def accelerate_launch(file: str, job: str) -> None:
 def rank(job: Path) -> None:
     import torch.distributed
 
-    from kpod.training.parallel import ranks
+    from kpod.training.ranks import ranks
 
     told = json.loads(job.read_text())
     module, name = told["part"]

@@ -8,7 +8,7 @@ from torch import nn
 
 from kpod import observe
 from kpod.text.tokens import split_by_tokens
-from kpod.training import ranks
+from kpod.training.ranks import ranks
 from kpod.weighting.batch import collate
 from kpod.weighting.classes import classify
 from kpod.weighting.examples import Example
@@ -24,7 +24,7 @@ def infer(examples: Sequence[Example], weighter: Weighter, embedding: nn.Embeddi
 
     A closing statement of the answer is not seen; its tokens weigh 1, as those of the answer in Eq. 1.
     """
-    rank, world = ranks.rank_and_world()
+    rank, world = ranks().rank, ranks().world
     rows: list[tuple[tuple[str, int], np.ndarray]] = []
     with observe.progress("weights: inference", len(examples), "rationale") as bar, torch.inference_mode():
         for part in split_by_tokens(examples, batch_tokens)[rank::world]:
@@ -33,7 +33,7 @@ def infer(examples: Sequence[Example], weighter: Weighter, embedding: nn.Embeddi
             weight = torch.sigmoid(logits).masked_fill(~batch.visible, 1.0).cpu().numpy()
             rows += [(e.key, w[: len(e.rationale)].copy()) for e, w in zip(part, weight, strict=True)]
             bar.advance(len(part) * world)
-    return dict(ranks.collect(rows))
+    return dict(ranks().collect(rows))
 
 
 def by_rule(texts: Sequence[str], spans: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -11,8 +11,9 @@ from kpod.config import Weights, collapsed
 from kpod.errors import DataError, ModelError
 from kpod.text.formats import resolve
 from kpod.text.tokens import Rationale, token_spans
-from kpod.training import models, ranks
+from kpod.training import models
 from kpod.training.processes import launch
+from kpod.training.ranks import ranks
 from kpod.weighting import network
 from kpod.weighting.batch import collate
 from kpod.weighting.build import build_predictor, build_weighter, one_row_a_prefix, predictor_precision, resolved
@@ -34,7 +35,7 @@ def run(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str,
 
 def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str, float]:
     """`run` in this process, as one of its ranks; the first of them writes."""
-    writes = ranks.rank_and_world()[0] == 0  # before a model is loaded, because each rank has a GPU of its own
+    writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
     rationales, quarantined = read(inputs)
     folder = inputs["base"] / "student"
     figures: dict[str, float] = {}
@@ -76,7 +77,7 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
     quarantined += dropped
     if writes:
         _write(out_dir, examples, weights, quarantined)
-    ranks.wait()
+    ranks().wait()
     figures |= _summary(rationales, tokenizer, weights, resolve(tokenizer, config.form).lead)
     return {"rationales": float(len(examples)), "quarantined": float(len(quarantined)), **figures}
 

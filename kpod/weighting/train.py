@@ -12,7 +12,7 @@ from kpod import observe
 from kpod.config import Weights
 from kpod.errors import DataError, ModelError
 from kpod.text.tokens import split_by_tokens
-from kpod.training import ranks
+from kpod.training.ranks import ranks
 from kpod.weighting import checkpoint
 from kpod.weighting.batch import collate
 from kpod.weighting.examples import Example
@@ -48,7 +48,7 @@ class Training:
         self.weighter, self.predictor = weighter.eval(), predictor.eval()
         self.embedding, self.config = embedding, config
         self.path = work / "training.safetensors"
-        self.rank, self.world = ranks.rank_and_world()
+        self.rank, self.world = ranks().rank, ranks().world
         self.device = embedding.weight.device
         embedding.weight.requires_grad_(False)
         self.masked = blank(embedding)
@@ -141,7 +141,8 @@ class Training:
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        ranks.add_up([p.grad for p in parameters if p.grad is not None] + from_answer + [sums])
+        for tensor in (*(p.grad for p in parameters if p.grad is not None), *from_answer, sums):
+            ranks().total(tensor)
         if self.slow:
             nn.utils.clip_grad_norm_(list(self.slow.values()), 1.0)
         self.optimizer.step()
@@ -196,7 +197,7 @@ class Training:
                     batch, self.weighter, self.embedding, self.masked, self.predictor, self.config, 1.0
                 )
                 sums += torch.stack([found.answer.sum(), found.mask.sum()])
-        ranks.add_up([sums])
+        ranks().total(sums)
         answer, masked = (sums / len(self.watched)).tolist()
         return answer, masked
 
