@@ -25,6 +25,11 @@ class Lora(Strict):
     rank: int = Field(64, ge=1, description="Rank of the adapters.")
     alpha: int = Field(128, ge=1, description="Scale: the adapters' output is multiplied by alpha / rank.")
     dropout: Fraction = Field(0.0, description="Dropout on the adapters' input.")
+    quantize: Literal["nf4"] | None = Field(
+        None,
+        description="nf4: the frozen weights in 4 bits while training (QLoRA), half a byte each; afterwards the "
+        "adapters are merged into the weights as they were. Needs the extra `kpod[qlora]` and a CUDA device.",
+    )
     keep: bool = Field(False, description="Write the adapter by itself too, as adapter/, beside the merged student.")
 
 
@@ -90,6 +95,12 @@ class Distill(StudentStage):
     def _adapters_take_a_higher_rate(self) -> "Distill":
         if "lr" not in self.model_fields_set and isinstance(self.adapter, Lora):
             object.__setattr__(self, "lr", 2e-4)
+        return self
+
+    @model_validator(mode="after")
+    def _a_quantised_student_is_whole(self) -> "Distill":
+        if self.sharding and isinstance(self.adapter, Lora) and self.adapter.quantize:
+            raise ValueError("distill.adapter.quantize keeps the student whole on each GPU: leave out distill.sharding")
         return self
 
     @model_validator(mode="after")

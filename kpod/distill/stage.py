@@ -17,6 +17,7 @@ from kpod.store.files import publish, write_text
 from kpod.text.formats import CHOSEN, resolve
 from kpod.text.tokens import distinct, read_rationales
 from kpod.training import models
+from kpod.training.adapter import merged
 from kpod.training.examples import Example, build, first_samples, mean_weight, read_weights, reject, weighted, within
 from kpod.training.processes import launch
 from kpod.training.ranks import ranks
@@ -43,8 +44,9 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
     writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
     # What is trained is fp32. What LoRA freezes needs no more digits than are computed with, but FSDP wants one type.
     frozen = isinstance(config.adapter, Lora) and not config.sharding
-    precision = config.precision if frozen else "fp32"
-    model, tokenizer = models.load(inputs["base"] / "student", precision, config.attn_implementation)
+    quantised = isinstance(config.adapter, Lora) and config.adapter.quantize is not None
+    base, precision = inputs["base"] / "student", config.precision if frozen else "fp32"
+    model, tokenizer = models.load(base, precision, config.attn_implementation, quantised)
     rationales, copies = distinct(read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"]))
     form = resolve(tokenizer, config.form)
     if writes and form.kind == "chat" and config.form.prompt.kind is None:
@@ -86,7 +88,8 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
         history = [{**row, "difficulty": reached[min(row["epoch"], len(reached) - 1)]} for row in history]
     if writes:
         schemas.write(out_dir / "history.parquet", schemas.table(history, schemas.HISTORY))
-        models.save(model, tokenizer, out_dir / "student")
+        trained = merged(base, out_dir / "work" / "adapter") if quantised else model
+        models.save(trained, tokenizer, out_dir / "student")
         if isinstance(config.adapter, Lora) and config.adapter.keep:
             publish(out_dir / "work" / "adapter", out_dir / "adapter")
         if validator:

@@ -63,7 +63,8 @@ def train(
     The loss of a step is that of `config.objective`, by default Eq. 15, over the target tokens of its
     `config.batch_size` examples, so neither `micro_batch` nor padding changes it. The order of rows depends on
     `(seed, epoch)` alone, not on the order of `examples`. Checkpoints go to `work`; called again after a kill with
-    the same arguments, training goes on from the last one. An adapter that is to be kept is left in `work/adapter`.
+    the same arguments, training goes on from the last one. An adapter that is to be kept, or whose
+    base is quantised, is left in `work/adapter`.
     With a `validator` the model ends with the weights of the epoch that it chose, else with the last.
     Raises DataError without examples, ModelError for a model that cannot be trained or whose loss is not finite.
     """
@@ -81,7 +82,8 @@ def train(
         torch.manual_seed(config.seed)  # LoRA's start
         fingerprint = _fingerprint(model, rows, input_tokens, target_tokens, config)
         objective = objective_of(config)(rows, input_tokens, config)
-        keeps = isinstance(config.adapter, Lora) and config.adapter.keep and ranks().writes
+        adapter = config.adapter
+        keeps = isinstance(adapter, Lora) and bool(adapter.keep or adapter.quantize) and ranks().writes
         with trainable(model, config, work / "adapter" if keeps else None):
             run = _Run(model, tokenizer, rows, objective, config, work, fingerprint, validator, target_tokens)
             return run.run()

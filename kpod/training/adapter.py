@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import PreTrainedModel
 
-from kpod.config import Distill, Full
+from kpod.config import Distill, Full, Lora
+from kpod.training import models
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -19,13 +20,15 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
     """What is trained requires a gradient inside; afterwards `model` is plain again, adapters merged, in eval mode.
 
     Adapters are fp32 whatever the type of `model`, and are merged in fp32: bf16 would round small changes away.
-    The trained adapter goes to the folder `alone`, before it is merged. All dropout of the model itself is set to
+    The trained adapter goes to the folder `alone`, before it is merged. Into a quantised `model` it is not merged: that
+    would round it to 4 bits (see `merged`). All dropout of the model itself is set to
     `config.dropout`, or to what the objective needs, for the time of training.
     """
     dropout = _set_dropout(model, config.objective.training_dropout(config.dropout))
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.requires_grad_(True).train()
+    quantised = isinstance(config.adapter, Lora) and config.adapter.quantize is not None  # integers have no gradient
+    model.requires_grad_(not quantised).train()
     wrapped = None
     if not isinstance(config.adapter, Full):
         wrapped = lora(model, config.adapter.rank, config.adapter.alpha, config.adapter.dropout)
@@ -37,14 +40,25 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
             wrapped.save_pretrained(str(alone))
             (alone / "README.md").unlink(missing_ok=True)  # a template of a model card, with nothing filled in
     finally:
-        if wrapped is not None:
+        if wrapped is not None and quantised:
+            wrapped.unload()
+        elif wrapped is not None:
             wrapped.float()
             wrapped.merge_and_unload()
         if config.gradient_checkpointing:
             model.gradient_checkpointing_disable()
         for module, name, value in dropout:
             setattr(module, name, value)
-        model.requires_grad_(True).eval()
+        model.requires_grad_(not quantised).eval()
+
+
+def merged(base: Path, alone: Path) -> PreTrainedModel:
+    """The model of the folder `base` in fp32, in main memory, with the adapter of the folder `alone` merged in."""
+    import peft
+
+    model, _ = models.load(base, where=torch.device("cpu"))
+    whole: PreTrainedModel = peft.PeftModel.from_pretrained(model, str(alone)).merge_and_unload()
+    return whole
 
 
 def lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float = 0.0) -> "PeftModel":

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from kpod.config import Attention, Pipeline
+from kpod.config import Attention, Lora, Pipeline
 from kpod.errors import ConfigError
 
 _FLASH = {
@@ -15,6 +15,8 @@ def check(config: Pipeline) -> None:
     """Raise ConfigError, naming the setting, for a package that is not installed or a device that is not there."""
     for name, stage in (("distill", config.distill), ("evaluate", config.evaluate)):
         check_attention(stage.attn_implementation, f"{name}.")
+    if isinstance(config.distill.adapter, Lora) and config.distill.adapter.quantize:
+        check_quantize("distill.adapter.")
 
 
 def check_attention(chosen: Attention, stage: str = "") -> None:
@@ -29,6 +31,14 @@ def check_attention(chosen: Attention, stage: str = "") -> None:
         raise ConfigError(f"{stage}attn_implementation: {chosen} needs the package {package}; install it, or take sdpa")
     if not cuda():
         raise ConfigError(f"{stage}attn_implementation: {chosen} needs a CUDA device, and torch sees none: take sdpa")
+
+
+def check_quantize(stage: str = "") -> None:
+    """Raise ConfigError if this machine cannot train on a base of 4 bits; `stage` stands before the key."""
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError(f"{stage}quantize: needs the package bitsandbytes: pip install 'kpod[qlora]'")
+    if not cuda():
+        raise ConfigError(f"{stage}quantize: needs a CUDA device, and torch sees none: leave it out")
 
 
 def cuda() -> bool:

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,7 +20,7 @@ from kpod.config import Attention, Precision
 from kpod.errors import ModelError
 from kpod.store.model_folder import missing_part
 from kpod.training.examples import Positions
-from kpod.training.extras import check_attention
+from kpod.training.extras import check_attention, check_quantize
 
 
 def device() -> torch.device:
@@ -44,15 +45,21 @@ def autocast(precision: Precision) -> AbstractContextManager[None]:
 
 
 def load(
-    folder: Path, precision: Precision = "fp32", attention: Attention = "sdpa"
+    folder: Path,
+    precision: Precision = "fp32",
+    attention: Attention = "sdpa",
+    quantize: bool = False,
+    where: torch.device | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a student in `compute_dtype(precision)` onto `device()`, in evaluation mode; nothing is downloaded.
+    """Load a student in `compute_dtype(precision)` onto `where` or `device()`, in evaluation mode; no download.
 
-    The tokenizer's padding token falls back to EOS, also where it has no row in the embedding. Raises ModelError if
-    the folder lacks a config, safetensors or a tokenizer, holds code of its own, or is of an architecture without the
-    `attention` kernel; ConfigError if this machine lacks what that kernel needs.
+    With `quantize` the weights of its linear layers, but the output layer, are NF4 (Dettmers et al. 2023). The
+    tokenizer's padding token falls back to EOS, also where it has no row in the embedding. Raises ModelError if the
+    folder lacks a config, safetensors or a tokenizer, holds code of its own, or is of an architecture without the
+    `attention` kernel; ConfigError if this machine lacks what that kernel or `quantize` needs.
     """
     check_attention(attention)
+    more = _nf4(precision) if quantize else {}
     if missing := missing_part(folder):
         raise ModelError(f"{folder} is not a complete model folder: no {missing}")
     try:
@@ -64,6 +71,7 @@ def load(
             attn_implementation=None if attention == "sdpa" else attention,  # None: sdpa, or eager where it is lacking
             use_safetensors=True,
             local_files_only=True,
+            **more,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
@@ -79,7 +87,21 @@ def load(
         )
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:  # padding is masked: any valid id will do
         tokenizer.pad_token = tokenizer.eos_token
-    return model.to(device()).eval(), tokenizer  # type: ignore[arg-type]
+    return (model if quantize else model.to(where or device())).eval(), tokenizer  # type: ignore[arg-type]
+
+
+def _nf4(precision: Precision) -> dict[str, Any]:
+    """Arguments of `from_pretrained` for a base of 4 bits, which is quantised on its device while it is read."""
+    check_quantize()
+    from transformers import BitsAndBytesConfig
+
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype(precision),
+    )
+    return {"quantization_config": settings, "device_map": {"": device()}}
 
 
 def empty(folder: Path) -> PreTrainedModel:
