@@ -49,7 +49,22 @@ def test_the_last_method_against_plain_distillation_and_the_student_before() -> 
         (
             [PLAIN, accuracy("kpod", 220)],
             [comparison("scotd", "kpod", 16, 20, -0.004, 0.03)],
-            "kpod 55% against 54% for plain distillation; +1 point, 95% 0 to 3: no clear difference",
+            "kpod is level with plain distillation: 55% against 54%; +1 point, 95% 0 to 3",
+        ),
+        (
+            [BASE, PLAIN, accuracy("kpod", 200)],
+            [comparison("scotd", "kpod", 40, 24, -0.08, -0.01)],
+            "kpod is behind plain distillation: 50% against 54% and 12% before; -4 points, 95% -8 to -1",
+        ),
+        (
+            [BASE, PLAIN, accuracy("kpod", 200)],
+            [comparison("scotd", "kpod", 40, 24, -0.08, -0.002)],  # not "to 0", which would not be behind
+            "kpod is behind plain distillation: 50.0% against 54.0% and 12.0% before; -4.0 points, 95% -8.0 to -0.2",
+        ),
+        (
+            [BASE, KPOD],
+            [comparison("base", "kpod", 4, 5, -0.01, 0.02)],
+            "kpod is level with the student before distillation: 61.0% against 12.0%; +0.2 points, 95% -1.0 to 2.0",
         ),
         (
             [accuracy("icl", 219), accuracy("kpod", 245)],  # 54.75% and 61.25%, 6.5 points apart: not 61 - 55 = 7
@@ -76,7 +91,7 @@ def test_what_several_rationales_bring_is_a_sentence_of_its_own() -> None:
     rows = [BASE, accuracy("scotd-1", 180), PLAIN, KPOD]
     gain = comparison("scotd-1", "scotd", 14, 50, 0.05, 0.13)
     assert headline(rows, [AGAINST_PLAIN, gain]).rationales == (
-        "several rationales a question, not one: plain distillation 54.0% against 45.0%; +9.0 points, 95% 5.0 to 13.0"
+        "several rationales a question instead of one: plain distillation 54.0% against 45.0%; +9.0 points, 95% 5.0 to 13.0"
     )
     unclear = comparison("scotd-1", "scotd", 30, 34, -0.02, 0.04)
     assert headline(rows, [AGAINST_PLAIN, unclear]).rationales.endswith("95% -2.0 to 4.0: no clear difference")

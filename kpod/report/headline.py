@@ -104,33 +104,40 @@ def _rationales(there: Mapping[str, Accuracy], comparisons: Sequence[Comparison]
         return None
     several, one = there[PLAIN].accuracy, there[ONE].accuracy
     sentence = (
-        f"several rationales a question, not one: plain distillation {100 * several:.1f}% against {100 * one:.1f}%; "
+        f"several rationales a question instead of one: plain distillation {100 * several:.1f}% against {100 * one:.1f}%; "
         f"{100 * paired.difference:+.1f} points, 95% {_plain(paired.low, 1)} to {_plain(paired.high, 1)}"
     )
     return sentence if paired.low > 0 or paired.high < 0 else f"{sentence}: no clear difference"
 
 
 def _sentence(own: Accuracy, against: Accuracy | None, before: Accuracy | None, paired: Comparison | None) -> str:
-    # Whole percents, unless rounding would make the difference look wrong.
-    rows = [own, *([against] if against else [])]
-    whole = paired is None or round(100 * paired.difference) == round(100 * rows[0].accuracy) - round(
-        100 * rows[-1].accuracy
-    )
-    digits = 0 if whole else 1
-    sentence = f"{_name(own.method)} {100 * own.accuracy:.{digits}f}%"
+    digits = _digits(own, against, paired)
+    share = f"{100 * own.accuracy:.{digits}f}%"
     if against is None:
-        return f"{sentence}, 95% {100 * own.low:.{digits}f} to {100 * own.high:.{digits}f}"
-    if against is before:
-        sentence += f" against {100 * against.accuracy:.{digits}f}% before"
-    else:
-        sentence += f" against {100 * against.accuracy:.{digits}f}% for {_name(against.method)}"
-        sentence += f" and {100 * before.accuracy:.{digits}f}% before" if before else ""
+        return f"{_name(own.method)} {share}, 95% {100 * own.low:.{digits}f} to {100 * own.high:.{digits}f}"
+    other = f"{100 * against.accuracy:.{digits}f}%"
+    after = "" if before is None or against is before else f" and {100 * before.accuracy:.{digits}f}% before"
+    if paired is None or paired.low > 0:
+        of = " before" if against is before else f" for {_name(against.method)}"
+        told = f"{_name(own.method)} {share} against {other}{of}{after}"
+    else:  # a reader who stops after the first words has the truth
+        verdict = "behind" if paired.high < 0 else "level with"
+        told = f"{_name(own.method)} is {verdict} {_name(against.method)}: {share} against {other}{after}"
     if paired is None:
-        return sentence
+        return told
     points = f"{100 * paired.difference:+.{digits}f}"
-    sentence += f"; {points} point{'' if points in ('+1', '-1') else 's'}"
-    sentence += f", 95% {_plain(paired.low, digits)} to {_plain(paired.high, digits)}"
-    return sentence if paired.low > 0 or paired.high < 0 else f"{sentence}: no clear difference"
+    unit = "point" if points in ("+1", "-1") else "points"
+    return f"{told}; {points} {unit}, 95% {_plain(paired.low, digits)} to {_plain(paired.high, digits)}"
+
+
+def _digits(own: Accuracy, against: Accuracy | None, paired: Comparison | None) -> int:
+    """0: whole per cent; 1 where rounding would make the difference, or on which side of 0 it lies, look wrong."""
+    if against is None or paired is None:
+        return 0
+    whole = round(100 * own.accuracy) - round(100 * against.accuracy)
+    ends = [end for end in (paired.low, paired.high) if end and not round(100 * end)]
+    clear = paired.low > 0 or paired.high < 0
+    return 0 if round(100 * paired.difference) == whole and not (clear and ends) else 1
 
 
 def _name(method: str) -> str:
