@@ -89,9 +89,16 @@ def test_a_run_ends_with_headline_tables_and_commands(tmp_path: Path, capsys: py
     paired = {"a": "scotd", "b": "kpod", "dataset": "stories", "split": "test", "difference": 0.07, "p_value": 0.001}
     cost = {"target_tokens": 12_345, "epochs": 8, "cpu_seconds": 61.5, "wall_seconds": 40, "preparation_seconds": None}
     told = {
-        "headline": {"sentence": "kpod 61%", "where": "stories test, 800 questions", "rationales": None},
+        "headline": {
+            "sentence": "kpod 61%",
+            "where": "stories test, 800 questions",
+            "rationales": None,
+            "method": "kpod",
+            "against": "scotd",
+        },
+        "methods": {"kpod": "KPOD: token weights and a curriculum"},
         "accuracy": [{**row, "low": 0.58, "high": 0.64, "truncated": 0.0}],
-        "comparisons": [{**paired, "low": 0.03, "high": 0.11}],
+        "comparisons": [{**paired, "low": 0.03, "high": 0.11}, {**paired, "a": "base", "low": 0.4, "high": 0.5}],
         "costs": {"kpod": cost},
         "compared_at": "at equal target tokens",
     }
@@ -101,8 +108,11 @@ def test_a_run_ends_with_headline_tables_and_commands(tmp_path: Path, capsys: py
     ending.next_commands("0123456789abcdef", ["base", "scotd-1", "scotd", "kpod"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:3] == ["kpod 61%", "stories test, 800 questions"]
+    assert not any("kpod - base" in line for line in lines)  # the report has them all
     for line in (
-        "| kpod | stories test | 800 | 61.0% | 58.0% to 64.0% | 0.0% |",
+        "kpod             KPOD: token weights and a curriculum",
+        "| accuracy (95%) | stories test (800) |",
+        "| kpod | 61.0% (58.0 to 64.0) |",
         "| kpod - scotd | stories test | +7.0 points | +3.0 to +11.0 | 0.001 |",
         "| kpod | 12,345 | 8 | 61.5 | 40 |  |",
         "Methods are compared at equal target tokens.",

@@ -91,7 +91,7 @@ def test_what_several_rationales_bring_is_a_sentence_of_its_own() -> None:
     rows = [BASE, accuracy("scotd-1", 180), PLAIN, KPOD]
     gain = comparison("scotd-1", "scotd", 14, 50, 0.05, 0.13)
     assert headline(rows, [AGAINST_PLAIN, gain]).rationales == (
-        "several rationales a question instead of one: plain distillation 54.0% against 45.0%; +9.0 points, 95% 5.0 to 13.0"
+        "plain distillation on several rationales a question: 54.0% against 45.0% on one; +9.0 points, 95% 5.0 to 13.0"
     )
     unclear = comparison("scotd-1", "scotd", 30, 34, -0.02, 0.04)
     assert headline(rows, [AGAINST_PLAIN, unclear]).rationales.endswith("95% -2.0 to 4.0: no clear difference")

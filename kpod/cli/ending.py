@@ -12,38 +12,50 @@ from kpod.run.listing import SHORT
 
 
 def results(path: Path) -> None:
-    """Print the headline and the tables of a report's summary.json."""
+    """Print headline and tables of a report's summary.json; of the paired differences those that the headline names."""
     told = json.loads(path.read_text(encoding="utf-8"))
     if headline := told["headline"]:
         title(headline["sentence"], headline["where"])
         if headline["rationales"]:
-            typer.echo(headline["rationales"])
-    show(
-        ["method", "set", "questions", "accuracy", "95%", "truncated"],
-        [
-            [
-                row["method"], f"{row['dataset']} {row['split']}", f"{row['questions']}", f"{row['accuracy']:.1%}",
-                f"{row['low']:.1%} to {row['high']:.1%}", f"{row['truncated']:.1%}",
-            ]
-            for row in told["accuracy"]
-        ],
-    )  # fmt: skip
-    if told["comparisons"]:
-        show(
-            ["paired", "set", "difference", "95%", "p (McNemar)"],
-            [
-                [
-                    f"{row['b']} - {row['a']}", f"{row['dataset']} {row['split']}",
-                    f"{100 * row['difference']:+.1f} points",
-                    f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}", f"{row['p_value']:.3g}",
-                ]
-                for row in told["comparisons"]
-            ],
-        )  # fmt: skip
+            typer.echo(f"{headline['rationales']}\n")
+    for method, words in told["methods"].items():
+        typer.echo(f"{method:<15}  {words}")
+    typer.echo()
+    show(*_accuracy(told["accuracy"]))
+    if headline and (paired := _paired(told["comparisons"], headline)):
+        show(["paired", "set", "difference", "95%", "p (McNemar)"], paired)
     if told["costs"]:
         show(["method", "target tokens", "epochs", "CPU s", "wall s", "preparation, CPU s"], _costs(told["costs"]))
     if told["compared_at"]:
         typer.echo(f"Methods are compared {told['compared_at']}.")
+
+
+def _accuracy(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """A line a method, a column a set."""
+    sets = {f"{row['dataset']} {row['split']} ({row['questions']})": (row["dataset"], row["split"]) for row in rows}
+    cells = {
+        (row["method"], row["dataset"], row["split"]):
+        f"{row['accuracy']:.1%} ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+        for row in rows
+    }  # fmt: skip
+    methods = dict.fromkeys(row["method"] for row in rows)
+    lines = [[method, *(cells.get((method, *key), "") for key in sets.values())] for method in methods]
+    return ["accuracy (95%)", *sets], lines
+
+
+def _paired(rows: Sequence[dict[str, Any]], headline: dict[str, Any]) -> list[list[str]]:
+    """What the headline compares, and plain distillation on several rationales against on one, on every set."""
+    from kpod.report.headline import ONE, PLAIN  # the command line is read without a report's libraries
+
+    wanted = ((headline["against"], headline["method"]), (ONE, PLAIN))
+    return [
+        [
+            f"{row['b']} - {row['a']}", f"{row['dataset']} {row['split']}", f"{100 * row['difference']:+.1f} points",
+            f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}", f"{row['p_value']:.3g}",
+        ]
+        for row in rows
+        if (row["a"], row["b"]) in wanted
+    ]  # fmt: skip
 
 
 def _costs(costs: dict[str, dict[str, Any]]) -> list[list[str]]:

@@ -14,7 +14,7 @@ def title(text: str, below: str) -> None:
     """One sentence that stands out, and a soft line below it."""
     console = Console(highlight=False)
     if console.is_terminal:
-        console.print(f"\n[bold green]{escape(text)}[/]\n[dim]{escape(below)}[/]")
+        console.print(f"\n[bold]{escape(text)}[/]\n[dim]{escape(below)}[/]")
     else:
         typer.echo(f"\n{text}\n{below}\n")
 

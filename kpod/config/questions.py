@@ -52,6 +52,14 @@ class WordProblems(Strict):
         sizes: dict[Split, int] = {"train": self.train, "validation": self.validation, "test": self.test}
         return {split for split, size in sizes.items() if size}
 
+    @property
+    def shifted(self) -> dict[str, str]:
+        """The sets out of distribution and in what they differ from training."""
+        longer = {"steps": "more steps than any training question", "words": "longer sentences than any in training"}
+        harder = {"family": "comparisons, divisions, any order", "numbers": "larger numbers than any in training"}
+        sets = [("longer", self.longer, longer[self.longer_by]), ("harder", self.harder, harder[self.harder_by])]
+        return {f"{self.dataset}-{name}": words for name, count, words in sets if count}
+
     @model_validator(mode="after")
     def _steps_grow(self) -> "WordProblems":
         if self.min_steps > self.max_steps:

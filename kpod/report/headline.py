@@ -6,6 +6,7 @@ from typing import Any
 
 from kpod.evaluate.accuracy import Accuracy
 from kpod.report.data import Comparison
+from kpod.report.words import METHODS
 
 BASE, PLAIN = "base", "scotd"  # the student before distillation, and plain distillation
 ONE = "scotd-1"  # plain distillation on one rationale a question
@@ -104,7 +105,7 @@ def _rationales(there: Mapping[str, Accuracy], comparisons: Sequence[Comparison]
         return None
     several, one = there[PLAIN].accuracy, there[ONE].accuracy
     sentence = (
-        f"several rationales a question instead of one: plain distillation {100 * several:.1f}% against {100 * one:.1f}%; "
+        f"plain distillation on several rationales a question: {100 * several:.1f}% against {100 * one:.1f}% on one; "
         f"{100 * paired.difference:+.1f} points, 95% {_plain(paired.low, 1)} to {_plain(paired.high, 1)}"
     )
     return sentence if paired.low > 0 or paired.high < 0 else f"{sentence}: no clear difference"
@@ -141,7 +142,7 @@ def _digits(own: Accuracy, against: Accuracy | None, paired: Comparison | None) 
 
 
 def _name(method: str) -> str:
-    return {BASE: "the student before distillation", PLAIN: "plain distillation"}.get(method, method)
+    return METHODS[method] if method in (BASE, PLAIN) else method
 
 
 def _plain(difference: float, digits: int) -> str:

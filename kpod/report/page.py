@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from kpod.config.flat import flatten
 from kpod.evaluate.accuracy import Accuracy
+from kpod.report import words
 from kpod.report.costs import compared_at
 from kpod.report.curriculum import curriculum_figures
 from kpod.report.data import Comparison, ReportData, StageRun
@@ -37,11 +38,12 @@ def write_report(out: Path, data: ReportData) -> None:
     The page holds no script, no address but the paper's, and its pictures as `data:` images. The same data give
     the same bytes. Raises DataError if weights name rationales or questions that the tables lack.
     """
-    methods = [row.method for row in data.accuracy]
+    methods = list(dict.fromkeys(row.method for row in data.accuracy))
     histories = {method: table for method, table in data.histories.items() if len(table)}
     values: dict[str, Any] = {
         "data": data,
         "headline": headline(data.accuracy, data.comparisons),
+        "words": words.methods(methods),
         "accuracy": _by_set(data.accuracy),
         "steps": _steps(data.steps),
         "comparisons": _by_set(data.comparisons),

@@ -10,6 +10,7 @@ import pyarrow as pa
 from transformers import AutoTokenizer
 
 from kpod import schemas
+from kpod.config import Pipeline
 from kpod.distill import points
 from kpod.distill.points import Point
 from kpod.evaluate.accuracy import accuracies, by_steps
@@ -58,7 +59,7 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
     costs = {method: found for method, stages in figures.items() if (found := cost(stages))}
     data = ReportData(
         title=config.pipeline.name,
-        facts={"student": config.pipeline.student.kind, "teacher": config.pipeline.teacher.model},
+        facts=_facts(config.pipeline),
         accuracy=[row for method, table in predictions.items() for row in accuracies(method, table)],
         steps={} if questions is None else {m: by_steps(m, table, questions) for m, table in predictions.items()},
         comparisons=_comparisons(predictions),
@@ -85,6 +86,19 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
     if data.curriculum is not None and data.difficulty is not None and data.clusters is not None:
         write_curriculum_figures(data.curriculum, data.difficulty, data.clusters, pictures)
     return {"methods": len(methods)}
+
+
+def _facts(config: Pipeline) -> dict[str, str]:
+    """Who learns from whom, and what the generated sets out of distribution are."""
+    made = config.student
+    student = (
+        f"{made.layers} layers of {made.hidden}, pretrained here" if made.kind == "scratch" else config.student_name
+    )
+    told = {"student": student, "teacher": config.teacher.model}
+    for source in config.questions.sources:
+        if source.kind == "wordproblems":
+            told |= source.shifted
+    return told
 
 
 def _figures(config: ReportSettings, method: str) -> dict[str, dict[str, float]]:

@@ -11,6 +11,7 @@ from kpod.report.costs import compared_at
 from kpod.report.data import ReportData
 from kpod.report.headline import headline
 from kpod.report.render import figure, p_value
+from kpod.report.words import methods
 
 
 def markdown(data: ReportData) -> str:
@@ -90,6 +91,7 @@ def summary(data: ReportData) -> dict[str, Any]:
     found = headline(data.accuracy, data.comparisons)
     return {
         "headline": found.as_dict() if found else None,
+        "methods": methods(dict.fromkeys(row.method for row in data.accuracy)),
         "accuracy": [as_dict(row) for row in data.accuracy],
         "costs": {method: vars(cost) for method, cost in data.costs.items()},
         "compared_at": compared_at(data.costs),
