@@ -9,12 +9,11 @@ from kpod.teacher import key
 
 
 def read_secrets(config: Pipeline) -> None:
-    """Hand the key of the teacher's Secret block over to the stages; who needs it says so if it is missing."""
-    endpoint = config.teacher.endpoint
-    if not isinstance(endpoint, OpenAIEndpoint) or endpoint.api_key_block is None:
-        return
-    try:
-        block: Any = Secret.load(endpoint.api_key_block)
-    except ValueError:  # no such block, which does not matter if all rationales are in the cache
-        return
-    key.give(endpoint.api_key_block, str(block.get()))
+    """Hand the keys of the teachers' Secret blocks over to the stages; who needs it says so if it is missing."""
+    endpoints = [one.endpoint for one in config.all_teachers]
+    for name in {one.api_key_block for one in endpoints if isinstance(one, OpenAIEndpoint) and one.api_key_block}:
+        try:
+            block: Any = Secret.load(name)
+        except ValueError:  # no such block, which does not matter if all rationales are in the cache
+            continue
+        key.give(name, str(block.get()))

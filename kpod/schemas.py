@@ -39,6 +39,7 @@ RATIONALES = pa.schema(
         pa.field("cost_usd", pa.float64()),
     ]
 )
+RATIONALES_OF_SEVERAL = RATIONALES.append(pa.field("teacher", pa.string(), False))  # teachers: the name of the row's
 STEPS = pa.schema(
     [
         *_key,

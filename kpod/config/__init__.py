@@ -30,8 +30,10 @@ from kpod.config.teacher import (
     Price,
     ReplayEndpoint,
     ScriptedEndpoint,
+    SharedTeacher,
     Teacher,
     TeacherPrompt,
+    Teachers,
 )
 from kpod.config.weights import Weights, collapsed
 from kpod.fields import NAME, Attention, Precision, Split
@@ -73,6 +75,7 @@ __all__ = [
     "ScratchStudent",
     "ScriptedEndpoint",
     "SentenceEmbedder",
+    "SharedTeacher",
     "Source",
     "Split",
     "Steps",
@@ -82,6 +85,7 @@ __all__ = [
     "StudentStage",
     "Teacher",
     "TeacherPrompt",
+    "Teachers",
     "Validation",
     "Variants",
     "Weights",

@@ -68,7 +68,7 @@ class MccKd(MethodSettings):
     alpha: float = Field(0.1, ge=0, description="Weight of the symmetric KL divergence on the answer's tokens.")
 
     def check(self, config: "Pipeline") -> None:
-        if config.teacher.endpoint.kind != "import" and config.teacher.samples < 2:
+        if any(one.endpoint.kind != "import" and one.samples < 2 for one in config.all_teachers):
             raise ValueError("methods: mcc-kd compares two rationales of a question, set teacher.samples to 2 or more")
 
 
@@ -79,8 +79,7 @@ class Scott(MethodSettings):
     alpha: float = Field(0.5, ge=0, description="Weight of the answers of counterfactual records.")
 
     def check(self, config: "Pipeline") -> None:
-        endpoint = config.teacher.endpoint
-        if endpoint.kind == "scripted" and not endpoint.wrong:
+        if all(one.endpoint.kind == "scripted" and not one.endpoint.wrong for one in config.all_teachers):
             raise ValueError("methods: scott trains on wrong rationales too, teacher.endpoint.wrong must not be 0")
 
 

@@ -1,5 +1,6 @@
 """All settings of a pipeline, and the settings that each method changes."""
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -14,7 +15,7 @@ from kpod.config.questions import EXAMPLE as QUESTIONS
 from kpod.config.questions import Questions
 from kpod.config.student import EXAMPLE as STUDENT
 from kpod.config.student import FolderStudent, GgufStudent, HubStudent, Student
-from kpod.config.teacher import ENDPOINT, MODEL, REASON, Teacher
+from kpod.config.teacher import ENDPOINT, MODEL, REASON, SharedTeachers, Teacher, Teachers
 from kpod.config.weights import Weights
 from kpod.fields import NAME, Strict
 from kpod.text.prompts import answer_format
@@ -54,7 +55,7 @@ else:
 class Pipeline(Strict):
     """All settings of a pipeline. The defaults suit a pretrained causal student of 0.1 to 8 billion parameters.
 
-    `questions`, `teacher` and `student` have no default.
+    `questions`, `teacher` (or `teachers`) and `student` have no default.
     """
 
     name: str = Field("kpod", pattern=NAME, description="Name of the runs in MLflow.")
@@ -62,7 +63,8 @@ class Pipeline(Strict):
     prompt: Prompt = Field(Prompt(), description="What the student is given.")
     answer: Answer = Field(Answer(), description="How the answer is stated, by teacher and student.")
     questions: Questions = Field(examples=[{"sources": [QUESTIONS]}])
-    teacher: Teacher = Field(examples=[{"endpoint": ENDPOINT, "model": MODEL}])
+    teacher: Teacher | None = Field(examples=[{"endpoint": ENDPOINT, "model": MODEL}])
+    teachers: SharedTeachers = Field([], description="Several teachers in place of `teacher`, each with its `share`.")
     verifier: Verifier | None = Field(
         None,
         description="How answers are found right, in the teacher's replies, validation and evaluation alike; null: by "
@@ -83,6 +85,23 @@ class Pipeline(Strict):
         return self.questions.sources[0].dataset
 
     @property
+    def all_teachers(self) -> Sequence[Teacher]:
+        """The one teacher, or the several."""
+        return [self.teacher] if self.teacher else self.teachers
+
+    @property
+    def teaching(self) -> Teacher | Teachers:
+        """The settings of the stage `rationales`."""
+        return self.teacher or Teachers(teachers=self.teachers)
+
+    @property
+    def teacher_name(self) -> str:
+        """Name of the teacher in tables and tags, or names and shares of several."""
+        return (
+            self.teacher.model if self.teacher else ", ".join(f"{one.name} ({one.share:.0%})" for one in self.teachers)
+        )
+
+    @property
     def student_name(self) -> str:
         """Name of the student in tables and tags."""
         match self.student:
@@ -100,14 +119,35 @@ class Pipeline(Strict):
         shared = {name: getattr(self.distill, name) for name in ("budget", "samples", "form")}
         return PlannedCurriculum(**dict(self.curriculum), **shared)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _several_teachers_or_one(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not value.get("teachers"):
+            return value
+        if value.get("teacher") is not None:
+            raise ValueError("give teacher or teachers, not both")
+        return {**value, "teacher": None}
+
+    @model_validator(mode="after")
+    def _a_teacher_is_there(self) -> "Pipeline":
+        if not self.all_teachers:
+            raise ValueError("teacher is null and teachers is empty: give one of them")
+        return self
+
     @model_validator(mode="after")
     def _one_verifier_everywhere(self) -> "Pipeline":
         validation = self.distill.validation
-        for name, stage in (("teacher", self.teacher), ("evaluate", self.evaluate), ("distill.validation", validation)):
+        for name, stage in (("evaluate", self.evaluate), ("distill.validation", validation)):
             if stage is not None and stage.verifier not in (None, self.verifier):
                 raise ValueError(f"{name}.verifier is set by verifier: leave it out")
         update = {"verifier": self.verifier}
-        object.__setattr__(self, "teacher", self.teacher.model_copy(update=update))
+
+        def told(name: str, teacher: Teacher) -> Teacher:
+            if teacher.verifier not in (None, self.verifier):
+                raise ValueError(f"{name}.verifier is set by verifier: leave it out")
+            return teacher.model_copy(update=update)
+
+        self._tell_teachers(told)
         object.__setattr__(self, "evaluate", self.evaluate.model_copy(update=update))
         if validation:
             filled = {"validation": validation.model_copy(update=update)}
@@ -122,14 +162,25 @@ class Pipeline(Strict):
             if stage.form not in (Form(), form):
                 raise ValueError(f"{name}.form is set by prompt and answer: leave it out")
             object.__setattr__(self, name, stage.model_copy(update={"form": form}))
-        if self.teacher.answer not in (Answer(), self.answer):
-            raise ValueError("teacher.answer is set by answer: leave it out")
-        told = self.teacher.prompt
-        if "system" not in told.model_fields_set:
-            closing = answer_format(self.answer.kind, self.answer.template).instruction
-            told = told.model_copy(update={"system": f"{REASON} {closing}"})
-        object.__setattr__(self, "teacher", self.teacher.model_copy(update={"answer": self.answer, "prompt": told}))
+        closing = answer_format(self.answer.kind, self.answer.template).instruction
+
+        def told(name: str, teacher: Teacher) -> Teacher:
+            if teacher.answer not in (Answer(), self.answer):
+                raise ValueError(f"{name}.answer is set by answer: leave it out")
+            prompt = teacher.prompt
+            if "system" not in prompt.model_fields_set:
+                prompt = prompt.model_copy(update={"system": f"{REASON} {closing}"})
+            return teacher.model_copy(update={"answer": self.answer, "prompt": prompt})
+
+        self._tell_teachers(told)
         return self
+
+    def _tell_teachers(self, told: Callable[[str, Teacher], Teacher]) -> None:
+        """Replace each teacher's settings by `told` of their key and themselves."""
+        if self.teacher:
+            object.__setattr__(self, "teacher", told("teacher", self.teacher))
+        several = [told(f"teachers.{number}", one) for number, one in enumerate(self.teachers)]
+        object.__setattr__(self, "teachers", several)
 
     @model_validator(mode="after")
     def _a_server_has_one_student(self) -> "Pipeline":

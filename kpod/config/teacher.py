@@ -4,11 +4,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from kpod.answers.verifiers import Verifier
 from kpod.config.prompt import Answer
-from kpod.fields import Address, Fraction, Seed, Strict, VariableName, operational
+from kpod.fields import NAME, Address, Fraction, Seed, Strict, VariableName, operational
 from kpod.text.prompts import SENTENCE
 
 ENDPOINT = {"kind": "openai", "base_url": "http://127.0.0.1:8000/v1"}
@@ -156,3 +156,34 @@ class Teacher(Strict):
         if self.endpoint.kind in ("scripted", "replay") and not self.send_seed:
             raise ValueError("teacher.send_seed: the local teachers tell samples apart by the seed, leave it on")
         return self
+
+
+class SharedTeacher(Teacher):
+    """One of several teachers."""
+
+    name: str = Field("", pattern=rf"^$|{NAME}", description="Its name in tables; default: its model.")
+    share: Fraction = Field(description="Share of the questions that this teacher is asked.")
+
+    @model_validator(mode="after")
+    def _named(self) -> "SharedTeacher":
+        if not self.name:
+            object.__setattr__(self, "name", self.model.rpartition("/")[2] or self.model)
+        return self
+
+
+def _shares(teachers: list[SharedTeacher]) -> list[SharedTeacher]:
+    if teachers and abs(sum(one.share for one in teachers) - 1) > 1e-6:
+        raise ValueError("the shares of all teachers must sum to 1")
+    names = [one.name for one in teachers]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"two teachers are called {twice}: give them a name each")
+    return teachers
+
+
+SharedTeachers = Annotated[list[SharedTeacher], AfterValidator(_shares)]
+
+
+class Teachers(Strict):
+    """Stage `rationales` with several teachers: each question is one teacher's, by a hash of its id."""
+
+    teachers: SharedTeachers

@@ -96,7 +96,16 @@ def _facts(tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[
     if seeds:
         yield ", ".join(seeds)
     if stage == "rationales":
-        address = params.get("rationales.endpoint.base_url", "this machine")
-        yield f"teacher {params.get('rationales.model')} at {address}"
+        yield from _teachers(params)
         figures = [f"{metrics[f'rationales.{k}']:g} {v}" for k, v in TEACHER.items() if f"rationales.{k}" in metrics]
         yield f"journal {home() / 'journal'}: {', '.join(figures)}"
+
+
+def _teachers(params: Mapping[str, str]) -> Iterator[str]:
+    """Whom the stage asked: one teacher, or several with their names and shares of the questions."""
+    several = sorted({key.split(".")[2] for key in params if key.startswith("rationales.teachers.")}, key=int)
+    for number in several or [""]:
+        at = f"rationales.teachers.{number}." if number else "rationales."
+        address = params.get(f"{at}endpoint.base_url", "this machine")
+        asked = f" {params.get(f'{at}name')}, asked a share of {params.get(f'{at}share')}:" if number else ""
+        yield f"teacher{asked} {params.get(f'{at}model')} at {address}"

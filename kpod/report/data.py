@@ -96,6 +96,7 @@ class ReportData:
     validations: Mapping[str, Sequence[Point]] = field(default_factory=dict)  # validation.json by method
     questions: pa.Table | None = None  # QUESTIONS; needed for token heat maps and samples
     rationales: pa.Table | None = None  # RATIONALES; teacher yield, and needed for token heat maps
+    teachers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by name, of several: their report.json
     weights: pa.Table | None = None  # WEIGHTS
     tokenizer: Any = None  # the student's; needed for token heat maps
     difficulty: pa.Table | None = None  # DIFFICULTY

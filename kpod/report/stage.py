@@ -71,6 +71,7 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
         config=identity(config.pipeline),  # a file by its content: where it lies on a machine is nobody's business
         lineage=[StageRun(stage=row.name, key=row.key, run_id=row.run_id) for row in config.lineage],
         tokenizer=tokenizer,
+        teachers=_teachers(inputs),
         **tables,
     )
     write_report(out_dir / "report.html", data)
@@ -94,7 +95,7 @@ def _facts(config: Pipeline) -> dict[str, str]:
     student = (
         f"{made.layers} layers of {made.hidden}, pretrained here" if made.kind == "scratch" else config.student_name
     )
-    told = {"student": student, "teacher": config.teacher.model}
+    told = {"student": student, "teacher": config.teacher_name}
     for source in config.questions.sources:
         if source.kind == "wordproblems":
             told |= source.shifted
@@ -162,6 +163,14 @@ def _last(inputs: Mapping[str, Path], stage: str) -> Path | None:
 def _table(inputs: Mapping[str, Path], stage: str, name: str, schema: pa.Schema) -> pa.Table | None:
     folder = _last(inputs, stage)
     return schemas.read(folder / name, schema) if folder else None
+
+
+def _teachers(inputs: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """What each of several teachers delivered, by name."""
+    folder = _last(inputs, "rationales")
+    if folder is None or not (folder / "report.json").is_file():
+        return {}
+    return dict(json.loads((folder / "report.json").read_text(encoding="utf-8")).get("teachers", {}))
 
 
 def _tokenizer(inputs: Mapping[str, Path]) -> Any:

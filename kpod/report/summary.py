@@ -81,7 +81,7 @@ def version_text(method: str, config: Pipeline, figures: Mapping[str, float]) ->
     low, high = (f"{figures[f'accuracy_{end}']:.1%}" for end in ("low", "high"))
     tokens = f", trained on {figures['target_tokens']:,.0f} target tokens" if "target_tokens" in figures else ""
     return (
-        f"Student `{config.student_name}` distilled by `{method}` from teacher `{config.teacher.model}` on"
+        f"Student `{config.student_name}` distilled by `{method}` from teacher `{config.teacher_name}` on"
         f" `{config.dataset}`{tokens}. Accuracy {figures['accuracy']:.1%}, 95% {low} to {high}."
     )
 

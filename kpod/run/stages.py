@@ -54,7 +54,7 @@ STAGES = {
     stage.name: stage
     for stage in (
         Stage("questions", "kpod.questions.stage", lambda c: c.questions, lambda c: ()),
-        Stage("rationales", "kpod.teacher.stage", lambda c: c.teacher, lambda c: ("questions",)),
+        Stage("rationales", "kpod.teacher.stage", lambda c: c.teaching, lambda c: ("questions",)),
         Stage("steps", "kpod.steps.stage", lambda c: c.steps, lambda c: ("rationales",)),
         Stage("base", "kpod.student.stage", lambda c: c.student, lambda c: ()),
         Stage("weights", "kpod.weighting.stage", lambda c: c.weights, lambda c: (*_TEXTS, "base")),

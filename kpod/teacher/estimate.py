@@ -1,19 +1,21 @@
 """The dry run: how many requests, tokens and dollars a stage would take. Nothing is sent."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kpod.config import ImportEndpoint, Pipeline, Teacher
+from kpod.config import ImportEndpoint, Pipeline, Teacher, Teachers
 from kpod.questions import stage as questions
 from kpod.store.home import home
 from kpod.teacher import local
-from kpod.teacher.ask import Asking
+from kpod.teacher.ask import Asking, Question
 from kpod.teacher.budget import OVERHEAD, Budget, cost
 from kpod.teacher.journal import Journal
 from kpod.teacher.plan import Plan
 from kpod.teacher.reply import estimate as tokens_of
+from kpod.teacher.shares import shared_out
 from kpod.teacher.stage import read_questions
 
 USUAL_COMPLETION = 200  # tokens of a rationale, while the journal knows none of this teacher
@@ -30,6 +32,15 @@ class Estimate:
     expected_usd: Decimal | None
     most_usd: Decimal | None  # every completion as long as allowed, and every resample needed
 
+    def __add__(self, other: "Estimate") -> "Estimate":
+        """Of two teachers; dollars are known only if both have a price."""
+        usd = [
+            None if one is None or two is None else one + two
+            for one, two in ((self.expected_usd, other.expected_usd), (self.most_usd, other.most_usd))
+        ]
+        counts = ("finished", "requests", "prompt_tokens", "completion_tokens")
+        return Estimate(*(getattr(self, name) + getattr(other, name) for name in counts), *usd)
+
     def __str__(self) -> str:
         money = "no price is set"
         if self.expected_usd is not None and self.most_usd is not None:
@@ -41,19 +52,24 @@ class Estimate:
 
 
 def estimate_pipeline(config: Pipeline) -> Estimate:
-    """Load the questions of a configuration and look at what its teacher would be asked."""
+    """Load the questions of a configuration and look at what its teachers would be asked."""
     with TemporaryDirectory() as folder:
         questions.run({}, config.questions, Path(folder))
-        return estimate(Path(folder) / "questions.parquet", config.teacher)
+        return estimate(Path(folder) / "questions.parquet", config.teaching)
 
 
-def estimate(table: Path, config: Teacher) -> Estimate:
+def estimate(table: Path, config: Teacher | Teachers) -> Estimate:
     """Look at a questions.parquet and the journal. Raises DataError, ConfigError as the stage would."""
+    found = [_estimate(mine, one) for one, mine in shared_out(read_questions(table), config) if mine]
+    return sum(found[1:], found[0])
+
+
+def _estimate(mine: Sequence[Question], config: Teacher) -> Estimate:
     if isinstance(config.endpoint, ImportEndpoint):
         return Estimate(0, 0, 0, 0, Decimal(0), Decimal(0))
     asking, budget = Asking(config, local.identity(config.endpoint)), Budget(config)
     with Journal(home() / "journal") as journal:
-        plan = Plan(read_questions(table), config, asking, journal, budget)
+        plan = Plan(mine, config, asking, journal, budget)
         sizes = [plan.ask(*job).size for job in plan.start()]
         most_asked = [(plan.ask(index, 0).size, count) for index, count in enumerate(plan.at_most) if count]
         done, said = plan.counts["done"], plan.counts["completion_tokens"]

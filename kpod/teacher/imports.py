@@ -17,6 +17,20 @@ from kpod.teacher.reply import BadReply, Reply, count, estimate, parse
 Quarantined = dict[str, str]
 
 
+def replies(
+    endpoint: ImportEndpoint, questions: Sequence[Question], config: Teacher, bad: list[Quarantined]
+) -> Iterator[tuple[Question, int, Reply]]:
+    """(question, sample, reply) of every completion in the endpoint's files; what cannot be read is added to `bad`."""
+    if endpoint.format != "kpod":
+        yield from stream(endpoint, questions, config, bad)
+        return
+    found, failed = load(endpoint.rationales, questions, config)
+    bad += failed
+    for question in questions:
+        for sample, reply in found.get(question.id, ()):
+            yield question, sample, reply
+
+
 def load(
     files: Sequence[Path], questions: Sequence[Question], config: Teacher
 ) -> tuple[dict[str, list[tuple[int, Reply]]], list[Quarantined]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kpod import observe, schemas
 from kpod.answers.verify import check as check_verifier
-from kpod.config import ImportEndpoint, Teacher
+from kpod.config import ImportEndpoint, Teacher, Teachers
 from kpod.errors import DataError, TeacherError
 from kpod.store.home import home
 from kpod.teacher import imports, local, tables
@@ -17,23 +17,32 @@ from kpod.teacher.check import check
 from kpod.teacher.client import Client
 from kpod.teacher.journal import Journal
 from kpod.teacher.online import Online
-from kpod.teacher.plan import Plan
-from kpod.teacher.reply import Reply
+from kpod.teacher.plan import Job, Plan
+from kpod.teacher.shares import shared_out
+from kpod.teacher.tables import Told
 from kpod.teacher.verdict import judge, tell_unknown
 
 
-def run(inputs: Mapping[str, Path], config: Teacher, out_dir: Path) -> dict[str, float]:
+def run(inputs: Mapping[str, Path], config: Teacher | Teachers, out_dir: Path) -> dict[str, float]:
     """Write rationales.parquet (schemas.RATIONALES), report.json, and quarantine.parquet if a row went wrong.
 
-    Answers that the journal under KPOD_HOME holds are not asked for again. Raises TeacherError if the run has to
-    stop (what is finished stays in the journal), DataError if no rationale is kept.
+    Of several teachers each is asked its own questions; rows then have the column `teacher`, and report.json and the
+    metrics have what each delivered. Answers that the journal under KPOD_HOME holds are not asked for again. Raises
+    TeacherError if the run has to stop (what is finished stays in the journal), DataError if no rationale is kept.
     """
     questions = read_questions(inputs["questions"] / "questions.parquet")
-    check_verifier(config.verifier)
-    if isinstance(config.endpoint, ImportEndpoint):
-        metrics, bad = _import(config.endpoint, questions, config, out_dir)
-    else:
-        metrics, bad = _ask(questions, config, out_dir)
+    parts = [(one, mine) for one, mine in shared_out(questions, config) if mine]
+    check_verifier(parts[0][0].verifier)
+    with Journal(home() / "journal") as journal:
+        teachers = [
+            _Imported(one.endpoint, mine, one)
+            if isinstance(one.endpoint, ImportEndpoint)
+            else _Asked(mine, one, journal)
+            for one, mine in parts
+        ]
+        for one in teachers:  # before the first of them is paid
+            one.check()
+        metrics, bad = tables.write([one.told() for one in teachers], out_dir)
     metrics["quarantined"] = float(len(bad))
     if bad:
         schemas.write(out_dir / "quarantine.parquet", schemas.table(bad, schemas.QUARANTINE))
@@ -57,33 +66,49 @@ def read_questions(path: Path) -> list[Question]:
     return found
 
 
-def _ask(questions: Sequence[Question], config: Teacher, out_dir: Path) -> tuple[dict[str, float], list[tables.Row]]:
-    asking, budget = Asking(config, local.identity(config.endpoint)), Budget(config)
-    with Journal(home() / "journal") as journal:
-        plan = Plan(questions, config, asking, journal, budget)
-        jobs = plan.start()
-        told = {"requests_sent": 0.0, "retries": 0.0, "from_journal": float(plan.counts["journal"])}
-        if jobs:
-            if (hopeless := plan.hopeless()) is not None:
+class _Asked:
+    """One teacher that is asked: what its questions still need, and the requests for that."""
+
+    def __init__(self, questions: Sequence[Question], config: Teacher, journal: Journal) -> None:
+        self._config, self._journal = config, journal
+        self._asking, self._budget = Asking(config, local.identity(config.endpoint)), Budget(config)
+        self._plan = Plan(questions, config, self._asking, journal, self._budget)
+        self._jobs = self._plan.start()
+        self._from_journal = self._plan.counts["journal"]
+
+    def check(self) -> None:
+        """Raise ConfigError or TeacherError if requests are left and would be in vain."""
+        if self._jobs:
+            if (hopeless := self._plan.hopeless()) is not None:
                 raise hopeless
-            check(config)
-            with (
-                local.address(config.endpoint) as (url, key),
-                observe.progress("rationales", plan.size, "question", initial=plan.size - plan.open) as bar,
-            ):
-                if config.batch:
-                    asked: BatchRun | Online = BatchRun(plan, config, url, key, asking.route, journal, budget)
-                    asked.run(jobs, bar)
-                else:
-                    client = Client(url, key, asking.route, config.timeout_s, config.concurrency)
-                    asked = Online(plan, config, client, journal, budget)
-                    asyncio.run(asked.run(jobs, bar))
-            told |= {"requests_sent": float(asked.sent), "retries": float(asked.retries)}
-        _refuse_too_many_failures(plan, config)
-        metrics, bad = tables.write(plan.outcomes(), config, out_dir)
-    if config.price is not None:
-        told["unconfirmed_usd"] = float(budget.unconfirmed)
-    return metrics | told, bad
+            check(self._config)
+
+    def told(self) -> Told:
+        """Send what is left, and return all answers, which the journal holds."""
+        sent = retries = 0
+        if self._jobs:
+            asked = self._send(self._jobs)
+            sent, retries = asked.sent, asked.retries
+        _refuse_too_many_failures(self._plan, self._config)
+        metrics = {"requests_sent": float(sent), "retries": float(retries), "from_journal": float(self._from_journal)}
+        if self._config.price is not None:
+            metrics["unconfirmed_usd"] = float(self._budget.unconfirmed)
+        return Told(self._config, self._plan.outcomes(), metrics)
+
+    def _send(self, jobs: list[Job]) -> BatchRun | Online:
+        plan, config, budget, route = self._plan, self._config, self._budget, self._asking.route
+        with (
+            local.address(config.endpoint) as (url, key),
+            observe.progress("rationales", plan.size, "question", initial=plan.size - plan.open) as bar,
+        ):
+            if config.batch:
+                batch = BatchRun(plan, config, url, key, route, self._journal, budget)
+                batch.run(jobs, bar)
+                return batch
+            client = Client(url, key, route, config.timeout_s, config.concurrency)
+            online = Online(plan, config, client, self._journal, budget)
+            asyncio.run(online.run(jobs, bar))
+            return online
 
 
 def _refuse_too_many_failures(plan: Plan, config: Teacher) -> None:
@@ -96,22 +121,22 @@ def _refuse_too_many_failures(plan: Plan, config: Teacher) -> None:
         )
 
 
-def _import(
-    endpoint: ImportEndpoint, questions: Sequence[Question], config: Teacher, out_dir: Path
-) -> tuple[dict[str, float], list[tables.Row]]:
-    told: set[str] = set()
-    bad: list[imports.Quarantined] = []
-    replies: Iterator[tuple[Question, int, Reply]]
-    if endpoint.format == "kpod":
-        found, bad = imports.load(endpoint.rationales, questions, config)
-        replies = ((one, sample, reply) for one in questions for sample, reply in found.get(one.id, ()))
-    else:
-        replies = imports.stream(endpoint, questions, config, bad)
+class _Imported:
+    """One teacher whose rationales are there already."""
 
-    def judged() -> Iterator[tables.Outcome]:
-        for question, sample, reply in replies:
-            tell_unknown(reply, config, told)
-            yield question, sample, (reply, judge(reply, question, config))
+    def __init__(self, endpoint: ImportEndpoint, questions: Sequence[Question], config: Teacher) -> None:
+        self._endpoint, self._questions, self._config = endpoint, questions, config
 
-    metrics, _ = tables.write(judged(), config, out_dir)
-    return metrics, [dict(row) for row in bad]
+    def check(self) -> None:
+        """Nothing can be in vain."""
+
+    def told(self) -> Told:
+        """What the files hold, read while it is written."""
+        bad: list[imports.Quarantined] = []
+        return Told(self._config, self._judged(bad), bad=bad)
+
+    def _judged(self, bad: list[imports.Quarantined]) -> Iterator[tables.Outcome]:
+        unknown: set[str] = set()
+        for question, sample, reply in imports.replies(self._endpoint, self._questions, self._config, bad):
+            tell_unknown(reply, self._config, unknown)
+            yield question, sample, (reply, judge(reply, question, self._config))

@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from kpod import schemas
-from kpod.config import Teacher
+from kpod.config import SharedTeacher, Teacher
 from kpod.store.files import atomic, write_text
 from kpod.teacher.ask import Question
 from kpod.teacher.budget import cost
@@ -70,43 +71,83 @@ class Tally:
             "cost_usd": None if self._config.price is None else f"{self._usd:f}",
         }
 
-    def metrics(self) -> dict[str, float]:
-        """The same, flat and numeric."""
-        report = self.report()
-        flat = {name: float(value) for name, value in report.items() if isinstance(value, int)}
-        flat |= {f"dropped/{reason}": float(count) for reason, count in report["dropped"].items()}
-        flat["yield"] = flat["kept"] / max(1.0, flat["rationales"])
-        if report["cost_usd"] is not None:
-            flat["cost_usd"] = float(report["cost_usd"])
-        return flat
+
+@dataclass
+class Told:
+    """What one teacher said, read once while it is written."""
+
+    config: Teacher
+    outcomes: Iterable[Outcome]
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of how it was asked
+    bad: list[Row] = field(default_factory=list)  # rows of schemas.QUARANTINE, whole when `outcomes` has ended
 
 
-def write(outcomes: Iterable[Outcome], config: Teacher, out_dir: Path) -> tuple[dict[str, float], list[Row]]:
+def write(told: Sequence[Told], out_dir: Path) -> tuple[dict[str, float], list[Row]]:
     """Write rationales.parquet and report.json; returns the metrics, and quarantine rows of failed requests.
 
-    Rows are written in chunks, so memory does not grow with their texts.
+    Rows are written in chunks, so memory does not grow with their texts. Of several teachers each row has the name of
+    its own, and report and metrics hold what each delivered.
     """
-    tally, failed = Tally(config), list[Row]()
+    several = any(isinstance(one.config, SharedTeacher) for one in told)
+    schema = schemas.RATIONALES_OF_SEVERAL if several else schemas.RATIONALES
+    reports: list[Row] = []
+    bad: list[Row] = []
     with atomic(out_dir / "rationales.parquet") as temporary:
-        writer = pq.ParquetWriter(temporary, schemas.RATIONALES, compression="zstd")
+        writer = pq.ParquetWriter(temporary, schema, compression="zstd")
         with writer:
-            for rows in _chunks(outcomes, config, tally, failed):
-                writer.write_table(schemas.table(rows, schemas.RATIONALES))
-    write_text(out_dir / "report.json", json.dumps(tally.report(), indent=2) + "\n")
-    return tally.metrics(), failed
+            for one in told:
+                tally = Tally(one.config)
+                for rows in _chunks(one, tally):
+                    writer.write_table(schemas.table(rows, schema))
+                reports.append(tally.report())
+                bad += one.bad
+    report = _summed(reports)
+    metrics = _flat(report)
+    for one in told:
+        metrics |= {name: metrics.get(name, 0.0) + value for name, value in one.metrics.items()}
+    if several:
+        pairs = zip(told, reports, strict=True)
+        named = {one.config.name: found for one, found in pairs if isinstance(one.config, SharedTeacher)}
+        report["teachers"] = named
+        metrics |= {f"{key}/{name}": value for name, found in named.items() for key, value in _flat(found).items()}
+    write_text(out_dir / "report.json", json.dumps(report, indent=2) + "\n")
+    return metrics, bad
 
 
-def _chunks(outcomes: Iterable[Outcome], config: Teacher, tally: Tally, failed: list[Row]) -> Iterator[list[Row]]:
+def _summed(reports: Sequence[Row]) -> Row:
+    """One report of all teachers, who were asked different questions."""
+    first, *rest = reports
+    total = dict(first)
+    for other in rest:
+        total["model"] = ", ".join(dict.fromkeys([*total["model"].split(", "), other["model"]]))
+        total |= {key: total[key] + value for key, value in other.items() if isinstance(value, int)}
+        total["dropped"] = dict(sorted((Counter(total["dropped"]) + Counter(other["dropped"])).items()))
+        usd = [one["cost_usd"] for one in (total, other) if one["cost_usd"] is not None]
+        total["cost_usd"] = f"{sum(map(Decimal, usd)):f}" if usd else None
+    return total
+
+
+def _flat(report: Row) -> dict[str, float]:
+    """A report as numbers."""
+    flat = {name: float(value) for name, value in report.items() if isinstance(value, int)}
+    flat |= {f"dropped/{reason}": float(count) for reason, count in report["dropped"].items()}
+    flat["yield"] = flat["kept"] / max(1.0, flat["rationales"])
+    if report["cost_usd"] is not None:
+        flat["cost_usd"] = float(report["cost_usd"])
+    return flat
+
+
+def _chunks(told: Told, tally: Tally) -> Iterator[list[Row]]:
     rows: list[Row] = []
-    for question, sample, outcome in outcomes:
+    for question, sample, outcome in told.outcomes:
         if isinstance(outcome, str):
-            failed.append({"source": "teacher", "row": f"{question.id}/{sample}", "reason": outcome})
+            told.bad.append({"source": "teacher", "row": f"{question.id}/{sample}", "reason": outcome})
             reply: Reply | None = None
             verdict = Verdict(0, None, False, FAILED)
         else:
             reply, verdict = outcome
         usd = tally.add(question, reply, verdict)
-        rows.append(_row(question, sample, reply, verdict, usd, config))
+        rows.append(_row(question, sample, reply, verdict, usd, told.config))
         if len(rows) == CHUNK:
             yield rows
             rows = []
@@ -130,4 +171,5 @@ def _row(
         "prompt_tokens": reply.prompt_tokens if reply else 0,
         "completion_tokens": reply.completion_tokens if reply else 0,
         "cost_usd": None if usd is None else float(usd),
+        **({"teacher": config.name} if isinstance(config, SharedTeacher) else {}),
     }
