@@ -14,7 +14,7 @@ from kpod.errors import DataError
 from kpod.store.files import sha256_tree
 from kpod.text.tokens import Rationale, answer_ids, prompt_ids, rationale_ids, read_rationales
 from kpod.training import models
-from kpod.training.examples import build, read_weights, weighted
+from kpod.training.examples import ANSWER, build, pruned, read_weights, weighted
 
 TEXTS = {
     ("q1", 0): ("Tom has 3 apples. He buys 4 more. So 3 + 4 = 7.", [17, 33, 47]),
@@ -139,6 +139,23 @@ def test_a_floor_lifts_every_weight_of_the_rationale(inputs: dict[str, Path]) ->
         assert set(row.weight[row.rationale_tokens :]) == {1.0}
 
 
+def test_steps_without_a_keypoint_are_left_out(inputs: dict[str, Path]) -> None:
+    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
+    plain = {row.key: row for row in build(distill_tiny.tokenizer(), rationales, 512)[0]}
+    steps = {key: row.step[: row.rationale_tokens] for key, row in plain.items()}
+    weights = {key: (plain[key].target[: len(step)], np.float32(0.2) * (step == 1)) for key, step in steps.items()}
+    found = pruned(list(plain.values()), weights, 0.2)
+    assert [row.key for row in found] == list(plain)
+    for row in found:
+        kept = np.isin(plain[row.key].step, [1, ANSWER])  # steps keep their numbers: given ones are found by them
+        for name in ("target", "weight", "step"):
+            assert getattr(row, name).tolist() == getattr(plain[row.key], name)[kept].tolist()
+        assert (row.given(1), row.given(2)) == (0, row.rationale_tokens)
+    for least in (0.0, 0.3):  # no step is light, or none is heavy
+        whole = pruned(list(plain.values()), weights, least)
+        assert [row.target.tolist() for row in whole] == [row.target.tolist() for row in plain.values()]
+
+
 @pytest.mark.parametrize("value", [0.001, 0.99])
 def test_weights_that_say_nothing_are_replaced_by_ones_with_a_warning(
     inputs: dict[str, Path], value: float, capsys: pytest.CaptureFixture[str]
@@ -166,6 +183,8 @@ def test_the_stage_writes_a_plain_student_and_its_history(inputs: dict[str, Path
     ]
     seconds = [figures.pop(name) for name in ("cpu_seconds", "wall_seconds")]
     assert min(seconds) > 0
+    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
+    whole, _ = build(distill_tiny.tokenizer(), rationales, 512)
     assert figures == {
         "loss": history[-1]["loss"],
         "target_tokens": history[-1]["tokens"],
@@ -173,6 +192,7 @@ def test_the_stage_writes_a_plain_student_and_its_history(inputs: dict[str, Path
         "examples": 3,
         "questions": 2,
         "rationales_a_question": 1.5,
+        "target_tokens_a_rationale": float(np.mean([len(row.target) for row in whole])),
         "quarantined": 0,
     }
     student = AutoModelForCausalLM.from_pretrained(inputs["out"] / "student")

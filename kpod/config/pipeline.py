@@ -29,9 +29,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "scotd": _PLAIN,  # Eq. 1
     "scotd-1": {"distill": {**_PLAIN["distill"], "samples": 1}},  # on one rationale a question, however many there are
     "kpod": _KPOD,
-    # As published: no floor under the weights, whole rationales from half of the epochs on, budget.epochs epochs.
+    # As published: no floor, every step, whole rationales from half of the epochs on, and budget.epochs epochs.
     "kpod-paper": {
-        "distill": {**_KPOD["distill"], "weight_floor": 0.0, "budget": {"of": None}},
+        "distill": {**_KPOD["distill"], "weight_floor": 0.0, "prune_steps": 0.0, "budget": {"of": None}},
         "curriculum": {"T": 0.5},
     },
     "kpod-wo-sig": {"distill": {"token_weights": False, "progressive": True}},

@@ -18,7 +18,9 @@ from kpod.text.formats import CHOSEN, resolve
 from kpod.text.tokens import distinct, read_rationales
 from kpod.training import models
 from kpod.training.adapter import merged
-from kpod.training.examples import Example, build, first_samples, mean_weight, read_weights, reject, weighted, within
+from kpod.training.examples import (
+    Example, build, first_samples, mean_weight, pruned, read_weights, reject, weighted, within,
+)  # fmt: skip
 from kpod.training.processes import launch
 from kpod.training.ranks import ranks
 from kpod.training.turns import Turns, allowed
@@ -29,11 +31,11 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
 
     Reads the folders of `questions`, `rationales`, `steps` and `base`; of `weights` with `token_weights`, of
     `curriculum` with `progressive`. A rationale that is too long, has no weights, is missing in the curriculum or is
-    a near-copy of another of its question goes to `quarantine.parquet` with the reason. Weights whose mean is near 0
-    or 1 are replaced by ones, with a warning. A LoRA adapter is merged into `student/`, and with `adapter.keep` also
-    written to `adapter/`. With `validation` the student is that of the best epoch, and validation.json has the right
-    answers after each. Figures are those of the training (`target_tokens`, `cpu_seconds` of all processes and
-    `wall_seconds`, both over all attempts) and of its data. Raises DataError if no rationale is left. With several
+    a near-copy of another of its question goes to `quarantine.parquet` with the reason. Steps in which no token has the
+    weight `prune_steps` are left out. Weights whose mean is near 0 or 1 are replaced by ones, with a warning. A LoRA
+    adapter is merged into `student/`, and with `adapter.keep` also written to `adapter/`. With `validation` the student
+    is that of the best epoch, and validation.json has the right answers after each. Figures are those of the training
+    (`target_tokens`, `cpu_seconds` of all processes and `wall_seconds`, both over all attempts) and of its data. Raises DataError if no rationale is left. With several
     `processes`, or a config file of `accelerate`, the work is done by ranks that are started and ended here.
     """
     return launch(distil, inputs, config, out_dir, "token")
@@ -108,6 +110,7 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
         "examples": len(examples),
         "questions": questions,
         "rationales_a_question": len({example.key for example in examples}) / questions,
+        "target_tokens_a_rationale": float(np.mean([len(example.target) for example in examples])),
         "quarantined": len(rejected),
         **chosen,
     }
@@ -124,4 +127,5 @@ def _weigh(examples: list[Example], config: Distill, folder: Path) -> tuple[list
         )
         known = {example.key for example in raw}
         return [example for example in examples if example.key in known], rejected
-    return weighted(examples, weights, config.weight_floor, config.weight_scale)
+    found, rejected = weighted(examples, weights, config.weight_floor, config.weight_scale)
+    return pruned(found, weights, config.prune_steps), rejected

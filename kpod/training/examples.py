@@ -155,6 +155,26 @@ def weighted(
     return found, rejected
 
 
+def pruned(
+    examples: Sequence[Example], weights: Mapping[Key, tuple[np.ndarray, np.ndarray]], least: float
+) -> list[Example]:
+    """The examples without the steps in which no token's weight is `least`; one without any other step stays whole.
+
+    `weights` must have every example. Steps keep their numbers, so that a curriculum still fits.
+    """
+    found = []
+    for example in examples:
+        steps = example.step[: example.rationale_tokens]
+        highest = np.zeros(int(steps.max(initial=-1)) + 1, dtype=np.float32)
+        np.maximum.at(highest, steps, weights[example.key][1])
+        if (highest >= least).any():
+            kept = np.concatenate([highest[steps] >= least, np.full(len(example.step) - len(steps), True)])
+            rest = {name: getattr(example, name)[kept] for name in ("target", "weight", "step")}
+            example = replace(example, **rest)
+        found.append(example)
+    return found
+
+
 def first_samples(examples: Sequence[Example], samples: int) -> list[Example]:
     """The examples that are among the first so many of their question, by sample."""
     places: Counter[str] = Counter()
