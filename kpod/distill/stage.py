@@ -19,7 +19,15 @@ from kpod.text.tokens import distinct, read_rationales
 from kpod.training import models
 from kpod.training.adapter import merged
 from kpod.training.examples import (
-    Example, build, first_samples, mean_weight, pruned, read_weights, reject, weighted, within,
+    Example,
+    build,
+    first_samples,
+    mean_weight,
+    pruned,
+    read_weights,
+    reject,
+    weighted,
+    within,
 )  # fmt: skip
 from kpod.training.processes import launch
 from kpod.training.ranks import ranks
@@ -35,8 +43,9 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
     weight `prune_steps` are left out. Weights whose mean is near 0 or 1 are replaced by ones, with a warning. A LoRA
     adapter is merged into `student/`, and with `adapter.keep` also written to `adapter/`. With `validation` the student
     is that of the best epoch, and validation.json has the right answers after each. Figures are those of the training
-    (`target_tokens`, `cpu_seconds` of all processes and `wall_seconds`, both over all attempts) and of its data. Raises DataError if no rationale is left. With several
-    `processes`, or a config file of `accelerate`, the work is done by ranks that are started and ended here.
+    (`target_tokens`, `cpu_seconds` of all processes and `wall_seconds`, both over all attempts) and of its data. Raises
+    DataError if no rationale is left. With several `processes`, or a config file of `accelerate`, the work is done by
+    ranks that are started and ended here.
     """
     return launch(distil, inputs, config, out_dir, "token")
 
