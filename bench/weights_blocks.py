@@ -17,10 +17,10 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from kpod.steps.cutting import spans, split
 from kpod.text.tokens import Rationale
+from kpod.training.batches import epoch_batches
 from kpod.weighting import predictor
 from kpod.weighting.batch import collate
 from kpod.weighting.examples import template_length, tokenise
-from kpod.weighting.order import batches
 
 RESULT = Path(__file__).parent / "results" / "weights_blocks.json"
 SETS = {"svamp": "svamp.gpt-3.5-turbo.faithfulcot", "gsm8k": "gsm8k.gemini-1.5-flash.level2"}
@@ -63,7 +63,9 @@ def main() -> None:
         examples, _ = tokenise(rationales(data, name), tokenizer, 512)
         for prefixes in (4, 8, 16):
             found = []
-            for rows in batches([one for one in examples if one.visible], 8, 0, 0):
+            seen = [one for one in examples if one.visible]
+            for chosen in epoch_batches(np.array([one.tokens for one in seen]), 8, 0, 0):
+                rows = [seen[i] for i in chosen]
                 batch = collate(rows, prefixes, 0, 0, torch.device("cpu"))
                 try:
                     asked.nll(batch, torch.zeros(len(rows), max(e.visible for e in rows), 8))

@@ -26,3 +26,9 @@ def kpod_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     return home
+
+
+@pytest.fixture
+def checkpoint_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `checkpoint_seconds=1e-9`, whatever a checkpoint costs."""
+    monkeypatch.setattr("kpod.training.interval.RATIO", 0)

@@ -15,9 +15,11 @@ from kpod.curriculum.items import Items
 from kpod.curriculum.spend import spend, target_tokens
 from kpod.methods import objective_of
 from kpod.methods.train import train
-from kpod.training.checkpoint import Position
 from kpod.training.examples import Example
+from kpod.training.task import Position
 from kpod.training.turns import Turns, allowed
+
+pytestmark = pytest.mark.usefixtures("checkpoint_every_step")
 
 SAMPLES = (3, 1, 2)  # of each question
 
@@ -52,7 +54,7 @@ def test_what_a_budget_allows_does_not_grow_with_the_number_of_rationales() -> N
 def test_plain_distillation_spends_exactly_its_epochs(tmp_path: Path) -> None:
     counted = run(tmp_path / "tokens", several(), budget=Budget(of="scotd", epochs=3))
     epochs = run(tmp_path / "epochs", several(), budget=Budget(epochs=3))
-    assert counted.tokens == epochs.tokens
+    assert counted.done == epochs.done
     assert [row["loss"] for row in counted.history] == pytest.approx([row["loss"] for row in epochs.history], rel=0.05)
     assert (counted.epoch, epochs.epoch) == (3, 3)
 
@@ -63,9 +65,9 @@ def test_every_method_ends_within_a_batch_of_the_budget(objective: str, tmp_path
     largest = max(len(row.target) for row in examples)
     config = {"objective": {"kind": objective}, "token_weights": False, "progressive": False}
     ended = run(tmp_path, examples, budget=Budget(target_tokens=limit), **config)
-    assert limit <= ended.tokens < limit + 2 * largest
+    assert limit <= ended.done < limit + 2 * largest
     assert ended.history[-2]["tokens"] < limit
-    assert ended.tokens == ended.history[-1]["tokens"]
+    assert ended.done == ended.history[-1]["tokens"]
 
 
 def test_a_curriculum_gets_more_epochs_for_the_same_tokens(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_a_curriculum_gets_more_epochs_for_the_same_tokens(tmp_path: Path) -> No
     steps = {row.key: [2, 1, 0] for row in examples}
     plain = run(tmp_path / "plain", examples, budget=Budget(of="scotd", epochs=3))
     staged = run(tmp_path / "staged", examples, steps, budget=Budget(of="scotd", epochs=3))
-    assert plain.tokens <= staged.tokens < plain.tokens + 2 * max(len(row.target) for row in examples)
+    assert plain.done <= staged.done < plain.done + 2 * max(len(row.target) for row in examples)
     assert staged.epoch > plain.epoch == 3
 
 
@@ -81,7 +83,7 @@ def test_the_rate_follows_the_share_of_the_budget(tmp_path: Path) -> None:
     ended = run(tmp_path, rows(12), budget=Budget(of="scotd", epochs=4), lr=1.0, warmup=0.25, max_grad_norm=1e-9)
     before = 0
     for row in ended.history:
-        start, end = before / ended.tokens, row["tokens"] / ended.tokens
+        start, end = before / ended.done, row["tokens"] / ended.done
         expected = min(1.0, end / 0.25) if start < 0.25 else (1 - start) / 0.75
         assert row["lr"] == pytest.approx(expected)
         before = row["tokens"]

@@ -24,6 +24,8 @@ from kpod.training.examples import ANSWER, Example
 from kpod.training.passes import Passes
 from kpod.training.ranks import Ranks
 
+pytestmark = pytest.mark.usefixtures("checkpoint_every_step")
+
 ALONE = {"token_weights": False, "progressive": False, "precision": "fp32"}
 
 

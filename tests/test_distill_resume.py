@@ -1,7 +1,6 @@
 import multiprocessing
 import multiprocessing.context
 import signal
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,11 @@ import torch
 from distill_tiny import train_until_killed, trained
 
 from kpod import observe
-from kpod.training.checkpoint import Position, restore, save
+from kpod.training import interval
+from kpod.training.checkpoint import restore, save
+from kpod.training.task import Position
+
+pytestmark = pytest.mark.usefixtures("checkpoint_every_step")
 
 STEPS = 9  # 20 rows in batches of 8, three epochs
 
@@ -65,13 +68,16 @@ def test_only_the_last_checkpoint_is_kept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [f"checkpoint-{STEPS}"]
 
 
-def test_no_more_than_a_checkpoint_interval_and_a_step_lies_between_two(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("cost", "expected"), [(0, [3, 6, 9]), (0.1, [3, 6, 9]), (2, [3, 7])])
+def test_an_interval_is_twenty_times_the_cost_of_a_checkpoint_or_more(
+    cost: float, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Steps of 10 seconds, a checkpoint each 25 seconds at most; epochs have three steps and change nothing."""
     now, saved = [0.0], []
 
     def save(work: Path, fingerprint: str, position: Position, *_: object) -> None:
         saved.append(position.step)
+        now[0] += cost
 
     adam = torch.optim.AdamW.step
 
@@ -79,12 +85,23 @@ def test_no_more_than_a_checkpoint_interval_and_a_step_lies_between_two(
         adam(self)
         now[0] += 10
 
-    monkeypatch.setattr("kpod.methods.train.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(interval, "RATIO", 20)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     monkeypatch.setattr(torch.optim.AdamW, "step", slow)
     monkeypatch.setattr("kpod.training.checkpoint.save", save)
     trained("llama", tmp_path, checkpoint_seconds=25.0)
-    assert saved[0] == 3  # 30 seconds: the first step's end behind the interval
-    assert all(later - earlier <= 3 for earlier, later in pairwise([0, *saved, STEPS]))
+    assert saved == expected
+
+
+def test_the_first_checkpoint_of_a_large_model_waits_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(interval, "RATIO", 20)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    found = interval.Interval(60.0, size=100 * 10**9)  # 8B parameters under AdamW: 100 s at 1 GB/s
+    now[0] = 1999
+    assert not found.due()
+    now[0] = 2000
+    assert found.due()
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,10 +167,13 @@ def test_a_parameter_that_never_had_a_gradient_comes_back(tmp_path: Path) -> Non
     used.grad = torch.ones(2)
     optimizer.step()
     named = {"idle": idle, "used": used}
-    save(tmp_path, "run", Position(step=1), named, optimizer)
+    buffers = {"kept": torch.full((2,), 7.0)}
+    save(tmp_path, "run", Position(step=1), named, optimizer, buffers)
+    buffers["kept"].zero_()
     others = {name: torch.nn.Parameter(torch.zeros_like(value)) for name, value in named.items()}
     again = torch.optim.AdamW(others.values())
-    assert restore(tmp_path, "run", others, again) == Position(step=1)
+    assert restore(tmp_path, "run", others, again, buffers) == Position(step=1)
+    assert buffers["kept"].tolist() == [7.0, 7.0]
     assert all(torch.equal(others[name], value) for name, value in named.items())
     assert set(again.state[others["used"]]) == set(optimizer.state[used])
     assert not again.state[others["idle"]]

@@ -114,7 +114,7 @@ def test_a_gpu_has_the_losses_of_the_cpu(student: str, adapter: dict, tmp_path: 
 def test_compiled_blocks_change_nothing_and_leave_no_trace(
     student: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kpod.methods.train.BACKEND", "eager")  # captured by dynamo, not turned into C++
+    monkeypatch.setattr("kpod.methods.task.BACKEND", "eager")  # captured by dynamo, not turned into C++
     captured = []
     monkeypatch.setattr(torch.nn.Module, "compile", _counting(torch.nn.Module.compile, captured))
     plain, _ = trained(student, tmp_path / "a", budget={"epochs": 1}, lr=1e-3)

@@ -21,6 +21,8 @@ from kpod.methods.train import train
 from kpod.store.files import write_text
 from kpod.training import models
 
+pytestmark = pytest.mark.usefixtures("checkpoint_every_step")
+
 ASKED = [
     {"id": f"v{i}", "dataset": "d", "split": "validation", "question": f"What is {i}?", "answer": "7", "choices": None}
     for i in range(5)

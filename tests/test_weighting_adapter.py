@@ -15,6 +15,7 @@ from weighting_tiny import byte_bpe, llama, sums, train_saving_each_step, traine
 from kpod import schemas
 from kpod.config import Weights
 from kpod.training import models
+from kpod.training.task import Position
 from kpod.weighting import build, stage
 from kpod.weighting.batch import collate
 from kpod.weighting.build import build_predictor, build_weighter, one_row_a_prefix, predictor_precision, resolved
@@ -69,9 +70,8 @@ def test_the_base_stays_as_it_is_and_the_adapters_learn(tmp_path: Path) -> None:
     base = {name: value.detach().clone() for name, value in model.named_parameters() if "lora_" not in name}
     assert all("lora_" in name for name in run.slow)
     assert {value.dtype for value in run.slow.values()} == {torch.float32}
-    first = run._step(run.training)["answer_loss"]
-    run.run()
-    assert run.last["answer_loss"] < first
+    first = run.backward(run.training, Position())["answer_loss"]
+    assert run.run()["answer_loss"] < first
     for name, value in model.named_parameters():
         if "lora_" not in name:
             assert torch.equal(value, base[name]), name
@@ -100,7 +100,8 @@ def test_bytes_a_parameter(adapter: Any, medium: LlamaForCausalLM, tmp_path: Pat
     trained = [value for value in weights if value.requires_grad]
     kept = Kept(known=[*student.parameters(), *run.weighter.parameters()])
     with kept:
-        run._step(run.training)
+        run.backward(run.training, Position())
+        run.optimizer.step()
     state = [value for p in trained for value in run.optimizer.state[p].values() if value.dim()]
     copies = kept.like(weights)
     total = nbytes(weights) + 4 * sum(p.numel() for p in trained) + nbytes(state) + copies

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from weighting_tiny import MODELS, byte_bpe, sums, train_saving_each_step, trained
@@ -14,11 +15,16 @@ from kpod import observe
 from kpod.config import Weights
 from kpod.errors import ModelError
 from kpod.text.tokens import Rationale
+from kpod.training.batches import epoch_batches
+from kpod.training.engine import Engine
+from kpod.training.task import Position
 from kpod.weighting import train
 from kpod.weighting.build import build_predictor, build_weighter
 from kpod.weighting.examples import Example, tokenise
-from kpod.weighting.order import batches, held_out
+from kpod.weighting.order import held_out
 from kpod.weighting.train import Training
+
+pytestmark = pytest.mark.usefixtures("checkpoint_every_step")
 
 TOKENIZER = byte_bpe()
 
@@ -80,27 +86,25 @@ def test_a_killed_training_goes_on_to_the_same_last_bit(tmp_path: Path, after: i
     process.join()
     assert process.exitcode == -signal.SIGKILL
     resumed = trained(tmp_path / "killed")
-    assert resumed.step == whole.step
-    assert resumed.last == whole.last
+    assert resumed.position.step == whole.position.step
+    assert resumed.position.history == whole.position.history
+    assert resumed.state == whole.state
     for (name, mine), theirs in zip(state(resumed).items(), state(whole).values(), strict=True):
         assert torch.equal(mine, theirs), name
 
 
 def test_a_checkpoint_of_other_settings_or_rows_is_not_taken_up(tmp_path: Path) -> None:
-    training(tmp_path).run()
-    other = training(tmp_path, alpha=0.9)
-    other._restore()
-    assert other.step == 0
-    fewer = training(tmp_path, examples(8))
-    fewer._restore()
-    assert fewer.step == 0
-    same = training(tmp_path, batch_tokens=64)  # patience and speed may change
-    same._restore()
-    assert same.step > 0
-    (tmp_path / "training.safetensors").write_bytes(b"half a file")
-    same = training(tmp_path)
-    same._restore()
-    assert same.step == 0
+    training(tmp_path, checkpoint_seconds=1e-9).run()
+
+    def restored(*rows: list[Example], **settings: Any) -> int:
+        return Engine(training(tmp_path, *rows, **settings), tmp_path, 60.0).position.step
+
+    assert restored(alpha=0.9) == 0
+    assert restored(examples(8)) == 0
+    assert restored(batch_tokens=64) > 0  # speed may change
+    [last] = tmp_path.glob("checkpoint-*")
+    (last / "state.safetensors").write_bytes(b"half a file")
+    assert restored() == 0
 
 
 def test_the_weighter_stays_as_it_is_while_the_predictor_warms_up(tmp_path: Path) -> None:
@@ -110,7 +114,7 @@ def test_the_weighter_stays_as_it_is_while_the_predictor_warms_up(tmp_path: Path
     after = state(run)
     assert all(torch.equal(before[name], after[name]) for name in run.fast)
     assert any(not torch.equal(before[name], after[name]) for name in run.slow)
-    assert run.epoch == 1
+    assert run.position.epoch == 1
 
 
 def test_curves_of_every_step_and_of_every_epoch(tmp_path: Path) -> None:
@@ -119,7 +123,7 @@ def test_curves_of_every_step_and_of_every_epoch(tmp_path: Path) -> None:
         run = training(tmp_path, epochs=2, warmup=0, validation=0.2)
         run.run()
     each = [values for _, values in told.curves if "answer_loss" in values]
-    assert len(each) == run.step
+    assert len(each) == run.position.step
     for name in ("answer_loss", "mask_loss", "mean_weight", "keep_rate", "gradient"):
         assert all(math.isfinite(values[name]) for values in each), name
     assert all(values["gradient"] > 1e-6 for values in each)
@@ -130,29 +134,28 @@ def test_it_stops_when_what_is_watched_gets_no_better(tmp_path: Path) -> None:
     # The rate is so small that nothing changes: the second epoch with a trained weighter is no better than the first.
     run = training(tmp_path, lr=1e-12, predictor_lr=0.0, epochs=9, warmup=1, patience=2, validation=0.2)
     run.run()
-    assert run.epoch < 10
+    assert run.position.epoch < 10
 
 
 def test_long_epochs_are_watched_and_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many rationales: what is best in the middle of an epoch is kept, and what only gets worse is stopped there."""
-    monkeypatch.setattr(train, "_WATCH_EVERY", 2)
+    monkeypatch.setattr(train, "_VALIDATE_EVERY", 2)
     run = training(tmp_path, examples(30), batch_size=1, warmup=0, epochs=1, patience=3, validation=0.2, alpha=0.5)
     # L_p + 0.5 L_m: 4.25, 3.2, then no lower than 3.3, although L_p alone falls on.
-    losses = iter([(4.0, 0.5), (3.0, 0.4), (2.9, 0.8), (2.9, 0.9), (3.5, 0.5), (3.5, 0.5)])
-    monkeypatch.setattr(run, "_validate", lambda: next(losses))
+    losses = iter([(4.0, 0.5), (3.0, 0.4), (2.9, 0.8), (2.9, 0.9), (3.5, 0.5)])
+    monkeypatch.setattr(run, "validation_losses", lambda: next(losses))
     seen: dict[int, dict[str, torch.Tensor]] = {}
-    step = run._step
+    after_step = run.after_step
 
-    def remembered(rows: list[Example]) -> dict[str, float]:
-        figures = step(rows)
-        seen[run.step] = {name: p.detach().clone() for name, p in run.kept.items()}
-        return figures
+    def remembered(position: Position, last_of_epoch: bool) -> None:
+        seen[position.step] = {name: p.detach().clone() for name, p in run.fast.items()}
+        after_step(position, last_of_epoch)
 
-    monkeypatch.setattr(run, "_step", remembered)
+    monkeypatch.setattr(run, "after_step", remembered)
     run.run()
-    assert run.step == 10  # watched at 2 4 6 8 10: the best is 4, and 6, 8 and 10 are no better
-    assert all(torch.equal(p, seen[4][name]) for name, p in run.kept.items())
-    assert any(not torch.equal(seen[4][name], seen[10][name]) for name in run.kept)
+    assert run.position.step == 10  # validated at 2 4 6 8 10: the best is 4, and 6, 8 and 10 are no better
+    assert all(torch.equal(p, seen[4][name]) for name, p in run.fast.items())
+    assert any(not torch.equal(seen[4][name], seen[10][name]) for name in run.fast)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_ids_of_its_rows(tmp_path: Path) -> None:
@@ -182,7 +185,8 @@ def test_whole_questions_are_held_out() -> None:
 
 def test_batches_are_of_similar_length_and_another_order_each_epoch() -> None:
     rows = examples(40)
-    first, again, second = (batches(rows, 4, 0, epoch) for epoch in (0, 0, 1))
+    lengths = np.array([row.tokens for row in rows])
+    first, again, second = ([[rows[i] for i in b] for b in epoch_batches(lengths, 4, 0, epoch)] for epoch in (0, 0, 1))
     keys = [[e.key for e in batch] for batch in first]
     assert keys == [[e.key for e in batch] for batch in again]
     assert keys != [[e.key for e in batch] for batch in second]
@@ -193,8 +197,8 @@ def test_batches_are_of_similar_length_and_another_order_each_epoch() -> None:
 
 def test_the_temperature_is_annealed_geometrically(tmp_path: Path) -> None:
     cooled, steady = training(tmp_path / "a", final_temperature=0.25), training(tmp_path / "b")
-    assert [cooled._temperature(share) for share in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.5, 0.25])
-    assert {steady._temperature(share) for share in (0.0, 0.5, 1.0)} == {1.0}
+    assert [cooled.temperature(share) for share in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.5, 0.25])
+    assert {steady.temperature(share) for share in (0.0, 0.5, 1.0)} == {1.0}
 
 
 def test_it_can_be_trained_on_a_sample(tmp_path: Path) -> None:

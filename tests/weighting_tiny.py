@@ -177,6 +177,7 @@ def trained(work: Path, kill_at: int | None = None) -> Any:
     """Three epochs on ten sums; with `kill_at` a checkpoint after every step and a SIGKILL behind step `kill_at`."""
     from kpod.config import Weights
     from kpod.text.tokens import Rationale
+    from kpod.training import interval
     from kpod.weighting.build import build_predictor, build_weighter
     from kpod.weighting.examples import tokenise
     from kpod.weighting.train import Training
@@ -198,14 +199,15 @@ def trained(work: Path, kill_at: int | None = None) -> Any:
     examples = tokenise(rows, tokenizer, 512)[0]
     run = Training(examples, build_weighter(embedding, config), embedding, predictor, config, work)
     if kill_at:
-        step = run._step
+        interval.RATIO = 0
+        backward = run.backward
 
-        def killed(*arguments: Any) -> dict[str, float]:
-            if run.step == kill_at:
+        def killed(batch: Any, position: Any) -> dict[str, float]:
+            if position.step == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return step(*arguments)
+            return backward(batch, position)
 
-        run._step = killed  # type: ignore[method-assign]
+        run.backward = killed  # type: ignore[method-assign]
     run.run()
     return run
 

@@ -93,7 +93,9 @@ class Distill(StudentStage):
     validation: Validation | None = Field(
         None, description="Keep the epoch that answers validation questions best; null: the last epoch."
     )
-    checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
+    checkpoint_seconds: float = operational(
+        60.0, "Seconds of work between checkpoints, or 20 times the cost of one if that is more.", gt=0
+    )
     seed: Seed = 0
 
     @model_validator(mode="after")

@@ -78,7 +78,9 @@ class Weights(ModelStage):
         ge=1,
         description="Stop after so many validations (every 50 steps and at an epoch's end) without a lower loss.",
     )
-    checkpoint_seconds: float = operational(60.0, "At most so many seconds of work are lost by a kill.", gt=0)
+    checkpoint_seconds: float = operational(
+        60.0, "Seconds of work between checkpoints, or 20 times the cost of one if that is more.", gt=0
+    )
     seed: Seed = 0
 
     def for_predictor(self, parameters: int) -> "Weights":

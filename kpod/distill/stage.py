@@ -112,7 +112,7 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
     questions = len({example.key[0] for example in examples})
     return {
         "loss": history[-1]["loss"],
-        "target_tokens": ended.tokens,
+        "target_tokens": ended.done,
         "epochs": ended.epoch,
         "cpu_seconds": ended.cpu_seconds,
         "wall_seconds": ended.wall_seconds,

@@ -56,8 +56,8 @@ def pretrain(config: ScratchStudent, work: Path) -> tuple[LlamaForCausalLM, PreT
         precision="fp32",  # mixed precision costs such a small model more time than it saves
         seed=config.seed,
     )
-    ended = train(model, tokenizer, _examples(tokenizer, problems), settings, None, work)
-    return model, tokenizer, {"pretraining_loss": ended.history[-1]["loss"], "pretraining_tokens": ended.tokens}
+    ended = train(model, tokenizer, _examples(tokenizer, problems), settings, None, work, name="base: pretraining")
+    return model, tokenizer, {"pretraining_loss": ended.history[-1]["loss"], "pretraining_tokens": ended.done}
 
 
 def build_tokenizer(problems: list[Problem]) -> PreTrainedTokenizerFast:

@@ -1,1 +1,1 @@
-"""The engine: models, ranks, batches, passes, checkpoints. Imports config and below."""
+"""The engine: the training loop, models, ranks, batches, passes, checkpoints. Imports config and below."""

@@ -3,9 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,25 +12,12 @@ from safetensors.torch import load_file, save_file
 from kpod import observe, schemas
 from kpod.errors import DataError
 from kpod.store.files import publish
+from kpod.training.ranks import ranks
 from kpod.training.sharding import distribute_like, full_tensor
+from kpod.training.task import Position
 
 Parameters = Mapping[str, torch.nn.Parameter]
-
-
-@dataclass
-class Position:
-    """Where a run stands: optimizer steps done, the epoch and how many of its batches are done, target tokens seen,
-    seconds of work in all attempts, what the objective remembers, the history.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    tokens: int = 0
-    cpu_seconds: float = 0.0
-    wall_seconds: float = 0.0
-    objective: dict[str, Any] = field(default_factory=dict)  # JSON
-    history: list[dict[str, Any]] = field(default_factory=list)
+Buffers = Mapping[str, torch.Tensor]
 
 
 def save(
@@ -41,20 +26,18 @@ def save(
     position: Position,
     parameters: Parameters,
     optimizer: torch.optim.Optimizer,
-    writes: bool = True,
+    buffers: Buffers,
 ) -> None:
-    """Write `work/checkpoint-<step>` and remove the older ones.
+    """Write `work/checkpoint-<step>` and remove the older ones; all ranks call this, the first one writes.
 
-    `fingerprint` names the run (settings and data): a checkpoint of another run is never taken up. Ranks that hold
-    parts of the weights all call this, and one of them `writes`.
+    `fingerprint` names the run (settings and data): a checkpoint of another run is never taken up.
     """
+    writes = ranks().writes
     tensors = {}
-    for name, value in parameters.items():
-        found = {"parameter": value.detach(), **optimizer.state[value]}
-        for slot, tensor in found.items():
-            full = full_tensor(tensor)
-            if writes:
-                tensors[f"{slot}.{name}"] = full.cpu().contiguous()
+    for name, tensor in _tensors(parameters, optimizer, buffers).items():
+        full = full_tensor(tensor)
+        if writes:
+            tensors[name] = full.cpu().contiguous()
     if not writes:
         return
     building = work / "building"
@@ -63,16 +46,17 @@ def save(
     save_file(tensors, building / "state.safetensors")
     schemas.write(building / "history.parquet", schemas.table(position.history, schemas.HISTORY))
     numbers = {name: value for name, value in vars(position).items() if name != "history"}
-    about = {"fingerprint": fingerprint, **numbers}
-    (building / "position.json").write_text(json.dumps(about))
+    (building / "position.json").write_text(json.dumps({"fingerprint": fingerprint, **numbers}))
     older = _found(work)
     publish(building, work / f"checkpoint-{position.step}")
     for path in older:
         shutil.rmtree(path)
 
 
-def restore(work: Path, fingerprint: str, parameters: Parameters, optimizer: torch.optim.Optimizer) -> Position | None:
-    """Load the last checkpoint of the run `fingerprint` into parameters and optimizer; None if there is none.
+def restore(
+    work: Path, fingerprint: str, parameters: Parameters, optimizer: torch.optim.Optimizer, buffers: Buffers
+) -> Position | None:
+    """Load the last checkpoint of the run `fingerprint` into its tensors; None if there is none.
 
     One that cannot be read (a disk that lost bytes) is passed over with a warning.
     """
@@ -88,19 +72,45 @@ def restore(work: Path, fingerprint: str, parameters: Parameters, optimizer: tor
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             observe.warning(f"{path.name} cannot be read and is passed over: {reason}")
             continue
-        slots = {name.split(".", 1)[0] for name in tensors} - {"parameter"}
         with torch.no_grad():
-            for name, value in parameters.items():
-                value.copy_(distribute_like(tensors[f"parameter.{name}"], value))
-                for slot in slots:
-                    state = tensors.get(f"{slot}.{name}")
-                    if state is not None:  # a parameter that never had a gradient has none
-                        # Adam counts its steps in a scalar, which no rank splits.
-                        optimizer.state[value][slot] = (
-                            distribute_like(state, value) if state.dim() else state.to(value.device)
-                        )
+            for name, tensor in tensors.items():
+                _put(name, tensor, parameters, optimizer, buffers)
         return position
     return None
+
+
+def size(parameters: Parameters, optimizer: torch.optim.Optimizer, buffers: Buffers) -> int:
+    """Bytes of a checkpoint; of one before the first step as if AdamW had its two moments."""
+    found = _tensors(parameters, optimizer, buffers)
+    count = sum(tensor.numel() * tensor.element_size() for tensor in found.values())
+    moments = 0 if optimizer.state else 2 * sum(p.numel() * p.element_size() for p in parameters.values())
+    return count + moments
+
+
+def _tensors(parameters: Parameters, optimizer: torch.optim.Optimizer, buffers: Buffers) -> dict[str, torch.Tensor]:
+    """Everything that a checkpoint holds, as `parameter.NAME`, `buffer.NAME` and `<state of the optimizer>.NAME`."""
+    found = {f"buffer.{name}": tensor for name, tensor in buffers.items()}
+    for name, value in parameters.items():
+        found[f"parameter.{name}"] = value.detach()
+        # A parameter that never had a gradient has no state.
+        found |= {f"{slot}.{name}": tensor for slot, tensor in optimizer.state.get(value, {}).items()}
+    return found
+
+
+def _put(
+    name: str, tensor: torch.Tensor, parameters: Parameters, optimizer: torch.optim.Optimizer, buffers: Buffers
+) -> None:
+    slot, name = name.split(".", 1)
+    if slot == "buffer":
+        buffers[name].copy_(tensor)
+    elif slot == "parameter":
+        parameters[name].copy_(distribute_like(tensor, parameters[name]))
+    else:
+        value = parameters[name]
+        # Adam's scalar count of steps is not sharded; where the update is not fused it stays in main memory.
+        fused = optimizer.defaults.get("fused")
+        whole = tensor.to(value.device) if fused else tensor
+        optimizer.state[value][slot] = distribute_like(tensor, value) if tensor.dim() else whole
 
 
 def _found(work: Path) -> list[Path]:

@@ -1,0 +1,97 @@
+"""The training loop: optimizer steps until the budget is spent; a killed run goes on to the same last bit."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kpod import observe
+from kpod.training import checkpoint
+from kpod.training.interval import Interval
+from kpod.training.ranks import ranks
+from kpod.training.task import Position, Task
+
+
+class Engine:
+    """Trains one task: epochs, steps, learning rate, history, progress, metrics and checkpoints.
+
+    Students (`kpod.methods.task`) and the token weighter (`kpod.weighting.train`) are the two tasks.
+    """
+
+    def __init__(self, task: Task, work: Path, checkpoint_seconds: float) -> None:
+        """`work`: folder of the checkpoints; the last one of the same run is restored."""
+        self.task, self.work, self.ranks = task, work, ranks()
+        found = checkpoint.restore(work, task.fingerprint, task.parameters, task.optimizer, task.buffers)
+        self.position = found or Position(state=task.state)
+        if found:
+            task.state = found.state
+        else:
+            task.initialize()
+        size = checkpoint.size(task.parameters, task.optimizer, task.buffers)
+        self.interval = Interval(checkpoint_seconds, size)
+        self.clock = time.monotonic(), time.process_time()
+
+    def run(self) -> Position:
+        """Train until the task is finished; returns where it ended."""
+        task, position = self.task, self.position
+        total = task.expected()
+        with observe.progress(task.name, total, task.unit, initial=min(position.done, total)) as bar:
+            while not task.finished(position):
+                self.run_epoch(bar)
+        task.finish()
+        self.count_seconds()
+        return position
+
+    def run_epoch(self, bar: observe.Progress) -> None:
+        """Train on what is left of an epoch, or of the budget."""
+        task, position, epoch = self.task, self.position, self.position.epoch
+        batches = task.batches(epoch)
+        ended = False
+        while not ended:
+            batch = batches[position.batch]
+            figures = self.step(batch, len(batches))
+            bar.advance(task.work(batch), epoch=epoch, **{name: f"{figures[name]:.4f}" for name in task.shown})
+            ended = position.batch == len(batches) or task.finished(position)
+            if ended:
+                position.epoch, position.batch = epoch + 1, 0
+                task.after_epoch(epoch, position)
+            self.save_if_due()
+
+    def step(self, batch: Any, batches: int) -> dict[str, float]:
+        """One optimizer step; returns its figures."""
+        task, position = self.task, self.position
+        work = task.work(batch)
+        rate = task.rate(position, work, batches)
+        for group in task.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * rate
+        figures = task.backward(batch, position)
+        task.optimizer.step()
+        task.optimizer.zero_grad(set_to_none=True)
+        position.step += 1
+        position.batch += 1
+        position.done += work
+        figures |= {"lr": task.optimizer.param_groups[0]["lr"]}
+        row = {"epoch": position.epoch, "step": position.step, "tokens": position.done, "difficulty": None}
+        position.history.append(row | {name: figures[name] for name in ("loss", "lr")})
+        task.report(figures | {"epoch": position.epoch}, position)
+        task.after_step(position, last_of_epoch=position.batch == batches)
+        return figures
+
+    def save_if_due(self) -> None:
+        """Write a checkpoint if the first rank says that it is time."""
+        if not self.ranks.first(self.interval.due()):
+            return
+        task, position, started = self.task, self.position, time.monotonic()
+        position.state = task.state
+        self.count_seconds()
+        checkpoint.save(self.work, task.fingerprint, position, task.parameters, task.optimizer, task.buffers)
+        self.interval.saved(started)
+
+    def count_seconds(self) -> None:
+        """Add the seconds since the last call; CPU seconds of all ranks, who call this together."""
+        wall, cpu = time.monotonic(), time.process_time()
+        spent = torch.tensor(cpu - self.clock[1], device=next(iter(self.task.parameters.values())).device)
+        self.position.cpu_seconds += float(self.ranks.total(spent))
+        self.position.wall_seconds += wall - self.clock[0]
+        self.clock = wall, cpu
