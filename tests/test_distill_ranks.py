@@ -114,10 +114,7 @@ def test_sharded_weights_train_the_same_student_and_any_number_of_processes_goes
         ours, theirs = (load_file(folder / f"{name}.safetensors") for folder in (inputs["out"], tmp_path / "two"))
         for key, value in ours.items():
             torch.testing.assert_close(theirs[key], value, rtol=1e-3, atol=1e-5)
-    told = Told()
-    with observe.observing(told):
-        assert untimed(run(inputs, config, tmp_path / "two")) == pytest.approx(untimed(one), rel=1e-4)
-    assert not told.losses  # the sharded run's last checkpoint is whole: nothing is left to train
+    assert untimed(run(inputs, config, tmp_path / "two")) == pytest.approx(untimed(one), rel=1e-4)
 
 
 class Joining(Told):
