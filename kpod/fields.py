@@ -37,6 +37,11 @@ def operational(default: Any, description: str, **constraints: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"operational": True}, **constraints)
 
 
+def code(description: str, **constraints: Any) -> Any:
+    """A field `package.module:function` of the user; the source of its module enters a stage's cache key too."""
+    return Field(description=description, json_schema_extra={"code": True}, **constraints)
+
+
 class Strict(BaseModel):
     """Base of all settings: immutable, and an unknown key is an error."""
 

@@ -3,9 +3,10 @@
 import ast
 from pathlib import Path
 
+import pytest
 from configs import pipeline, scripted
 
-from kpod.config import ReplayEndpoint
+from kpod.config import Evaluate, ReplayEndpoint
 from kpod.run import stages
 from kpod.store import code_version
 from kpod.store.artifacts import ArtifactRef
@@ -101,3 +102,27 @@ def test_every_stage_module_exists_and_sees_its_own_room() -> None:
 def test_trainer_code_changes_the_student_but_not_the_teacher() -> None:
     assert "kpod.methods.train" in code_version.modules("kpod.distill.stage")
     assert "kpod.methods.train" not in code_version.modules("kpod.teacher.stage")
+
+
+def test_the_source_of_a_users_verifier_is_part_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "their_checks"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('nothing is imported to find out')\n")
+    (package / "units.py").write_text("from their_checks import helper\ndef same(question, completion, gold): ...\n")
+    (package / "helper.py").write_text("LIMIT = 1\n")
+    (tmp_path / "alone.py").write_text("def same(question, completion, gold): ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def keys() -> list[str]:
+        functions = ("their_checks.units:same", "alone:same", "nowhere.to_be:found")
+        settings = [Evaluate.model_validate({"verifier": {"kind": "python", "function": name}}) for name in functions]
+        return [stage_key("evaluate", one, {}, "code") for one in settings]
+
+    before = keys()
+    assert keys() == before
+    assert len(set(before)) == 3
+    (package / "helper.py").write_text("LIMIT = 2\n")
+    changed = keys()
+    assert [old != new for old, new in zip(before, changed, strict=True)] == [True, False, False]
+    (tmp_path / "alone.py").write_text("def same(question, completion, gold): return True\n")
+    assert [old != new for old, new in zip(changed, keys(), strict=True)] == [False, True, False]

@@ -18,8 +18,8 @@ from kpod.config import Evaluate
 from kpod.evaluate import answers_equal, extract_answer
 from kpod.evaluate.generate import Completion
 from kpod.evaluate.judge import judged
-from kpod.evaluate.lm_eval import write_task
-from kpod.text.prompts import prompt
+from kpod.evaluate.lm_eval import process_results, write_task
+from kpod.text.prompts import answer_format, prompt
 from kpod.text.stops import STOPS, first_answer
 
 ROWS = [
@@ -47,7 +47,7 @@ _Loader.add_constructor("!function", _function)
 def task(tmp_path: Path) -> dict[str, Any]:
     folder = questions(tmp_path / "questions", ROWS)
     table = schemas.read(folder / "questions.parquet", schemas.QUESTIONS)
-    write_task(tmp_path / "tasks", table, ASKED, Evaluate().max_new_tokens)
+    write_task(tmp_path / "tasks", table, ASKED, Evaluate())
     return dict(yaml.load((tmp_path / "tasks" / "kpod.yaml").read_text(), _Loader))  # noqa: S506 - a safe loader
 
 
@@ -87,3 +87,31 @@ def test_both_judge_the_same_predictions_alike(task: dict[str, Any], documents: 
 def test_odd_completions_are_judged_like_ours(said: str, documents: list[dict[str, Any]], task: dict[str, Any]) -> None:
     expected = answers_equal(extract_answer(first_answer(said)), documents[0]["answer"])
     assert task["process_results"](documents[0], [said])["accuracy"] == float(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said", "right"),
+    [
+        ({"verifier": {"kind": "math"}}, r"It is \frac{1}{2}. Therefore, the answer is $\frac{4}{2}$.", True),
+        ({"verifier": {"kind": "text"}}, "Therefore, the answer is the 2.", True),
+        ({"verifier": {"kind": "python", "function": "operator:contains"}}, "", None),  # wants two arguments, not three
+        ({"form": {"answer": {"kind": "boxed"}}}, r"First 7. \boxed{2}", True),
+        ({"form": {"answer": {"kind": "json"}}}, 'First 7. {"answer": "2"}', True),
+        ({"form": {"answer": {"kind": "template", "template": "END {answer}."}}}, "First 7. END 2. Or 9.", True),
+        ({}, "Therefore, the answer is 7.", False),
+    ],
+)
+def test_the_harness_judges_by_the_runs_verifier_and_answer_form(
+    tmp_path: Path, settings: dict[str, Any], said: str, right: bool | None
+) -> None:
+    folder = questions(tmp_path / "questions", [{"id": "sum", "question": "1 + 1?", "answer": "2"}])
+    table = schemas.read(folder / "questions.parquet", schemas.QUESTIONS)
+    config = Evaluate.model_validate(settings)
+    write_task(tmp_path / "tasks", table, ["sum"], config)
+    document = json.loads((tmp_path / "tasks" / "questions.jsonl").read_text())
+    found = process_results(document, [said])
+    assert found["accuracy"] == float(bool(right))
+    form = answer_format(config.form.answer.kind, config.form.answer.template)
+    row = {"id": "sum", "dataset": "d", "split": "test", "question": "1 + 1?", "answer": "2", "choices": None}
+    ours = judged(row, Completion(said, truncated=False), config.verifier, form)
+    assert found == {"accuracy": float(ours["correct"]), "answerless": float(ours["predicted"] is None)}

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from configs import pipeline
 from evaluate_tiny import QUESTIONS, learned, questions, student
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from kpod import schemas
 from kpod.answers.verifiers import MathVerifier, NumberVerifier, PythonVerifier, TextVerifier, Verifier
 from kpod.answers.verify import check, f1, verify
 from kpod.config import Evaluate, Teacher
+from kpod.config.settings import validate
 from kpod.errors import ConfigError
 from kpod.evaluate.stage import run
 from kpod.teacher.ask import Question
@@ -180,3 +182,28 @@ def test_evaluation_counts_bad_rows_and_scores(tmp_path: Path) -> None:
     assert {row["row"] for row in bad} == set(QUESTIONS)
     assert all(row["reason"].startswith("verifier: TypeError") for row in bad)
     assert not math.isnan(figures["score"])
+
+
+@pytest.mark.parametrize(
+    ("names", "verifier", "kind"),
+    [
+        (["math"], None, "math"),
+        (["math-500", "gsm8k"], None, "math"),
+        (["gsm8k", "commonsenseqa"], None, None),
+        (["math", "commonsenseqa"], {"kind": "number"}, "number"),
+    ],
+)
+def test_sets_of_latex_are_verified_as_such_unless_told_otherwise(
+    names: list[str], verifier: dict[str, str] | None, kind: str | None
+) -> None:
+    sources = [{"kind": "hub", "dataset": name} for name in names]
+    config = pipeline({"questions": {"sources": sources}, "verifier": verifier})
+    for stage in (config, config.teacher, config.evaluate):
+        assert getattr(stage.verifier, "kind", None) == kind
+    assert validate(config.model_dump(mode="json")) == config
+
+
+def test_sets_that_want_two_verifiers_are_refused() -> None:
+    sources = [{"kind": "hub", "dataset": name} for name in ("math", "commonsenseqa")]
+    with pytest.raises(ConfigError, match="verifier: math wants kind math and commonsenseqa kind choice"):
+        pipeline({"questions": {"sources": sources}})

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kpod.fields import Fraction, Strict
+from kpod.fields import Fraction, Strict, code
 
 
 class NumberVerifier(Strict):
@@ -42,8 +42,9 @@ class PythonVerifier(Strict):
     """A function of yours, in worker processes: `(question: str, completion: str, gold: str) -> bool | float`."""
 
     kind: Literal["python"] = "python"
-    function: str = Field(
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="package.module:function, importable from here."
+    function: str = code(
+        "package.module:function, importable from here; its module's source is part of the cache key.",
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
     )
     right_from: Fraction = Field(0.5, description="A number counts as right from here on.")
     timeout_s: float = Field(10.0, gt=0, description="Seconds an answer may take; beyond, its row is bad.")

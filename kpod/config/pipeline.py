@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from kpod.answers.verifiers import Verifier
+from kpod.answers.verifiers import MathVerifier, Verifier
 from kpod.config.curriculum import Curriculum, Difficulty, PlannedCurriculum, Steps
 from kpod.config.distill import Distill
 from kpod.config.evaluate import Evaluate
 from kpod.config.methods import MethodSettings, Variants
 from kpod.config.prompt import Answer, Form, Prompt
 from kpod.config.questions import EXAMPLE as QUESTIONS
-from kpod.config.questions import Questions
+from kpod.config.questions import MATH_SETS, OPTION_SETS, QuestionHub, Questions
 from kpod.config.student import EXAMPLE as STUDENT
 from kpod.config.student import FolderStudent, GgufStudent, HubStudent, Student
 from kpod.config.teacher import ENDPOINT, MODEL, REASON, SharedTeachers, Teacher, Teachers
@@ -68,7 +68,7 @@ class Pipeline(Strict):
     verifier: Verifier | None = Field(
         None,
         description="How answers are found right, in the teacher's replies, validation and evaluation alike; null: by "
-        "option where a question has options, else by number.",
+        "option where a question has options, else by number; `math` where a source is MATH or MATH-500.",
     )
     steps: Steps = Steps()
     student: Student = Field(examples=[STUDENT])
@@ -132,6 +132,17 @@ class Pipeline(Strict):
     def _a_teacher_is_there(self) -> "Pipeline":
         if not self.all_teachers:
             raise ValueError("teacher is null and teachers is empty: give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _latex_is_verified_as_such(self) -> "Pipeline":
+        by_name = {one.dataset for one in self.questions.sources if isinstance(one, QuestionHub) and one.path is None}
+        if self.verifier is None and (latex := sorted(by_name & set(MATH_SETS))):
+            if options := sorted(by_name & set(OPTION_SETS)):
+                raise ValueError(
+                    f"verifier: {latex[0]} wants kind math and {options[0]} kind choice: run them apart, or set one"
+                )
+            object.__setattr__(self, "verifier", MathVerifier())
         return self
 
     @model_validator(mode="after")

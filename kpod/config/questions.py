@@ -112,6 +112,10 @@ HUB_SETS: dict[str, tuple[Split, ...]] = {
 }
 
 
+MATH_SETS = ("math", "math-500")  # whose answers are LaTeX
+OPTION_SETS = ("commonsenseqa", "arc-easy", "arc-challenge", "aqua")
+
+
 class QuestionHub(Strict):
     """A public set, loaded from the Hugging Face hub with `datasets`: one that is known by name, cut into the paper's
     splits (Table 4) or the official ones, or any other by `path` and `columns`.

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic import TypeAdapter
 
-from kpod.answers.equality import answers_equal
-from kpod.answers.extract import extract_answer
+from kpod.answers.verifiers import Verifier
+from kpod.config import Answer, Evaluate
+from kpod.evaluate.generate import Completion
+from kpod.evaluate.judge import examine
 from kpod.store.files import write_text
-from kpod.text.prompts import prompt
+from kpod.text.prompts import answer_format, prompt
 from kpod.text.stops import STOPS, first_answer
 
+_VERIFIER: TypeAdapter[Verifier | None] = TypeAdapter(Verifier | None)
 TASK = """# Written by `kpod export --lm-eval`. Questions as kpod asks them, judged as kpod judges.
 task: kpod
 dataset_path: json
@@ -53,41 +57,52 @@ def write_task(
     folder: Path,
     questions: pa.Table,
     asked: Sequence[str],
-    max_new_tokens: int,
+    settings: Evaluate,
     ask: Callable[[str, Sequence[str] | None], str] = prompt,
     stops: Sequence[str] = STOPS,
 ) -> None:
     """Write kpod.yaml and questions.jsonl for those of the questions (schemas.QUESTIONS) whose ids are in `asked`.
 
-    `ask` makes the prompt of a question and its options; the harness stops at `stops` and at EOS.
+    `ask` makes the prompt of a question and its options; the harness stops at `stops` and at EOS. The
+    harness judges by the answer's form and the verifier of `settings`; a function of yours must be importable there.
     """
+    judge = json.dumps(
+        {
+            "answer": settings.form.answer.model_dump(),
+            "verifier": settings.verifier and settings.verifier.model_dump(),
+            "asks_on": bool(stops),
+        }
+    )
     by_id = {row["id"]: row for row in questions.to_pylist()}
     rows = [by_id[name] for name in asked]
     folder.mkdir(parents=True, exist_ok=True)
     path = (folder / "questions.jsonl").absolute()
-    write_text(path, "".join(json.dumps(_document(row, ask)) + "\n" for row in rows))
+    write_text(path, "".join(json.dumps(_document(row, ask, judge)) + "\n" for row in rows))
     write_text(
         folder / "kpod.yaml",
-        TASK.format(questions=json.dumps(str(path)), stops=json.dumps(list(stops)), tokens=max_new_tokens),
+        TASK.format(questions=json.dumps(str(path)), stops=json.dumps(list(stops)), tokens=settings.max_new_tokens),
     )
 
 
 def process_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
     """The harness's hook: figures of one completion."""
-    predicted = extract_answer(first_answer(results[0]), document["choices"] or None)
-    return {
-        "accuracy": float(answers_equal(predicted, document["answer"])),
-        "answerless": float(predicted is None),
-    }
+    told = json.loads(document["judge"])
+    answer, verifier = Answer.model_validate(told["answer"]), _VERIFIER.validate_python(told["verifier"])
+    row = {**document, "choices": document["choices"] or None}
+    said = first_answer(results[0]) if told["asks_on"] else results[0].strip()
+    found = examine(row, Completion(said, truncated=False), verifier, answer_format(answer.kind, answer.template))
+    return {"accuracy": float(found.correct), "answerless": float(found.answer is None)}
 
 
-def _document(row: Mapping[str, Any], ask: Callable[[str, Sequence[str] | None], str]) -> dict[str, Any]:
+def _document(row: Mapping[str, Any], ask: Callable[[str, Sequence[str] | None], str], judge: str) -> dict[str, Any]:
     # A column that is null throughout has no type in the harness's JSON reader, so there are always choices.
     return {
         "question_id": row["id"],
         "dataset": row["dataset"],
         "split": row["split"],
+        "question": row["question"],
         "prompt": ask(row["question"], row["choices"]),
         "answer": row["answer"],
         "choices": row["choices"] or [],
+        "judge": judge,
     }

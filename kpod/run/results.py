@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from kpod import schemas, tracking
-from kpod.config import Form
+from kpod.config import Evaluate
 from kpod.errors import ConfigError
 from kpod.evaluate.accuracy import accuracies, accuracy
 from kpod.report.costs import cost
@@ -144,20 +144,19 @@ def export_task(run: str, folder: Path) -> None:
     tokens = evaluated.data.params.get("evaluate.max_new_tokens") if evaluated else None
     if tokens is None:
         raise ConfigError(f"run {run}: its evaluation does not say evaluate.max_new_tokens, evaluate it again")
-    settings = (tracking.read_document(asked.run_id, stages.SETTINGS) or {}).get("form")
-    if not settings:
-        return write_task(folder, questions, ids, int(tokens))
-    if settings["answer"]["kind"] in ("json", "template"):
-        raise ConfigError(f"run {run}: the harness cannot read answers of answer.kind {settings['answer']['kind']}")
+    told = tracking.read_document(asked.run_id, stages.SETTINGS) or {}
+    known = {key: told[key] for key in ("form", "verifier") if told.get(key)}
+    settings = Evaluate.model_validate({**known, "max_new_tokens": int(tokens)})
+    if "form" not in known:
+        return write_task(folder, questions, ids, settings)
     from transformers import AutoTokenizer
 
     from kpod.text.formats import resolve
 
-    student = _student(run)
-    tokenizer = AutoTokenizer.from_pretrained(student, local_files_only=True)
-    form = resolve(tokenizer, Form.model_validate(settings))
+    tokenizer = AutoTokenizer.from_pretrained(_student(run), local_files_only=True)
+    form = resolve(tokenizer, settings.form)
     stops = STOPS if form.asks_on else []
-    write_task(folder, questions, ids, int(tokens), partial(form.prompt_text, tokenizer), stops)
+    return write_task(folder, questions, ids, settings, partial(form.prompt_text, tokenizer), stops)
 
 
 def _student(run: str) -> Path:

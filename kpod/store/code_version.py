@@ -7,8 +7,10 @@ A module that is imported by a string does not count.
 
 import dis
 import hashlib
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -20,11 +22,21 @@ TEMPLATES = (".html", ".css")
 @cache
 def code_version(module: str) -> str:
     """Hex sha256 over the sources of `module` and of all `kpod` modules reachable from it by imports."""
-    digest = hashlib.sha256()
-    for name, path in sorted(modules(module).items()):
-        digest.update(f"{name}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return _digest(modules(module))
+
+
+def source_of(module: str) -> str | None:
+    """Hex sha256 over the source of a module outside this package and of what it imports of its own package.
+
+    Nothing is imported to find out. None if there is no source on the path: not installed here, or compiled.
+    """
+    package = module.partition(".")[0]
+    spec = PathFinder.find_spec(package, sys.path)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    origin = Path(spec.origin)
+    found = modules(module, origin.parent) if spec.submodule_search_locations else {package: origin}
+    return _digest(found) if module in found else None
 
 
 def modules(module: str, root: Path = ROOT) -> dict[str, Path]:
@@ -49,6 +61,14 @@ def modules(module: str, root: Path = ROOT) -> dict[str, Path]:
     return found
 
 
+def _digest(files: Mapping[str, Path]) -> str:
+    digest = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        digest.update(f"{name}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def _file(name: str, root: Path) -> Path | None:
     package, *parts = name.split(".")
     if package != root.name:
@@ -58,11 +78,15 @@ def _file(name: str, root: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-@cache  # the stages share most of their modules
 def _imports(name: str, path: Path) -> list[str]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    return _imported(package, path.read_text(encoding="utf-8"))
+
+
+@cache  # the stages share most of their modules
+def _imported(package: str, source: str) -> list[str]:
     # Bytecode, no syntax tree: CPython before 3.11.8 fails when two threads build trees at once (gh-106905).
-    code = compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True)
+    code = compile(source, package, "exec", dont_inherit=True)
     names: list[str] = []
     for level, base, chosen in _import_statements(code):
         if level:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from kpod import schemas
+from kpod.store.code_version import source_of
 from kpod.store.files import sha256_tree
 
 
@@ -30,12 +32,12 @@ def stage_key(stage: str, config: BaseModel, inputs: Mapping[str, str], code_ver
 
 
 def identity(value: Any) -> Any:
-    """The part of a config that decides the result, as a JSON value: operational fields left out, files by digest."""
+    """The part of a config that decides the result, as a JSON value: files and the user's functions by digest."""
     if isinstance(value, BaseModel):
         return {
-            name: identity(getattr(value, name))
+            name: _of_code(getattr(value, name)) if _marked(field, "code") else identity(getattr(value, name))
             for name, field in type(value).model_fields.items()
-            if not _operational(field.json_schema_extra)
+            if not _marked(field, "operational")
         }
     if isinstance(value, Mapping):
         return {str(key): identity(item) for key, item in value.items()}
@@ -46,5 +48,10 @@ def identity(value: Any) -> Any:
     return str(value) if isinstance(value, Decimal) else value
 
 
-def _operational(extra: Any) -> bool:
-    return isinstance(extra, dict) and bool(extra.get("operational"))
+def _of_code(function: str) -> dict[str, str | None]:
+    return {"name": function, "source": source_of(function.partition(":")[0])}
+
+
+def _marked(field: FieldInfo, mark: str) -> bool:
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get(mark))
