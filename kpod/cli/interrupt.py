@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from types import FrameType
+from typing import NoReturn
 
 from kpod.store.liveness import kill_descendants
 
@@ -21,7 +22,7 @@ SHOW_CURSOR = "\x1b[?25h"
 def interruptible() -> Iterator[None]:
     """Turn the first SIGINT into KeyboardInterrupt; at the second, or after PATIENCE_SECONDS, leave at once.
 
-    On the way out it says how to go on, with exit code 130. For the main thread of a command, once a process. A
+    On the way out it says how to go on; the exit code is 130. For the main thread of a command, once a process. A
     thread watches the signals: Python calls handlers in the main thread alone, which may be inside a long native call.
     """
     interrupted = Event()
@@ -41,8 +42,7 @@ def interruptible() -> Iterator[None]:
     except BaseException:  # whatever a library makes of KeyboardInterrupt
         if not interrupted.is_set():
             raise
-        _tell_how_to_go_on()
-        sys.exit(INTERRUPTED)
+        _leave()  # runs are recorded: what is left to close, libraries and servers, would take seconds
 
 
 def _watch(signals: socket.socket) -> None:
@@ -54,17 +54,19 @@ def _watch(signals: socket.socket) -> None:
     with suppress(TimeoutError):
         while signals.recv(1)[0] != signal.SIGINT:
             pass
-    kill_descendants(os.getpid())
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """End this process and its children at once, and say how to go on."""
     if sys.stderr.isatty():
         print(SHOW_CURSOR, end="", file=sys.stderr)
-    _tell_how_to_go_on()
-    os._exit(INTERRUPTED)
-
-
-def _tell_how_to_go_on() -> None:
     command = shlex.join(["kpod", *sys.argv[1:]])
     print(
         f"Interrupted. What is finished is kept, the same command goes on from there:\n  {command}",
         file=sys.stderr,
         flush=True,
     )
+    sys.stdout.flush()
+    kill_descendants(os.getpid())
+    os._exit(INTERRUPTED)
