@@ -104,8 +104,8 @@ def test_stories_are_short_sentences_in_order_about_few_people_and_things() -> N
         assert re.findall(r"\d+", text)[1:] == numbers  # the order of the text is the order of the work
 
 
-def test_longer_by_words_and_harder_by_numbers_keep_the_number_of_steps() -> None:
-    config = WordProblems(train=1, validation=0, test=0, longer=200, longer_by="words", harder=200, harder_by="numbers")
+def test_longer_by_words_and_harder_by_names_keep_the_number_of_steps() -> None:
+    config = WordProblems(train=20, validation=0, test=0, longer=200, longer_by="words", harder=200, harder_by="names")
     rows = generate(config)
     told = {name: [row for row in rows if row["dataset"] == f"wordproblems-{name}"] for name in ("longer", "harder")}
     for row in [*told["longer"], *told["harder"]]:
@@ -116,8 +116,10 @@ def test_longer_by_words_and_harder_by_numbers_keep_the_number_of_steps() -> Non
     events = [part for row in told["longer"] for part in str(row["question"]).split(". ")[1:-1]]
     detailed = [part for part in events if part.endswith(wordings.DETAILS)]
     assert 0.4 * len(events) < len(detailed) < 0.6 * len(events)
-    starts = [int(re.findall(r"\d+", str(row["question"]))[0]) for row in told["harder"]]
-    assert set(starts) == set(range(16, 26))
+    words = set(re.findall(r"\w+", " ".join(str(row["question"]) for row in told["harder"])))
+    usual = set(re.findall(r"\w+", " ".join(str(row["question"]) for row in generate(WordProblems(train=2000)))))
+    assert words.isdisjoint(usual & (wordings.NAMES.keys() | set(wordings.THINGS)))
+    assert len(words & wordings.NAMES.keys()) == 12
 
 
 def test_mixed_problems_vary_in_wording_order_and_operation() -> None:

@@ -32,9 +32,9 @@ class WordProblems(Strict):
         "longer sentences than any in training, for half of them also say where or when.",
     )
     harder: int = Field(0, ge=0, description="Test questions of the out-of-distribution set of harder problems.")
-    harder_by: Literal["family", "numbers"] = Field(
+    harder_by: Literal["family", "names"] = Field(
         "family",
-        description="family: the family mixed; numbers: stories that start from more things than any in training.",
+        description="family: the family mixed; names: stories of people and things that no training question names.",
     )
     min_steps: int = Field(2, ge=1, description="Fewest operations a problem needs.")
     max_steps: int = Field(4, ge=1, description="Most operations a problem needs, in distribution.")
@@ -56,7 +56,7 @@ class WordProblems(Strict):
     def shifted(self) -> dict[str, str]:
         """The sets out of distribution and in what they differ from training."""
         longer = {"steps": "more steps than any training question", "words": "longer sentences than any in training"}
-        harder = {"family": "comparisons, divisions, any order", "numbers": "larger numbers than any in training"}
+        harder = {"family": "comparisons, divisions, any order", "names": "people and things not named in training"}
         sets = [("longer", self.longer, longer[self.longer_by]), ("harder", self.harder, harder[self.harder_by])]
         return {f"{self.dataset}-{name}": words for name, count, words in sets if count}
 

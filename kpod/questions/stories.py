@@ -5,10 +5,9 @@ import random
 from kpod.questions import wordings as w
 from kpod.questions.arithmetic import step
 
-NAMES = list(w.NAMES)[:12]
-THINGS = w.THINGS[:10]
+NAMES, OTHER_NAMES = list(w.NAMES)[:12], list(w.NAMES)[12:]
+THINGS, OTHER_THINGS = w.THINGS[:10], w.THINGS[10:]
 HIGHEST_START = 15
-LARGER_START = (HIGHEST_START + 1, HIGHEST_START + 10)
 
 
 def story(
@@ -16,14 +15,16 @@ def story(
     fewest: int,
     most: int,
     highest_start: int = HIGHEST_START,
-    lowest_start: int = 2,
     wordy: bool = False,
+    others: bool = False,
 ) -> tuple[str, str]:
-    """Draw (question, answer) of `fewest` to `most` operations that starts from `lowest_start` to `highest_start`.
+    """Draw (question, answer) of `fewest` to `most` operations that starts from 2 to `highest_start` things.
 
-    With `wordy` every second event, by chance, is told with a detail that changes nothing.
+    With `wordy` every second event, by chance, is told with a detail that changes nothing; with `others` the story is
+    about people and things that no other story is about.
     """
-    name, things, value = rng.choice(NAMES), rng.choice(THINGS), rng.randint(lowest_start, highest_start)
+    name, things = rng.choice(OTHER_NAMES if others else NAMES), rng.choice(OTHER_THINGS if others else THINGS)
+    value = rng.randint(2, highest_start)
     sentences = [rng.choice(w.SHORT_START).text.format(name=name, n=value, things=things)]
     for _ in range(rng.randint(fewest, most)):
         value, wording, operand = step(rng, value, w.SHORT_EVENTS)

@@ -10,7 +10,7 @@ from kpod.errors import ConfigError
 from kpod.questions import wordings as w
 from kpod.questions.arithmetic import LARGEST, step
 from kpod.questions.mixed import mixed
-from kpod.questions.stories import LARGER_START, story
+from kpod.questions.stories import story
 from kpod.questions.workout import work_out
 
 Problem = tuple[str, str]  # question, answer
@@ -31,7 +31,7 @@ def generate(config: WordProblems) -> list[dict[str, object]]:
     }
     harder = {
         "family": partial(mixed, fewest=config.min_steps, most=config.max_steps),
-        "numbers": partial(usual, lowest_start=LARGER_START[0], highest_start=LARGER_START[1]),
+        "names": partial(usual, others=True),
     }
     parts: list[tuple[str, str, int, Callable[..., Problem]]] = [
         ("wordproblems", "train", config.train, usual),
