@@ -1,6 +1,5 @@
 """One pipeline run: pulls the stages that a result needs, each once, and links them all in MLflow."""
 
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flows.cache import run_cached
 from flows.pages import show_outcome
 from flows.secrets import read_secrets
-from kpod import __version__, observe, tracking
+from kpod import __version__, tracking
 from kpod.config import Pipeline
 from kpod.config.flat import flatten
 from kpod.config.settings import check_files
@@ -19,6 +18,7 @@ from kpod.curriculum.embed import check as check_embedder
 from kpod.report.settings import Lineage, ReportSettings
 from kpod.report.summary import description, outcome, version_text
 from kpod.run import stages
+from kpod.run.chain import Results
 from kpod.run.results import CONFIG, REFERENCES, figures_of, took
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
@@ -43,8 +43,8 @@ def check(config: Pipeline) -> None:
         check_student(config.student)
 
 
-class Session:
-    """The parent MLflow run of a pipeline and the results that it has so far.
+class Session(Results):
+    """The parent MLflow run of a pipeline and its results, computed as Prefect tasks.
 
     As an arm of a sweep it has a `name` and `tags` of its own, a `parent` run, and shares what is `known` with the
     other arms (by stage key).
@@ -59,18 +59,8 @@ class Session:
         tags: Mapping[str, str] | None = None,
         known: dict[str, ArtifactRef] | None = None,
     ) -> None:
-        self.config = config
-        self.computed: list[str] = []
-        self._refresh = set(refresh)
+        super().__init__(config, tags, refresh, known)
         self._name, self._parent = name or config.name, parent
-        self._tags = {
-            "kpod.dataset": config.dataset,
-            "kpod.student": config.student_name,
-            "kpod.seed": str(config.distill.seed),
-            **(tags or {}),
-        }
-        self._results: dict[str, ArtifactRef] = {} if known is None else known
-        self._by_method: dict[str, ArtifactRef] = {}  # by `<method>.<stage>`
         self._methods: dict[str, tracking.TrackedRun] = {}
         self._versions: dict[str, ModelVersion] = {}  # by method
         self._stack = ExitStack()
@@ -83,7 +73,7 @@ class Session:
             "kpod.stage": "pipeline",
             "kpod.methods": ",".join(self.config.methods),
             "kpod.version": __version__,
-            **self._tags,
+            **self.tags,
         }
         tree = self.config.model_dump(mode="json")
         self.run = self._stack.enter_context(tracking.run(self._name, dict(flatten(tree)), tags, self._parent))
@@ -95,12 +85,6 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
-
-    def result(self, name: str, config: Pipeline, method: str, **given: ArtifactRef) -> ArtifactRef:
-        """The result of a stage under `config`, with everything it needs; `given` inputs are taken as they are."""
-        stage = stages.STAGES[name]
-        inputs = {need: given.get(need) or self.result(need, config, method) for need in stage.needs(config)}
-        return self.obtain(stage, config, method, inputs)
 
     def evaluate(self, config: Pipeline, method: str, student: ArtifactRef, **given: ArtifactRef) -> ArtifactRef:
         """Evaluate a student; its figures stand on the method's run, and its accuracies on the pipeline's too."""
@@ -140,7 +124,7 @@ class Session:
         if self._parent is not None or method not in self.config.methods:
             return self.run
         if method not in self._methods:
-            tags = {**self._tags, "kpod.stage": "method", "kpod.method": method, "kpod.pipeline": self.config.name}
+            tags = {**self.tags, "kpod.stage": "method", "kpod.method": method, "kpod.pipeline": self.config.name}
             params = dict(flatten(apply(self.config, method).model_dump(mode="json")))
             opened = tracking.run(method, params, tags, self.run.run_id)
             self._methods[method] = self._stack.enter_context(opened)
@@ -148,18 +132,18 @@ class Session:
 
     def refs(self, method: str) -> dict[str, ArtifactRef]:
         """The results of one method's stages, by stage."""
-        found = ((name.rpartition("."), ref) for name, ref in self._by_method.items())
+        found = ((name.rpartition("."), ref) for name, ref in self.by_method.items())
         return {stage: ref for (owner, _, stage), ref in found if owner == method}
 
     def report(self) -> ArtifactRef:
         """The report over everything that this session has."""
         lineage = tuple(
             Lineage(name=name, stage=ref.stage, key=ref.key, run_id=ref.run_id, figures=took(ref))
-            for name, ref in self._by_method.items()
+            for name, ref in self.by_method.items()
         )
         settings = ReportSettings(pipeline=self.config, lineage=lineage)
         stage = stages.Stage("report", "kpod.report.stage", lambda config: settings, lambda config: ())
-        ref = self.obtain(stage, self.config, "all", dict(self._by_method))
+        ref = self.obtain(stage, self.config, "all", dict(self.by_method))
         self._present(artifacts.folder_of(ref.stage, ref.key))
         return ref
 
@@ -179,7 +163,7 @@ class Session:
         """What each run rests on, and its questions and rationales as datasets."""
         runs = {"": self.run, **{f"{method}.": run for method, run in self._methods.items()}}
         for prefix, run in runs.items():
-            found = {name: ref for name, ref in self._by_method.items() if name.startswith(prefix)}
+            found = {name: ref for name, ref in self.by_method.items() if name.startswith(prefix)}
             data = {ref.stage: (ref.sha256, ref.uri) for ref in found.values() if ref.stage in DATASETS}
             run.inputs(data)
             run.document(REFERENCES, {name: ref.model_dump() for name, ref in found.items()})
@@ -195,19 +179,14 @@ class Session:
             "report": str(folder / "report.html") if folder else None,
         }
 
-    def obtain(self, stage: stages.Stage, config: Pipeline, method: str, inputs: dict[str, ArtifactRef]) -> ArtifactRef:
-        """The result of a stage for these inputs, from the cache or computed now."""
-        key = stages.key_of(stage, config, inputs)
-        ref = self._results.get(key)
-        if ref is None:
-            started = time.monotonic()
-            observe.stage_started(stage.name, method)
-            tags = {**self._tags, "kpod.method": method, "kpod.pipeline": self.config.name}
-            again = stage.name in self._refresh
-            ref, computed = run_cached(stage, key, config, inputs, self.run_of(method).run_id, tags, again)
-            if computed:
-                self.computed.append(f"{stage.name} ({method})")
-            observe.stage_finished(stage.name, method, time.monotonic() - started, computed)
-            self._results[key] = ref
-        self._by_method[f"{method}.{stage.name}"] = ref
-        return ref
+    def compute(
+        self,
+        stage: stages.Stage,
+        key: str,
+        config: Pipeline,
+        inputs: Mapping[str, ArtifactRef],
+        tags: Mapping[str, str],
+        refresh: bool,
+    ) -> tuple[ArtifactRef, bool]:
+        """The result as a Prefect task, below the MLflow run of its method."""
+        return run_cached(stage, key, config, inputs, self.run_of(tags["kpod.method"]).run_id, tags, refresh)

@@ -13,6 +13,7 @@ from kpod import observe, tracking
 from kpod.config.flat import flatten
 from kpod.config.sweep import Sweep
 from kpod.run import stages
+from kpod.run.chain import Chain, Plan
 from kpod.run.results import REFERENCES, figures_of
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
@@ -31,6 +32,7 @@ class Sweeping:
         self.computed: list[str] = []
         self._refresh = refresh
         self._known: dict[str, ArtifactRef] = {}  # by stage key, over all arms
+        self._plan = Plan()
         self._made: dict[str, ArtifactRef] = {}  # by `<label>.<stage>`
         self._took: dict[str, Took] = {}  # by label
         self._stack = ExitStack()
@@ -52,13 +54,14 @@ class Sweeping:
     def make(self, arm: Arm) -> None:
         """Distil the arm's student and evaluate it, in a run of its own that compares well beside the others'."""
         observe.heading(arm.label)
+        self._plan.pending.clear()
+        _pull(self._plan, arm)
+        observe.stages_planned(self._plan.pending)
         tags = {"kpod.stage": "arm", **arm.tags}
         with Session(arm.config, self._refresh, arm.label, self.run.run_id, tags, self._known) as session:
-            trained = arm.method != "base"
-            student = session.result("distill" if trained else "base", arm.config, arm.method)
-            evaluated = session.result("evaluate", arm.config, arm.method, student=student)
+            student, evaluated = _pull(session, arm)
             session.run.metrics(figures_of(session.refs(arm.method)))
-            if trained:
+            if arm.method != "base":
                 for values, tokens in curve(artifacts.folder_of(student.stage, student.key)):
                     session.run.metrics(values, tokens)
                 self._keep(arm, student)
@@ -102,3 +105,9 @@ class Sweeping:
     def _keep(self, arm: Arm, ref: ArtifactRef) -> None:
         self._made[f"{arm.label}.{ref.stage}"] = ref
         self.run.document(REFERENCES, {name: ref.model_dump() for name, ref in self._made.items()})
+
+
+def _pull(chain: Chain, arm: Arm) -> tuple[ArtifactRef, ArtifactRef]:
+    """The student of an arm and its evaluation."""
+    student = chain.result("base" if arm.method == "base" else "distill", arm.config, arm.method)
+    return student, chain.result("evaluate", arm.config, arm.method, student=student)

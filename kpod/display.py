@@ -2,13 +2,14 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column
+from rich.text import Text
 
 from kpod.observe import observing
 
@@ -38,6 +39,8 @@ class Silence:
         print(f"warning: {message}", file=sys.stderr, flush=True)
 
     def heading(self, text: str) -> None: ...
+
+    def stages_planned(self, stages: Sequence[tuple[str, str]]) -> None: ...
 
     def stage_started(self, name: str, method: str) -> None: ...
 
@@ -70,7 +73,7 @@ class Stages(Silence):
         self._figures = " ".join(f"{name} {value}" for name, value in figures.items())
 
     def _row(self, text: str) -> str:
-        return f"{self._stage:<11} {self._method:<16} {text}".rstrip()
+        return _row(self._stage, self._method, text)
 
     def _outcome(self, seconds: float, computed: bool) -> str:
         cost = f"  ${self._cost:.4f}" if computed and self._cost is not None else ""
@@ -111,14 +114,29 @@ class Lines(Stages):
             print(f"  {line}", file=sys.stderr, flush=True)
 
 
+class Bar(Progress):
+    """The stage at work, and below it those that follow, as many as fit on the screen."""
+
+    pending: Sequence[tuple[str, str]] = ()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if not self.pending:
+            return
+        room = max(1, self.console.height - 4)
+        rows = [_row(stage, method, "") for stage, method in self.pending]
+        shown = rows if len(rows) <= room else [*rows[: room - 1], f"and {len(rows) - room + 1} more"]
+        yield Text("\n".join(f"- {row}" for row in shown), style="dim", no_wrap=True, overflow="ellipsis")
+
+
 class Live(Stages):
-    """Finished stages as a list, and below it the stage at work with its bar, rate and time left."""
+    """Finished stages as a list, below it the stage at work with its bar, rate and time left, and those that follow."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
         self._plain = console.options.ascii_only
-        self._bar = Progress(
+        self._bar = Bar(
             SpinnerColumn("line" if self._plain else "dots"),
             TextColumn("{task.description}", table_column=Column(no_wrap=True)),
             BarColumn(bar_width=16),
@@ -141,8 +159,13 @@ class Live(Stages):
     def heading(self, text: str) -> None:
         self._console.print(f"[bold]{escape(text)}[/]")
 
+    def stages_planned(self, stages: Sequence[tuple[str, str]]) -> None:
+        self._bar.pending = tuple(stages)
+        self._bar.refresh()
+
     def stage_started(self, name: str, method: str) -> None:
         super().stage_started(name, method)
+        self._bar.pending = [stage for stage in self._bar.pending if stage != (name, method)]
         self._bar.reset(self._task, total=None, description=escape(self._row("")), visible=True, at="")
 
     def stage_finished(self, name: str, method: str, seconds: float, computed: bool) -> None:
@@ -160,6 +183,10 @@ class Live(Stages):
 
     def _write(self, mark: str, colour: str, row: str) -> None:
         self._console.print(f"[{colour}]{mark}[/] {escape(row)}")
+
+
+def _row(stage: str, method: str, text: str) -> str:
+    return f"{stage:<11} {method:<16} {text}".rstrip()
 
 
 def duration(seconds: float) -> str:

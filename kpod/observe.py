@@ -6,7 +6,7 @@ artifact). Stages depend on this module only, so a change of tracking does not c
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
@@ -27,6 +27,8 @@ class Display(Observer, Protocol):
     """An observer that a person watches: it also receives the stages of a run and the figures beside a bar."""
 
     def heading(self, text: str) -> None: ...
+
+    def stages_planned(self, stages: Sequence[tuple[str, str]]) -> None: ...
 
     def stage_started(self, name: str, method: str) -> None: ...
 
@@ -66,6 +68,12 @@ def heading(text: str) -> None:
     """Report what the next stages belong to, such as an arm of a sweep."""
     for display in _displays():
         display.heading(text)
+
+
+def stages_planned(stages: Sequence[tuple[str, str]]) -> None:
+    """Report the stages that a run will turn to, in order, each as (stage, method)."""
+    for display in _displays():
+        display.stages_planned(stages)
 
 
 def stage_started(name: str, method: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from kpod import display, observe
 from kpod.cli import ending
@@ -41,6 +42,23 @@ def test_in_a_terminal_finished_stages_are_a_list_above_the_one_at_work(width: i
     ]
     assert "4/4" in text
     assert max(map(len, text.splitlines())) <= width
+
+
+def test_stages_that_follow_are_listed_from_the_beginning_as_far_as_the_screen_allows() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=10, color_system=None)
+
+    def shown(live: Live) -> list[str]:
+        parts = live._bar.get_renderables()
+        return [line for part in parts if isinstance(part, Text) for line in part.plain.splitlines()]
+
+    with Live(console) as live:
+        live.stages_planned([("questions", "kpod"), ("distill", "kpod"), ("evaluate", "kpod")])
+        assert shown(live) == ["- questions   kpod", "- distill     kpod", "- evaluate    kpod"]
+        live.stage_started("questions", "kpod")
+        assert shown(live) == ["- distill     kpod", "- evaluate    kpod"]
+        live.stages_planned([("evaluate", f"arm-{number}") for number in range(20)])
+        assert len(shown(live)) == 6
+        assert shown(live)[-1] == "- and 15 more"
 
 
 def test_a_stage_that_fails_is_marked() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import kpod
+from kpod.run.chain import planned
 
 TINY = Path(__file__).parent / "tiny.yaml"
 
@@ -45,6 +46,7 @@ def test_load_takes_dotted_keys_and_refuses_unknown_ones() -> None:
 def test_a_run_gives_its_tables_and_is_cached(kpod_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = kpod.load(TINY, **{"methods": ["kpod"]})
     run = kpod.run(config, until="steps")
+    assert [f"{stage} ({method})" for stage, method in planned(config, "steps")] == run.computed
     assert run.computed == ["questions (kpod)", "rationales (kpod)", "steps (kpod)"]
     steps, rationales = run.table("steps").to_pylist(), run.table("rationales").to_pylist()
     for row in rationales:

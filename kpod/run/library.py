@@ -1,7 +1,6 @@
 """A pipeline in Python: settings in, tables out, without Prefect; results are shared with the command line's cache."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from kpod.config.settings import put, read, recipes, validate
 from kpod.display import displayed
 from kpod.errors import ConfigError
 from kpod.run import stages
-from kpod.run.chain import students
+from kpod.run.chain import Results, planned, students
 from kpod.run.results import CONFIG, REFERENCES
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
@@ -25,26 +24,20 @@ from kpod.store.home import home, prepare, set_environment
 ELSEWHERE = {"clusters": "curriculum", "predictions": "evaluate", "history": "distill"}  # table -> stage
 
 
-class Run:
+class Run(Results):
     """The results of one pipeline run.
 
     `run_id` is that of its MLflow run, `computed` names the stages that were computed and not found in the cache.
     """
 
-    def __init__(self, config: Pipeline, refresh: Sequence[str] = ()) -> None:
-        self.config = config
-        self.run_id = ""
-        self.computed: list[str] = []
-        self._refresh = set(refresh)
-        self._tags = {"kpod.dataset": config.dataset, "kpod.student": config.student_name}
-        self._results: dict[str, ArtifactRef] = {}  # by key
-        self._by_method: dict[tuple[str, str], ArtifactRef] = {}
+    run_id = ""
 
     def folder(self, stage: str, method: str | None = None) -> Path:
         """The folder that a stage wrote for a method, by default the last one that has it. Raises ConfigError."""
-        found = [ref for (name, one), ref in self._by_method.items() if one == stage and method in (None, name)]
+        by_method = [(*name.rpartition(".")[::2], ref) for name, ref in self.by_method.items()]
+        found = [ref for owner, name, ref in by_method if name == stage and method in (None, owner)]
         if not found:
-            made = ", ".join(f"{one} of {name}" for name, one in self._by_method)
+            made = ", ".join(f"{name} of {owner}" for owner, name, _ in by_method)
             raise ConfigError(f"this run has no {stage} of {method or 'any method'}; it has {made}")
         return artifacts.folder_of(found[-1].stage, found[-1].key)
 
@@ -56,37 +49,33 @@ class Run:
         """
         return pq.read_table(self.folder(ELSEWHERE.get(name, name), method) / f"{name}.parquet")
 
-    def result(self, name: str, config: Pipeline, method: str, **given: ArtifactRef) -> ArtifactRef:
-        """The result of a stage with everything it needs; `given` inputs are taken as they are."""
-        stage = stages.STAGES[name]
-        inputs = {need: given.get(need) or self.result(need, config, method) for need in stage.needs(config)}
-        key = stages.key_of(stage, config, inputs)
-        if key not in self._results:
-            started, computed = time.monotonic(), False
-            observe.stage_started(name, method)
-            with file_lock(home() / "locks" / f"{key}.lock"):  # the lock that a flow takes for this key
-                ref = None if name in self._refresh else stages.recorded(key)
-                if ref is None:
-                    computed = True
-                    tags = {**self._tags, "kpod.method": method, "kpod.pipeline": self.config.name}
-                    ref = stages.execute(stage, config, inputs, self.run_id, tags, refresh=name in self._refresh)
-            observe.stage_finished(name, method, time.monotonic() - started, computed)
-            self.computed += [f"{name} ({method})"] if computed else []
-            self._results[key] = ref
-        self._by_method[method, name] = self._results[key]
-        return self._results[key]
+    def compute(
+        self,
+        stage: stages.Stage,
+        key: str,
+        config: Pipeline,
+        inputs: Mapping[str, ArtifactRef],
+        tags: Mapping[str, str],
+        refresh: bool,
+    ) -> tuple[ArtifactRef, bool]:
+        """The result, computed in this process."""
+        with file_lock(home() / "locks" / f"{key}.lock"):  # the lock that a flow takes for this key
+            ref = None if refresh else stages.recorded(key)
+            if ref is not None:
+                return ref, False
+            return stages.execute(stage, config, inputs, self.run_id, tags, refresh=refresh), True
 
     def _go(self, until: str | None) -> None:
         tree = self.config.model_dump(mode="json")
-        tags = {"kpod.stage": "pipeline", "kpod.methods": ",".join(self.config.methods), **self._tags}
+        tags = {"kpod.stage": "pipeline", "kpod.methods": ",".join(self.config.methods), **self.tags}
         with tracking.run(self.config.name, dict(flatten(tree)), tags) as parent:
             self.run_id = parent.run_id
             parent.document(CONFIG, tree)
+            observe.stages_planned(planned(self.config, until))
             for chain, method, student in students(self, self.config, until):
                 if until != "distill":
                     self.result("evaluate", chain, method, student=student)
-            found = {f"{method}.{name}": ref.model_dump() for (method, name), ref in self._by_method.items()}
-            parent.document(REFERENCES, found)
+            parent.document(REFERENCES, {name: ref.model_dump() for name, ref in self.by_method.items()})
 
 
 def load(source: str | Path, **settings: Any) -> Pipeline:
@@ -111,7 +100,7 @@ def run(config: Pipeline, until: str | None = None, refresh: Sequence[str] = (),
     for name in (*refresh, *([until] if until else [])):
         if name not in stages.STAGES:
             raise ConfigError(f"no stage {name}; the stages are {', '.join(stages.STAGES)}")
-    made = Run(config, refresh)
+    made = Run(config, refresh=refresh)
     with displayed(quiet):
         made._go(until)
     return made
