@@ -106,7 +106,6 @@ class Session(Results):
             "kpod.method": method,
             "kpod.dataset": self.config.dataset,
             "kpod.pipeline": self.config.name,
-            "kpod.sha256": student.sha256,
         }
         folder = artifacts.folder_of(student.stage, student.key) / "student"
         source = tracking.log_student(student.run_id, folder, self.config.distill.form)
@@ -149,7 +148,11 @@ class Session(Results):
 
     def _present(self, folder: Path) -> None:
         """The report's outcome as the description of the run, and its page and pictures as artifacts."""
-        self.run.describe(description(folder, self.run.link("report.html")))
+        links = {"The report": self.run.link("report.html")}
+        if len(self._methods) > 1:
+            first, *others = (self._methods[method] for method in self.config.methods if method in self._methods)
+            links["The methods side by side"] = first.beside(others)
+        self.run.describe(description(folder, links))
         self.run.file(folder / "report.html")
         for picture in sorted((folder / "figures").iterdir()):
             self.run.file(picture, "figures")

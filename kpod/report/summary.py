@@ -48,13 +48,13 @@ def markdown(data: ReportData) -> str:
     return "\n".join(lines) + "\n"
 
 
-def description(folder: Path, report: str) -> str:
-    """What the page of a run begins with, in Markdown, from what the stage wrote; `report` is its page's address."""
+def description(folder: Path, links: Mapping[str, str]) -> str:
+    """What the page of a run begins with, in Markdown, from what the stage wrote; `links`: text -> address."""
     found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     table = (folder / "summary.md").read_text(encoding="utf-8")
     outcome = found["headline"]
     head = f"**{outcome['sentence']}** ({outcome['where']})\n\n" if outcome else ""
-    return f"{head}[The report]({report})\n\n{table}"
+    return f"{head}{' · '.join(f'[{text}]({address})' for text, address in links.items())}\n\n{table}"
 
 
 def outcome(folder: Path) -> tuple[str, list[dict[str, Any]]]:

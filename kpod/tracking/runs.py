@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kpod.config.flat import scrubbed
 from kpod.store import liveness
 from kpod.text.hygiene import well_formed
+from kpod.tracking import views
 from kpod.tracking.names import allowed, batches
 from kpod.tracking.server import client, experiment_id, pages
 
@@ -108,7 +109,7 @@ class TrackedRun:
 
         datasets = [
             DatasetInput(
-                Dataset(name=name, digest=digest[:36], source_type="kpod", source=source, profile=digest),
+                Dataset(name=name, digest=digest[:12], source_type="kpod", source=source, profile=digest),
                 tags=[InputTag("mlflow.data.context", name)],
             )
             for name, (digest, source) in digests.items()
@@ -144,21 +145,20 @@ class TrackedRun:
     @property
     def page(self) -> str:
         """The address of the run's page."""
-        return f"{pages()}/{page_of(experiment_id(self._api), self.run_id)}"
+        return f"{pages()}/{views.run_page(experiment_id(self._api), self.run_id)}"
 
     def link(self, artifact: str) -> str:
         """Where an artifact of the run is in MLflow's pages, relative to them."""
-        return page_of(experiment_id(self._api), self.run_id, f"/artifacts/{artifact}")
+        return views.run_page(experiment_id(self._api), self.run_id, f"/artifacts/{artifact}")
+
+    def beside(self, others: Iterable["TrackedRun"]) -> str:
+        """Where MLflow's pages show this and other runs side by side, relative to them."""
+        return views.comparison_page(experiment_id(self._api), [self.run_id, *(run.run_id for run in others)])
 
     def upload(self, folder: Path) -> str:
         """Store a finished folder as the run's artifact and return its URI."""
         self._api.log_artifacts(self.run_id, str(folder), ARTIFACTS)
         return artifact_uri(self.run_id)
-
-
-def page_of(experiment: str, run_id: str, part: str = "") -> str:
-    """The page of a run, relative to MLflow's address, in the view of training runs (MLflow's own choice is GenAI)."""
-    return f"#/experiments/{experiment}/runs/{run_id}{part}?workflowType=machine_learning"
 
 
 def artifact_uri(run_id: str) -> str:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from kpod.config.flat import scrubbed
 from kpod.store.files import run_once
 from kpod.store.home import home, sqlite_url
+from kpod.tracking.views import VIEWS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "kpod"
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens the views of training runs, not of traces
+TAGS = {"mlflow.experimentKind": "custom_model_development", **VIEWS}  # training runs open, not traces
 ADDRESS = "MLFLOW_TRACKING_URI"
 
 
@@ -71,13 +72,13 @@ def experiment_id(client: "MlflowClient") -> str:
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None and KIND.keys() - found.tags.keys():
-        for key, value in KIND.items():
-            client.set_experiment_tag(found.experiment_id, key, value)
+    if found is not None:
+        for key in TAGS.keys() - found.tags.keys():
+            client.set_experiment_tag(found.experiment_id, key, TAGS[key])
     if found is None:
         location = (home() / "mlflow" / "artifacts").as_uri() if database() else None
         try:
-            return client.create_experiment(EXPERIMENT, artifact_location=location, tags=KIND)
+            return client.create_experiment(EXPERIMENT, artifact_location=location, tags=TAGS)
         except MlflowException:  # another process made it first
             found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:

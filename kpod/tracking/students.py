@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _HOLE = "the-question"
 STUDENT = "kpod-student-"  # registered models are named after the dataset
+MODEL_VERSIONS = "mlflow.modelVersions"  # tag of a logged model: where MLflow's pages read that it is registered
 # What makes the artifact of a stage's run an MLflow model; `fetch` leaves it out.
 MODEL_FILES = (
     "MLmodel", "components", "conda.yaml", "input_example.json", "python_env.yaml", "requirements.txt",
@@ -113,6 +114,8 @@ def register_student(
             raise
     known = [v for v in model_versions(name) if v.run_id == run_id]
     version = known[0] if known else api.create_model_version(name, source, run_id, dict(tags), model_id=model_id)
+    if model_id:
+        api.set_logged_model_tags(model_id, {MODEL_VERSIONS: json.dumps([{"name": name, "version": version.version}])})
     if challenger:
         api.set_registered_model_alias(name, "challenger", version.version)
     return version

@@ -1,0 +1,44 @@
+"""Pages of MLflow for what is compared often: saved views (menu "Views" of the runs' table) and addresses.
+
+A saved view is a tag of the experiment in the form that MLflow's own dialog writes (3.17: name, times, and the state as
+JSON). A view that exists is left as it is, so that a team may change it.
+"""
+
+import json
+from collections.abc import Sequence
+from urllib.parse import quote
+
+PREFIX = "mlflow.sharedViewState."
+CREATED = 1_764_374_400_000  # milliseconds since 1970, of all views
+TRAINING = "workflowType=machine_learning"  # the view of training runs; MLflow's own choice is that of traces
+FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "target_tokens", "cpu_seconds", "rationales_cost_usd")
+
+
+def _view(name: str, query: str, *tags: str, order: str = "attributes.start_time") -> str:
+    columns = [*(f"tags.`{tag}`" for tag in tags), *(f"metrics.`{metric}`" for metric in FIGURES)]
+    state = {"searchFilter": query, "orderByKey": order, "selectedColumns": columns, "columnOrder": columns}
+    return json.dumps({"name": name, "createdAt": CREATED, "updatedAt": CREATED, "state": json.dumps(state)})
+
+
+_METHOD, _ARM = "tags.`kpod.stage` = 'method'", "tags.`kpod.stage` = 'arm'"
+_OF = ("kpod.dataset", "kpod.student")
+VIEWS = {  # tags of the experiment
+    f"{PREFIX}kpod-methods": _view("Methods", _METHOD, "kpod.pipeline", *_OF),
+    f"{PREFIX}kpod-over-time": _view(
+        "Method kpod over time", f"{_METHOD} and tags.`kpod.method` = 'kpod'", "kpod.pipeline", *_OF
+    ),
+    f"{PREFIX}kpod-seeds": _view(
+        "Seeds of a sweep", _ARM, "kpod.method", "kpod.seed", *_OF, order="tags.`kpod.method`"
+    ),
+}
+
+
+def run_page(experiment: str, run_id: str, part: str = "") -> str:
+    """The page of a run, or a part of it such as `/artifacts/FILE`, relative to MLflow's address."""
+    return f"#/experiments/{experiment}/runs/{run_id}{part}?{TRAINING}"
+
+
+def comparison_page(experiment: str, run_ids: Sequence[str]) -> str:
+    """The page that shows runs side by side, relative to MLflow's address."""
+    runs, experiments = (quote(json.dumps(ids)) for ids in (list(run_ids), [experiment]))
+    return f"#/compare-runs?runs={runs}&experiments={experiments}&{TRAINING}"
