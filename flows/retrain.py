@@ -1,6 +1,6 @@
 """Flow `kpod-retrain`: new questions in, a challenger trained, and the gate between it and the champion."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect import flow
 
@@ -23,9 +23,6 @@ from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.files import sha256_file
 from kpod.store.home import home
-
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
 
 NOTHING = "nothing new"
 
@@ -115,7 +112,11 @@ class _Round:
         return self.session.obtain(rounds.stage(growth, previous is not None), self.config, self.method, inputs)
 
     def _decide(
-        self, version: "ModelVersion", champion: "ModelVersion | None", student: ArtifactRef, heldout: ArtifactRef
+        self,
+        version: tracking.ModelVersion,
+        champion: tracking.ModelVersion | None,
+        student: ArtifactRef,
+        heldout: ArtifactRef,
     ) -> gate.Decision:
         """Champion and challenger on the same questions, or the reason why that is not needed."""
         chain = apply(self.config, self.method)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flows.cache import run_cached
 from flows.pages import show_outcome
@@ -25,9 +25,6 @@ from kpod.store.artifacts import ArtifactRef
 from kpod.store.home import prepare
 from kpod.student.check import check as check_student
 from kpod.training.extras import check as check_extras
-
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
 
 DATASETS = ("questions", "rationales", "dataset")  # stages whose results are a run's datasets
 
@@ -62,7 +59,7 @@ class Session(Results):
         super().__init__(config, tags, refresh, known)
         self._name, self._parent = name or config.name, parent
         self._methods: dict[str, tracking.TrackedRun] = {}
-        self._versions: dict[str, ModelVersion] = {}  # by method
+        self._versions: dict[str, tracking.ModelVersion] = {}  # by method
         self._stack = ExitStack()
 
     def __enter__(self) -> "Session":

@@ -134,8 +134,8 @@ def test_champion_and_challenger_answered_the_same_questions_and_the_decision_is
 
 def test_lineage_reaches_files_journal_code_and_seeds(rounds: Rounds) -> None:
     told = rounds.kpod("lineage", "wordproblems/1").stdout
-    words = [f"{MODEL}/1 (", "decision: promote", "-one.jsonl", "journal", "code ", "distill.seed = 0"]
-    words += [f"{stage}: run" for stage in ("distill", "weights", "questions", "dataset")]
+    words = [f"{MODEL}/1 (", "decision promote", "-one.jsonl", "journal", "code ", "distill.seed = 0"]
+    words += [f"{stage} run" for stage in ("distill", "weights", "questions", "dataset")]
     assert not [word for word in words if word not in told]
     assert "not the code that is here" not in told
 

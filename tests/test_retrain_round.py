@@ -17,13 +17,14 @@ import pytest
 import flows.retrain
 import flows.session
 from kpod import schemas, tracking
+from kpod.cli.tables import provenance
 from kpod.config import WordProblems
 from kpod.config.retrain import Retrain
 from kpod.config.settings import load
 from kpod.errors import ConfigError
 from kpod.models import registry, reproduce
 from kpod.models.clean import candidates, remove
-from kpod.models.lineage import lineage, lines
+from kpod.models.lineage import lineage
 from kpod.questions import wordproblems
 from kpod.retrain.incoming import add
 from kpod.run import results, stages
@@ -183,10 +184,11 @@ def test_champion_and_challenger_answered_the_same_questions_and_the_decision_is
     assert results.predictions_of(rounds.second["run_id"]).num_rows == 6
 
 
-def test_lineage_reaches_files_code_and_seeds(rounds: Rounds) -> None:
-    told = "\n".join(lines(*lineage("wordproblems/2")))
-    words = [f"{MODEL}/2 (", "-one.jsonl", "-two.jsonl", "journal", "code ", "distill.seed = 0", "decision: "]
-    words += [f"{stage}: run" for stage in ("distill", "weights", "questions", "dataset", "rationales")]
+def test_lineage_reaches_files_code_and_seeds(rounds: Rounds, capsys: pytest.CaptureFixture[str]) -> None:
+    provenance(*lineage("wordproblems/2"))
+    told = capsys.readouterr().out
+    words = [f"{MODEL}/2 (", "-one.jsonl", "-two.jsonl", "journal", "code ", "distill.seed = 0", "decision "]
+    words += [f"{stage} run" for stage in ("distill", "weights", "questions", "dataset", "rationales")]
     assert not [word for word in words if word not in told]
     assert "not the code that is here" not in told
     with pytest.raises(ConfigError, match=f"registered at .*: {MODEL}"):

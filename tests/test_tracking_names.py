@@ -76,7 +76,7 @@ def test_more_models_than_a_page_holds() -> None:
     api.create_registered_model("another")
     for i in range(103):
         api.create_registered_model(f"{tracking.STUDENT}set-{i:03d}")
-    found = [model.name for model in tracking.registered_models()]
+    found = tracking.registered_models()
     assert sorted(found) == [f"{tracking.STUDENT}set-{i:03d}" for i in range(103)]
 
 

@@ -38,12 +38,11 @@ def rollback(model: Model) -> None:
 @app.command()
 def lineage(model: Model) -> None:
     """Print what a model version was made from: every stage back to data files, journal, code and seeds."""
-    from kpod.models.lineage import lineage as chain
-    from kpod.models.lineage import lines
+    from kpod.cli.tables import provenance
+    from kpod.models.lineage import lineage as provenance_of
 
     prepare()
-    for line in lines(*chain(model)):
-        typer.echo(line)
+    provenance(*provenance_of(model))
 
 
 @app.command()

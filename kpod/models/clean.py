@@ -49,7 +49,7 @@ def candidates(days: float) -> Iterator[Removal]:
 def needed(days: float) -> set[str]:
     """Cache keys of all results that registered models or recent runs depend on, directly or through inputs."""
     models = tracking.registered_models()
-    queue = [version.run_id for model in models for version in tracking.model_versions(model.name)]
+    queue = [version.run_id for model in models for version in tracking.model_versions(model)]
     for run in tracking.recent_runs(days):
         if run.data.tags.get("kpod.stage") in ABOVE:
             queue += [ref.run_id for ref in references(run.info.run_id).values()]

@@ -24,14 +24,11 @@ class Node:
     inputs: tuple["Node", ...] = field(default=())
 
 
-def lineage(model: str) -> tuple[list[str], Node]:
-    """Name and tags of a model version, and the tree of its inputs. Raises ConfigError if there is no such model."""
+def lineage(model: str) -> tuple[tracking.ModelVersion, Node]:
+    """A model version and the tree of what it was made from. Raises ConfigError if there is no such model."""
     version = registry.find(model)
     ref = registry.student_of(version)
-    aliases = ", ".join(version.aliases) or "no alias"
-    head = [f"{version.name}/{version.version} ({aliases})"]
-    head += [f"  {key.removeprefix('kpod.')}: {value}" for key, value in sorted(version.tags.items())]
-    return head, node("student", ref.sha256, ref.uri, {})
+    return version, node("student", ref.sha256, ref.uri, {})
 
 
 def node(name: str, sha256: str, source: str, seen: dict[str, Node]) -> Node:
@@ -53,28 +50,6 @@ def node(name: str, sha256: str, source: str, seen: dict[str, Node]) -> Node:
             tuple(node(key, digest, place, seen) for key, (digest, place) in sorted(inputs.items())),
         )
     return seen[run_id]
-
-
-def lines(head: list[str], root: Node) -> Iterator[str]:
-    """The tree as text; a result that several stages share is printed once."""
-    yield from head
-    printed: set[str] = set()
-
-    def walk(one: Node, depth: int) -> Iterator[str]:
-        pad = "  " * depth
-        if not one.run_id:
-            yield f"{pad}{one.name}: file {one.source} sha256 {one.sha256[:16]}"
-            return
-        if one.run_id in printed:
-            yield f"{pad}{one.name}: run {one.run_id}, see above"
-            return
-        printed.add(one.run_id)
-        yield f"{pad}{one.name}: run {one.run_id} sha256 {one.sha256[:16]}"
-        yield from (f"{pad}    {fact}" for fact in one.facts)
-        for below in one.inputs:
-            yield from walk(below, depth + 1)
-
-    yield from walk(root, 1)
 
 
 def _maker(path: str) -> str:

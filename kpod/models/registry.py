@@ -1,16 +1,12 @@
 """The aliases `champion` and `challenger` of registered students: lookup, promotion and rollback."""
 
 import json
-from typing import TYPE_CHECKING
 
 from kpod import tracking
 from kpod.errors import ConfigError
 from kpod.retrain.gate import Decision
 from kpod.run import stages
 from kpod.store.artifacts import ArtifactRef
-
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION = "champion"
 REPLACED = "kpod.replaced"  # on a champion: the version that was champion before it
@@ -22,7 +18,7 @@ def model_name(dataset: str) -> str:
     return dataset if dataset.startswith(tracking.STUDENT) else f"{tracking.STUDENT}{dataset}"
 
 
-def find(model: str) -> "ModelVersion":
+def find(model: str) -> tracking.ModelVersion:
     """The version that `MODEL`, `MODEL@alias` or `MODEL/number` names; without a part, the champion or the newest.
 
     Raises ConfigError if there is none.
@@ -32,12 +28,12 @@ def find(model: str) -> "ModelVersion":
     versions = tracking.model_versions(name)
     found = tracking.version_of(name, part) if at else tracking.version_of(name, CHAMPION) or next(iter(versions), None)
     if found is None:
-        known = [entry.name for entry in tracking.registered_models()]
+        known = tracking.registered_models()
         raise ConfigError(f"no model version {model}; registered at {tracking.address()}: {', '.join(known) or 'none'}")
     return found
 
 
-def student_of(version: "ModelVersion") -> ArtifactRef:
+def student_of(version: tracking.ModelVersion) -> ArtifactRef:
     """The result that a version was registered from. Raises ConfigError if its run is gone."""
     run = tracking.get_run(version.run_id or "")
     ref = stages.ref_of(run) if run else None
@@ -46,7 +42,7 @@ def student_of(version: "ModelVersion") -> ArtifactRef:
     return ref
 
 
-def record(version: "ModelVersion", decision: Decision, against: str | None) -> None:
+def record(version: tracking.ModelVersion, decision: Decision, against: str | None) -> None:
     """Write a decision and its figures to the tags of the challenger's version."""
     notes = {
         "kpod.decision": decision.action,
@@ -57,7 +53,7 @@ def record(version: "ModelVersion", decision: Decision, against: str | None) -> 
     tracking.tag_version(version, notes)
 
 
-def promote(version: "ModelVersion") -> str | None:
+def promote(version: tracking.ModelVersion) -> str | None:
     """Make a version the champion; returns the number of the one it replaces, if another was."""
     api = tracking.client()
     old = tracking.version_of(version.name, CHAMPION)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -25,10 +24,6 @@ from kpod.store.artifacts import ArtifactRef
 from kpod.store.code_version import code_version
 from kpod.store.files import sha256_tree
 from kpod.store.keys import stage_key
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-
 
 SETTINGS = "settings.json"  # a stage's run holds its settings under this name
 
@@ -146,7 +141,7 @@ def recorded(key: str) -> ArtifactRef | None:
     return ref if ref and tracking.fetch(ref) else None
 
 
-def ref_of(run: "Run | tracking.Run") -> ArtifactRef | None:
+def ref_of(run: tracking.Run) -> ArtifactRef | None:
     """The result of a stage's finished MLflow run, or None if the run is not of a kpod stage."""
     tags = run.data.tags
     if not {"kpod.stage", "kpod.cache_key", "kpod.sha256"} <= tags.keys():

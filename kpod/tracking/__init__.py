@@ -1,13 +1,11 @@
 """All MLflow calls: one parent run a pipeline, one nested run an executed stage, the registry of students."""
 
 from kpod.tracking.fetching import fetch
-from kpod.tracking.reading import Run, get_run, runs_of
+from kpod.tracking.reading import Run, get_run, inputs_of, newest_run, runs_of
 from kpod.tracking.record import (
     download,
     final_metrics,
     finished_run,
-    inputs_of,
-    newest_run,
     read_document,
     recent_runs,
     run_of,
@@ -15,21 +13,13 @@ from kpod.tracking.record import (
 )
 from kpod.tracking.runs import TrackedRun, artifact_uri, run
 from kpod.tracking.server import ADDRESS, address, client, experiment_id, served, server_command, uri
-from kpod.tracking.students import (
-    STUDENT,
-    describe_version,
-    log_student,
-    logged_student,
-    model_versions,
-    register_student,
-    registered_models,
-    tag_version,
-    version_of,
-)
+from kpod.tracking.students import describe_version, log_student, logged_student, register_student, tag_version
+from kpod.tracking.versions import STUDENT, ModelVersion, model_versions, registered_models, version_of
 
 __all__ = [
     "ADDRESS",
     "STUDENT",
+    "ModelVersion",
     "Run",
     "TrackedRun",
     "address",

@@ -1,11 +1,11 @@
 """Runs read straight from MLflow's SQLite file, in milliseconds; importing MLflow for it would take seconds.
 
-Only runs, tags, parameters and last metrics of the pinned MLflow version; other stores are read through its client.
+For the tables of the pinned MLflow version; other stores are read through its client.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 60.0  # for a writer that holds the file
 COLUMNS = "run_uuid, name, status, start_time"
+OURS = "lifecycle_stage = 'active' AND experiment_id = (SELECT experiment_id FROM experiments WHERE name = ?)"
 
 
 @dataclass(frozen=True)
@@ -49,76 +50,121 @@ class Run:
 
 def get_run(run_id: str) -> Run | None:
     """The run with this id, or None."""
-    path = database()
-    if path is not None:
-        with _open(path) as connection:
-            found = connection.execute(f"SELECT {COLUMNS} FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()  # noqa: S608
-            return _run(connection, found) if found else None
+    rows = select(f"SELECT {COLUMNS} FROM runs WHERE run_uuid = ?", run_id)  # noqa: S608
+    if rows is not None:
+        return next(iter(_with_data(rows)), None)
     from mlflow.exceptions import MlflowException
 
     try:
-        entity = client().get_run(run_id)
+        return converted(client().get_run(run_id))
     except MlflowException:
         return None
-    return _light(entity)
-
-
-def artifacts_of(run_id: str) -> Path | None:
-    """The folder of a run's artifacts if SQLite keeps the runs and files on this machine keep the artifacts."""
-    path = database()
-    if path is None:
-        return None
-    with _open(path) as connection:
-        found = connection.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
-    parts = urlsplit(found[0]) if found and found[0] else None
-    return Path(unquote(parts.path)) if parts and parts.scheme == "file" and not parts.netloc else None
 
 
 def runs_of(stages: Sequence[str]) -> list[Run]:
     """The runs whose tag `kpod.stage` is one of these, the newest first; deleted ones do not count."""
-    path = database()
-    if path is not None:
-        marks = ", ".join("?" * len(stages))
-        query = (
-            f"SELECT {COLUMNS} FROM runs"  # noqa: S608
-            " JOIN tags USING (run_uuid) JOIN experiments USING (experiment_id)"
-            f" WHERE tags.key = 'kpod.stage' AND tags.value IN ({marks}) AND experiments.name = ?"
-            " AND runs.lifecycle_stage = 'active' ORDER BY start_time DESC"
-        ).replace(COLUMNS, "runs.run_uuid, runs.name, runs.status, runs.start_time")
-        with _open(path) as connection:
-            rows = connection.execute(query, (*stages, EXPERIMENT)).fetchall()
-            return [_run(connection, row) for row in rows]
+    rows = select(
+        f"SELECT {COLUMNS} FROM runs WHERE {OURS} AND run_uuid IN"  # noqa: S608
+        f" (SELECT run_uuid FROM tags WHERE key = 'kpod.stage' AND value IN ({_marks(stages)}))"
+        " ORDER BY start_time DESC",
+        EXPERIMENT,
+        *stages,
+    )
+    if rows is not None:
+        return _with_data(rows)
     api = client()
     found = [
         entity
         for stage in stages
         for entity in api.search_runs([experiment_id(api)], f"tags.`kpod.stage` = '{stage}'", max_results=1000)
     ]
-    return sorted(map(_light, found), key=lambda run: -run.info.start_time)
+    return sorted(map(converted, found), key=lambda run: -run.info.start_time)
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[sqlite3.Connection]:
+def newest_run(tags: Mapping[str, str]) -> Run | None:
+    """The newest finished run with all these tags, or None."""
+    having = " AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = ? AND value = ?)" * len(tags)
+    rows = select(
+        f"SELECT {COLUMNS} FROM runs WHERE {OURS} AND status = 'FINISHED'{having}"  # noqa: S608
+        " ORDER BY start_time DESC LIMIT 1",
+        EXPERIMENT,
+        *(part for tag in tags.items() for part in tag),
+    )
+    if rows is not None:
+        return next(iter(_with_data(rows)), None)
+    api = client()
+    query = " and ".join([f"tags.`{k}` = '{v}'" for k, v in tags.items()] + ["attributes.status = 'FINISHED'"])
+    runs = api.search_runs([experiment_id(api)], query, max_results=1, order_by=["attributes.start_time DESC"])
+    return converted(runs[0]) if runs else None
+
+
+def inputs_of(run_id: str) -> dict[str, tuple[str, str]]:
+    """The inputs that a stage's run logged: name -> (sha256, URI or path); empty if the run is gone."""
+    rows = select(
+        "SELECT datasets.name, dataset_profile, dataset_source FROM inputs JOIN datasets ON source_id = dataset_uuid"
+        " WHERE source_type = 'DATASET' AND destination_type = 'RUN' AND destination_id = ?",
+        run_id,
+    )
+    if rows is not None:
+        return {name: (digest, source) for name, digest, source in rows}
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client().get_run(run_id).inputs
+    except MlflowException:
+        return {}
+    datasets = found.dataset_inputs if found else []
+    return {one.dataset.name: (str(one.dataset.profile), str(one.dataset.source)) for one in datasets}
+
+
+def artifacts_of(run_id: str) -> Path | None:
+    """The folder of a run's artifacts if SQLite keeps the runs and files on this machine keep the artifacts."""
+    rows = select("SELECT artifact_uri FROM runs WHERE run_uuid = ?", run_id)
+    parts = urlsplit(rows[0][0]) if rows and rows[0][0] else None
+    return Path(unquote(parts.path)) if parts and parts.scheme == "file" and not parts.netloc else None
+
+
+def select(query: str, *values: str) -> list[tuple[Any, ...]] | None:
+    """Rows of MLflow's SQLite file, none if it is not there yet; None if another store keeps the runs."""
+    path = database()
+    if path is None:
+        return None
     if not path.is_file():
-        client()  # makes the tables
+        return []
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", WAIT_SECONDS, uri=True)) as connection:
-        yield connection
+        return connection.execute(query, values).fetchall()
 
 
-def _run(connection: sqlite3.Connection, row: tuple[str, str, str, int]) -> Run:
-    def pairs(columns: str, table: str) -> list[tuple[Any, ...]]:
-        return connection.execute(f"SELECT {columns} FROM {table} WHERE run_uuid = ?", row[:1]).fetchall()  # noqa: S608
-
-    metrics = {
-        key: float("nan") if nan else float(value) for key, value, nan in pairs("key, value, is_nan", "latest_metrics")
-    }
-    tags, params = dict(pairs("key, value", "tags")), dict(pairs("key, value", "params"))
-    return Run(RunInfo(*row), RunData(tags, params, metrics))
-
-
-def _light(entity: "MlflowRun") -> Run:
+def converted(entity: "MlflowRun") -> Run:
+    """The run without what only MLflow's client needs."""
     info, data = entity.info, entity.data
     return Run(
         RunInfo(info.run_id, info.run_name, info.status, info.start_time),
         RunData(dict(data.tags), dict(data.params), dict(data.metrics)),
     )
+
+
+def _with_data(rows: Sequence[tuple[str, str, str, int]]) -> list[Run]:
+    """The runs of these rows (COLUMNS) with their tags, parameters and metrics."""
+    ids = [row[0] for row in rows]
+
+    def pairs(value: str, table: str) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {run_id: {} for run_id in ids}
+        query = f"SELECT run_uuid, key, {value} FROM {table} WHERE run_uuid IN ({_marks(ids)})"  # noqa: S608
+        for run_id, key, content in select(query, *ids) or ():
+            found[run_id][key] = content
+        return found
+
+    tags, params = pairs("value", "tags"), pairs("value", "params")
+    metrics = pairs("CASE WHEN is_nan THEN 'nan' ELSE value END", "latest_metrics")
+    return [
+        Run(
+            RunInfo(*row),
+            RunData(tags[row[0]], params[row[0]], {key: float(value) for key, value in metrics[row[0]].items()}),
+        )
+        for row in rows
+    ]
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))

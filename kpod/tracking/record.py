@@ -4,15 +4,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kpod.tracking.reading import artifacts_of, get_run
+from kpod.tracking.reading import Run, artifacts_of, converted, get_run, newest_run
 from kpod.tracking.server import client, experiment_id
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 
 def download(source: str, destination: Path) -> bool:
@@ -33,7 +29,7 @@ def download(source: str, destination: Path) -> bool:
     return True
 
 
-def finished_run(key: str) -> "Run | None":
+def finished_run(key: str) -> Run | None:
     """The newest finished run of the stage with this key, or None."""
     return newest_run({"kpod.cache_key": key})
 
@@ -60,29 +56,9 @@ def read_document(run_id: str, name: str) -> dict[str, Any] | None:
         return None
 
 
-def inputs_of(run_id: str) -> dict[str, tuple[str, str]]:
-    """The inputs that a stage's run logged: name -> (sha256, URI or path); empty if the run is gone."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = client().get_run(run_id).inputs
-    except MlflowException:
-        return {}
-    datasets = found.dataset_inputs if found else []
-    return {one.dataset.name: (str(one.dataset.profile), str(one.dataset.source)) for one in datasets}
-
-
 def run_of(uri: str) -> str:
     """The id of the run that an artifact URI `runs:/ID/...` belongs to."""
     return uri.removeprefix("runs:/").partition("/")[0]
-
-
-def newest_run(tags: Mapping[str, str]) -> "Run | None":
-    """The newest finished run with all these tags, or None."""
-    api = client()
-    query = " and ".join([f"tags.`{k}` = '{v}'" for k, v in tags.items()] + ["attributes.status = 'FINISHED'"])
-    runs = api.search_runs([experiment_id(api)], query, max_results=1, order_by=["attributes.start_time DESC"])
-    return runs[0] if runs else None
 
 
 def stored_keys() -> set[str]:
@@ -94,18 +70,18 @@ def stored_keys() -> set[str]:
     }
 
 
-def recent_runs(days: float) -> "list[Run]":
+def recent_runs(days: float) -> list[Run]:
     """Every run that started in the last `days`."""
     return _all(f"attributes.start_time >= {int((time.time() - days * 86_400) * 1000)}")
 
 
-def _all(query: str) -> "list[Run]":
+def _all(query: str) -> list[Run]:
     api = client()
     found: list[Run] = []
     token = None
     while True:
         page = api.search_runs([experiment_id(api)], query, max_results=1000, page_token=token)
-        found += page
+        found += map(converted, page)
         token = page.token
         if not token:
             return found

@@ -4,22 +4,20 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kpod.errors import ModelError
 from kpod.tracking.runs import ARTIFACTS, artifact_uri
 from kpod.tracking.server import client, experiment_id
+from kpod.tracking.versions import STUDENT, ModelVersion, converted, model_versions
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
-
     from kpod.config import Form
 
 _HOLE = "the-question"
-STUDENT = "kpod-student-"  # registered models are named after the dataset
 MODEL_VERSIONS = "mlflow.modelVersions"  # tag of a logged model: where MLflow's pages read that it is registered
 # What makes the artifact of a stage's run an MLflow model; `fetch` leaves it out.
 MODEL_FILES = (
@@ -98,7 +96,7 @@ def _save_student(folder: Path, destination: str, form: "Form") -> None:
 
 def register_student(
     dataset: str, run_id: str, source: str, tags: Mapping[str, str], challenger: bool, model_id: str | None = None
-) -> "ModelVersion":
+) -> ModelVersion:
     """Register a student as `kpod-student-<dataset>` (once a run) and return its version.
 
     With `challenger`, that alias moves to it; the alias `champion` is given by the gate alone. `model_id` is that of
@@ -113,7 +111,9 @@ def register_student(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     known = [v for v in model_versions(name) if v.run_id == run_id]
-    version = known[0] if known else api.create_model_version(name, source, run_id, dict(tags), model_id=model_id)
+    version = (
+        known[0] if known else converted(api.create_model_version(name, source, run_id, dict(tags), model_id=model_id))
+    )
     if model_id:
         api.set_logged_model_tags(model_id, {MODEL_VERSIONS: json.dumps([{"name": name, "version": version.version}])})
     if challenger:
@@ -135,48 +135,12 @@ def logged_student(run_id: str, name: str, source: str, tags: Mapping[str, str])
     return str(model.model_id)
 
 
-def describe_version(version: "ModelVersion", text: str) -> None:
+def describe_version(version: ModelVersion, text: str) -> None:
     """The description that the registry's page of a version shows, in Markdown."""
     client().update_model_version(version.name, version.version, text)
 
 
-def model_versions(name: str) -> "list[ModelVersion]":
-    """All versions of a registered model, newest first; empty if there is no such model."""
-    found = _all(client().search_model_versions, f"name = '{name}'")
-    return sorted(found, key=lambda version: -int(version.version))
-
-
-def registered_models() -> "list[RegisteredModel]":
-    """Every registered student."""
-    return _all(client().search_registered_models, f"name LIKE '{STUDENT}%'")
-
-
-def _all(search: Callable[..., Any], query: str) -> list[Any]:
-    """What a search finds on all its pages: a page holds 100 models by default."""
-    found: list[Any] = []
-    token = None
-    while True:
-        page = search(query, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
-
-
-def version_of(name: str, alias_or_version: str) -> "ModelVersion | None":
-    """The version with this number or alias, or None."""
-    from mlflow.exceptions import MlflowException
-
-    api = client()
-    try:
-        if alias_or_version.isdigit():
-            return api.get_model_version(name, alias_or_version)
-        return api.get_model_version_by_alias(name, alias_or_version)
-    except MlflowException:
-        return None
-
-
-def tag_version(version: "ModelVersion", tags: Mapping[str, str]) -> None:
+def tag_version(version: ModelVersion, tags: Mapping[str, str]) -> None:
     """Put tags on a model version."""
     api = client()
     for key, value in tags.items():
