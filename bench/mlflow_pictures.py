@@ -24,9 +24,10 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 PORT = 5137
 SERVER = f"http://127.0.0.1:{PORT}"
 SIDE = 200  # pixels of MLflow's menu, left out
-OPENED_ONCE = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
+NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
 SHOW_MORE = "[...document.querySelectorAll('button, a')].find(e => e.innerText == 'Show more')?.click()"
 ONLY_DIFFERENT = "document.querySelectorAll('button[role=switch]').forEach(e => e.click())"
+FOLD = "[...document.querySelectorAll('h3, h4, span, div')].findLast(e => e.innerText == 'Visualizations')?.click()"
 
 
 class Page:
@@ -78,18 +79,19 @@ async def take(page: Page, run: str) -> None:
     methods = parent.data.tags["kpod.methods"].split(",")
     below = {one.info.run_name: one.info.run_id for one in tracking.runs_of(["method"])
              if one.data.tags["mlflow.parentRunId"] == parent.info.run_id}  # fmt: skip
+    await page.call("Page.enable")
     await page.call("Emulation.setDeviceMetricsOverride", width=1300, height=1500, deviceScaleFactor=1, mobile=False)
-    await page.open("", "MLflow")
-    await page.script(OPENED_ONCE)
+    await page.call("Page.addScriptToEvaluateOnNewDocument", source=NO_ASSISTANT)
     await page.open(run_page(experiment, parent.info.run_id), "Metrics (")
     await page.script(SHOW_MORE)
-    await page.picture("mlflow-run", 1500)
+    await page.picture("mlflow-run", 1400)
     await page.open(comparison_page(experiment, [below[method] for method in methods]), "Comparing")
     await page.script(ONLY_DIFFERENT)
-    await page.picture("mlflow-methods", 1500)
+    await page.script(FOLD)
+    await page.picture("mlflow-methods", 1050)
     view = f"#/experiments/{experiment}/runs?viewStateShareKey=kpod-methods&workflowType=machine_learning"
     await page.open(view, methods[-1])
-    await page.picture("mlflow-view", 500)
+    await page.picture("mlflow-view", 600, 1500)
 
 
 async def main(run: str) -> None:

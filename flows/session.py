@@ -26,6 +26,7 @@ from kpod.store.home import prepare
 from kpod.student.check import check as check_student
 from kpod.training.extras import check as check_extras
 
+OF_DISTILLATION = ("weights", "difficulty", "curriculum", "distill")  # settings that the method `base` does not use
 DATASETS = ("questions", "rationales", "dataset")  # stages whose results are a run's datasets
 
 
@@ -121,7 +122,10 @@ class Session(Results):
             return self.run
         if method not in self._methods:
             tags = {**self.tags, "kpod.stage": "method", "kpod.method": method, "kpod.pipeline": self.config.name}
-            params = dict(flatten(apply(self.config, method).model_dump(mode="json")))
+            tree = apply(self.config, method).model_dump(mode="json")
+            if method == "base":
+                tree = {part: settings for part, settings in tree.items() if part not in OF_DISTILLATION}
+            params = dict(flatten(tree))
             opened = tracking.run(method, params, tags, self.run.run_id)
             self._methods[method] = self._stack.enter_context(opened)
         return self._methods[method]

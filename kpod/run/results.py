@@ -109,7 +109,8 @@ def figures_of(refs: Mapping[str, ArtifactRef]) -> dict[str, float]:
     """What runs of methods are compared by, from the results of one method (stage -> result, all on this machine).
 
     Accuracy with the ends of its 95% interval, overall and by set; target tokens, seconds of CPU and wall of the
-    training, CPU seconds of what prepares it, and what its rationales cost (US dollars).
+    training, CPU seconds of what prepares it, and what its rationales cost (US dollars). Rounded to four decimals, which
+    MLflow's tables show whole.
     """
     figures: dict[str, float] = {}
     if evaluated := refs.get("evaluate"):
@@ -124,7 +125,7 @@ def figures_of(refs: Mapping[str, ArtifactRef]) -> dict[str, float]:
         figures |= {name: value for name, value in vars(spent).items() if value is not None}
     if "cost_usd" in taken.get("rationales", {}):
         figures["rationales_cost_usd"] = taken["rationales"]["cost_usd"]
-    return figures
+    return {name: round(value, 4) for name, value in figures.items()}
 
 
 def took(ref: ArtifactRef) -> dict[str, float]:

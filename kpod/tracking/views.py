@@ -14,7 +14,8 @@ TRAINING = "workflowType=machine_learning"  # the view of training runs; MLflow'
 FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "target_tokens", "cpu_seconds", "rationales_cost_usd")
 
 
-def _view(name: str, query: str, *tags: str, order: str = "attributes.start_time") -> str:
+def _view(name: str, query: str, *tags: str, order: str = "attributes.end_time") -> str:
+    """A view of runs as one list; ordered by the time of creation, MLflow would fold them below their parents."""
     columns = [*(f"tags.`{tag}`" for tag in tags), *(f"metrics.`{metric}`" for metric in FIGURES)]
     state = {"searchFilter": query, "orderByKey": order, "selectedColumns": columns, "columnOrder": columns}
     return json.dumps({"name": name, "createdAt": CREATED, "updatedAt": CREATED, "state": json.dumps(state)})
