@@ -109,8 +109,8 @@ def figures_of(refs: Mapping[str, ArtifactRef]) -> dict[str, float]:
     """What runs of methods are compared by, from the results of one method (stage -> result, all on this machine).
 
     Accuracy with the ends of its 95% interval, overall and by set; target tokens, seconds of CPU and wall of the
-    training, CPU seconds of what prepares it, and what its rationales cost (US dollars). Rounded to four decimals, which
-    MLflow's tables show whole.
+    training, CPU seconds of what prepares it, and what its rationales cost (US dollars). Rounded to four decimals,
+    which MLflow's tables show whole.
     """
     figures: dict[str, float] = {}
     if evaluated := refs.get("evaluate"):
