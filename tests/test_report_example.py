@@ -15,6 +15,7 @@ from kpod.report.data import Cost
 from kpod.report.example import find, with_weights
 from kpod.report.headline import compared
 from kpod.report.token_views import Scale
+from kpod.text.formats import COT, PromptFormat
 from kpod.text.tokens import token_spans
 from kpod.weighting import network
 from kpod.weighting.texts import input_embedding, text_weights
@@ -98,6 +99,29 @@ def test_shaded_words_are_the_students_own_with_their_steps(tmp_path: Path) -> N
     assert "".join(token.text for token in shown.students[0].tokens).strip() == TEXTS[0]
     assert sum(token.starts_step for token in shown.students[0].tokens) == 1
     assert "".join(token.text for token in shown.students[1].tokens).strip() == ""
+
+
+def test_words_are_read_as_they_stand_behind_the_prompt(tmp_path: Path) -> None:
+    tokenizer = tiny.byte_bpe()
+    tiny.llama(len(tokenizer)).save_pretrained(tmp_path / "student")
+    tokenizer.save_pretrained(tmp_path / "student")
+    network.save(network.Weighter(32, hidden=8, heads=2), tmp_path / "weighter")
+    chat = PromptFormat(kind="chat", lead="")
+    data = full_report(30)
+    assert data.questions is not None
+    example = find(data.predictions, data.questions)
+    assert example is not None
+    first, other = example.students
+    example = replace(example, students=(replace(first, completion=TEXTS[0]), replace(other, completion=TEXTS[1])))
+    folders = (tmp_path / "weighter", tmp_path / "student")
+    [(spaced, _)], [(bare, _)] = (token_spans(tokenizer, TEXTS[:1], lead) for lead in (" ", ""))
+    assert spaced.tolist() != bare.tolist()
+    for form, ids in ((COT, spaced), (chat, bare)):
+        weights = text_weights(TEXTS[:1], *folders, form)[0]
+        assert weights is not None
+        assert len(weights) == len(ids)
+        shown = with_weights(example, *folders, tokenizer, Scale(0.0, 1.0), form).students[0].tokens
+        assert "".join(token.text for token in shown) == f"{form.lead}{TEXTS[0]}"
 
 
 @pytest.mark.parametrize(

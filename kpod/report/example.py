@@ -13,6 +13,7 @@ from kpod.report.data import Answered, Example
 from kpod.report.headline import compared
 from kpod.report.token_views import Scale, shaded
 from kpod.steps import split
+from kpod.text.formats import COT, PromptFormat
 from kpod.text.offsets import token_steps
 from kpod.text.prompts import question_text
 from kpod.text.tokens import token_spans
@@ -60,11 +61,13 @@ def find(predictions: Mapping[str, pa.Table], questions: pa.Table) -> Example | 
     return None
 
 
-def with_weights(example: Example, weighter: Path, student: Path, tokenizer: Any, scale: Scale) -> Example:
-    """The example with its tokens shaded by the weighter (folder) of the run, trained on `student` (folder)."""
+def with_weights(
+    example: Example, weighter: Path, student: Path, tokenizer: Any, scale: Scale, form: PromptFormat = COT
+) -> Example:
+    """The example, shaded by the weighter (folder) of the run, trained on `student` (folder) in `form`."""
     texts = [one.completion for one in example.students]
-    weights = text_weights(texts, weighter, student)
-    spans = token_spans(tokenizer, texts)
+    weights = text_weights(texts, weighter, student, form)
+    spans = token_spans(tokenizer, texts, form.lead)
     told = []
     for one, (ids, found), weight in zip(example.students, spans, weights, strict=True):
         if weight is None:

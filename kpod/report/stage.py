@@ -10,7 +10,7 @@ import pyarrow as pa
 from transformers import AutoTokenizer
 
 from kpod import schemas
-from kpod.config import Pipeline
+from kpod.config import Form, Pipeline
 from kpod.distill import points
 from kpod.distill.points import Point
 from kpod.evaluate.accuracy import accuracies, by_steps
@@ -30,6 +30,7 @@ from kpod.report.token_views import weight_scale
 from kpod.report.tokens import write_token_view
 from kpod.store.files import write_text
 from kpod.store.keys import identity
+from kpod.text.formats import resolve
 
 # Files that the report shows as they are, from the stage that the last method used.
 _TABLES = {
@@ -64,7 +65,7 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
         steps={} if questions is None else {m: by_steps(m, table, questions) for m, table in predictions.items()},
         comparisons=_comparisons(predictions),
         costs=costs,
-        example=_example(inputs, predictions, tables, tokenizer),
+        example=_example(inputs, predictions, tables, tokenizer, config.pipeline.distill.form),
         histories=_histories(inputs, methods),
         validations=_validations(inputs, methods),
         predictions=predictions,
@@ -112,6 +113,7 @@ def _example(
     predictions: Mapping[str, pa.Table],
     tables: Mapping[str, pa.Table | None],
     tokenizer: Any,
+    form: Form,
 ) -> Example | None:
     """The question that tells two students apart, shaded where the run has trained a weighter."""
     questions, weights = tables["questions"], tables["weights"]
@@ -119,7 +121,8 @@ def _example(
     folder, base = _last(inputs, "weights"), _last(inputs, "base")
     if found is None or weights is None or folder is None or base is None or not (folder / "weighter").is_dir():
         return found
-    return with_weights(found, folder / "weighter", base / "student", tokenizer, weight_scale(weights))
+    shape = resolve(tokenizer, form)
+    return with_weights(found, folder / "weighter", base / "student", tokenizer, weight_scale(weights), shape)
 
 
 def _comparisons(predictions: Mapping[str, pa.Table]) -> list[Comparison]:

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from kpod.errors import ModelError
+from kpod.text.formats import COT, PromptFormat
 from kpod.text.tokens import Rationale
 from kpod.weighting import network
 from kpod.weighting.examples import tokenise
@@ -18,8 +19,12 @@ from kpod.weighting.infer import infer
 _BATCH_TOKENS = 4096
 
 
-def text_weights(texts: Sequence[str], weighter: Path, student: Path) -> list[np.ndarray | None]:
+def text_weights(
+    texts: Sequence[str], weighter: Path, student: Path, form: PromptFormat = COT
+) -> list[np.ndarray | None]:
     """w_j (Eq. 2-3) of the tokens of each text, float32 [n] with the ids of `token_spans`; None for an empty text.
+
+    `form` is the one that the weighter was trained in: a token behind a space is another than behind a line's end.
 
     `weighter` is the folder that the stage `weights` wrote, `student` the model folder that it was trained on; of that
     model only the embedding is read. Raises ModelError if either cannot be read.
@@ -27,7 +32,7 @@ def text_weights(texts: Sequence[str], weighter: Path, student: Path) -> list[np
     tokenizer = AutoTokenizer.from_pretrained(student, local_files_only=True)
     net = network.load(weighter)
     rows = [Rationale(str(i), 0, "", None, "0", text, ((0, len(text)),)) for i, text in enumerate(texts)]
-    examples, _ = tokenise(rows, tokenizer, max_tokens=2**31)
+    examples, _ = tokenise(rows, tokenizer, max_tokens=2**31, form=form, asked=COT)
     found = infer(examples, net, nn.Embedding.from_pretrained(input_embedding(student).float()), _BATCH_TOKENS)
     return [found.get(row.key) for row in rows]
 
