@@ -91,7 +91,7 @@ async def take(page: Page, run: str) -> None:
     await page.picture("mlflow-methods", 1050)
     view = f"#/experiments/{experiment}/runs?viewStateShareKey=kpod-methods&workflowType=machine_learning"
     await page.open(view, methods[-1])
-    await page.picture("mlflow-view", 600, 1500)
+    await page.picture("mlflow-view", 500, 1500)
 
 
 async def main(run: str) -> None:

@@ -26,7 +26,6 @@ from kpod.store.home import prepare
 from kpod.student.check import check as check_student
 from kpod.training.extras import check as check_extras
 
-OF_DISTILLATION = ("weights", "difficulty", "curriculum", "distill")  # settings that the method `base` does not use
 DATASETS = ("questions", "rationales", "dataset")  # stages whose results are a run's datasets
 
 
@@ -123,8 +122,8 @@ class Session(Results):
         if method not in self._methods:
             tags = {**self.tags, "kpod.stage": "method", "kpod.method": method, "kpod.pipeline": self.config.name}
             tree = apply(self.config, method).model_dump(mode="json")
-            if method == "base":
-                tree = {part: settings for part, settings in tree.items() if part not in OF_DISTILLATION}
+            if method == "base":  # not distilled: no difference from plain distillation is shown
+                tree["distill"] |= {"token_weights": False, "progressive": False}
             params = dict(flatten(tree))
             opened = tracking.run(method, params, tags, self.run.run_id)
             self._methods[method] = self._stack.enter_context(opened)
