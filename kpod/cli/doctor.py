@@ -173,13 +173,13 @@ def hub(address: str) -> Finding:
 
 def device() -> Finding:
     """The GPU with its free memory, or the CPU; a GPU that torch cannot use is a finding."""
-    import torch
+    if not (shutil.which("nvidia-smi") or Path("/dev/nvidiactl").exists()):
+        return Finding("device", f"CPU, {os.cpu_count()} cores")
+    import torch  # a second of imports, for machines with a driver
 
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         found = f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
         return Finding("device", found, free > total / 10, "another process holds the GPU's memory: nvidia-smi")
-    if shutil.which("nvidia-smi"):
-        fix = f"install a CUDA build of torch (here: {torch.__version__})"
-        return Finding("device", "there is an NVIDIA driver, but torch sees no GPU", False, fix)
-    return Finding("device", f"CPU, {torch.get_num_threads()} threads")
+    fix = f"install a CUDA build of torch (here: {torch.__version__})"
+    return Finding("device", "there is an NVIDIA driver, but torch sees no GPU", False, fix)
