@@ -18,7 +18,11 @@ from recipe_search import SETTINGS, World
 RESULT = Path(__file__).parent / "results" / "learning_curve.json"
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "learning_curve.png"
 QUESTIONS = 200
-METHODS = {"scotd-1": "plain, one rationale", "scotd": "plain, six rationales", "kpod": "kpod, six rationales"}
+METHODS = {  # settings of recipe_search.py, and their names in the picture
+    "scotd-1": "plain, one rationale a question",
+    "scotd": "plain, six",
+    "pruned, floor 0.5, T 0.25": "kpod, six",
+}
 
 
 def recorded() -> list[dict[str, Any]]:

@@ -136,8 +136,8 @@ class World:
             made[stage] = self.stage(stage, config, {key: made[key] for key in STAGES[stage].needs(config)})
         return made["distill"], config, made
 
-    def answers(self, name: str, split: str) -> dict[str, Any]:
-        """Right or wrong for each question, by set, and what the student cost."""
+    def predictions(self, name: str, split: str) -> tuple[list[dict[str, Any]], dict[str, Path], dict[str, Any]]:
+        """Rows of schemas.PREDICTIONS by question, the folders of the stages before, and what the student cost."""
         from kpod import schemas
 
         if name == "base":
@@ -148,7 +148,12 @@ class World:
             student, config, made = self.student(name, split)
             spent = json.loads((student / "figures.json").read_text())
         asked = self.stage("evaluate", config, {"questions": made["questions"], "student": student})
-        told = schemas.read(asked / "predictions.parquet", schemas.PREDICTIONS).sort_by("question_id").to_pylist()
+        told = schemas.read(asked / "predictions.parquet", schemas.PREDICTIONS)
+        return told.sort_by("question_id").to_pylist(), made, spent
+
+    def answers(self, name: str, split: str) -> dict[str, Any]:
+        """Right or wrong for each question, by set, and what the student cost."""
+        told, _, spent = self.predictions(name, split)
         right: dict[str, list[int]] = {}
         for row in told:
             right.setdefault(row["dataset"], []).append(int(row["correct"]))

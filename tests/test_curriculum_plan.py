@@ -146,7 +146,7 @@ def test_defaults_of_T() -> None:
     assert (plan(difficulties, clusters, Curriculum(epochs=1)).input_steps == 0).all()
     for epochs in (2, 3, 7, 9, 25):
         schedule = plan(difficulties, clusters, Curriculum(epochs=epochs))
-        end = max(1, epochs // 10)
+        end = max(1, epochs // 4)
         assert schedule.input_steps[end - 1].any()
         assert not schedule.input_steps[end:].any()
 

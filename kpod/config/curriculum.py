@@ -77,11 +77,7 @@ class Curriculum(Strict):
     p: float = Field(0.5, gt=0, description="Growth of the allowed difficulty (Eq. 10).")
     c0: Fraction = Field(0.3, description="Share of the whole difficulty allowed at stage 0.")
     T: float = Field(
-        0.1,
-        gt=0,
-        lt=1,
-        description="Share of the stages after which all is generated (the paper: 0.5; less did better at equal target "
-        "tokens, see findings-methods).",
+        0.25, gt=0, lt=1, description="Share of the stages after which all is generated (the paper: 0.5; see findings)."
     )
     beta: float = Field(12.0, ge=0, description="Weight of the diversity term (Eq. 12).")
     clusters: int = Field(5, ge=1, description="K of the K-means over questions.")
