@@ -1,6 +1,6 @@
 """Seconds from Ctrl-C to the end of a run, in a pseudo-terminal, in three stages: the time that a person waits.
 
-    python bench/ctrl_c.py [--rounds 3]
+    python bench/ctrl_c.py [--rounds 2]
 
 Uses the terminal of tests/test_interrupt.py. Each round starts a run in a folder of its own, presses Ctrl-C in the
 middle of the stage, and waits for the command's end and for that of all its processes. Writes
@@ -27,7 +27,7 @@ def main() -> None:
     from test_interrupt import SETTINGS
 
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     rounds = parser.parse_args().rounds
     found = []
     for stage in SETTINGS:
@@ -63,7 +63,7 @@ def measure(stage: str) -> dict[str, Any]:
 def page(found: list[dict[str, Any]]) -> str:
     lines = [
         f"# Ctrl-C ({found[0]['date']}, {platform.machine()}, {os.cpu_count()} cores)", "",
-        "`python bench/ctrl_c.py`", "",
+        f"`python bench/ctrl_c.py --rounds {len(found) // len({row['stage'] for row in found})}`", "",
         "Seconds from the key to the end of the command and of all its processes, each round.", "",
         "| stage | command | all processes | processes | exit code | load |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
