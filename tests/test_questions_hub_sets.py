@@ -217,3 +217,10 @@ def test_without_a_network_the_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch
     assert "\n" not in str(caught.value)
     assert asked == ["huggingface.co"]
     assert constants.HF_HUB_OFFLINE is False
+
+
+def test_a_copy_of_strategyqa_without_its_ids_is_numbered() -> None:
+    row = {"question": "Is it so?", "answer": False, "facts": ["f"]}
+    assert SETS["strategyqa"].fields("test", 3, row) == {
+        "id": "strategyqa-test-0003", "question": "Is it so?", "answer": "no",
+    }  # fmt: skip

@@ -173,3 +173,21 @@ def test_a_tied_output_layer_stays_with_the_embedding() -> None:
     model = setting("gpt2")[3].model
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert not model.get_output_embeddings().weight.requires_grad
+
+
+def test_attention_needs_no_table_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+    real = torch.nn.functional.scaled_dot_product_attention
+
+    def told(*args: torch.Tensor, attn_mask: torch.Tensor) -> torch.Tensor:
+        shapes.append(tuple(attn_mask.shape))
+        return real(*args, attn_mask=attn_mask)
+
+    monkeypatch.setattr(network.F, "scaled_dot_product_attention", told)
+    torch.manual_seed(0)
+    weighter, raw = Weighter(32, 8, 4), torch.randn(3, 50, 32)
+    visible = torch.arange(50)[None] < torch.tensor([[50], [20], [0]])
+    logits = weighter(raw, visible)
+    assert shapes == [(3, 1, 1, 50)]
+    assert torch.isfinite(logits).all()  # a row of which nothing is visible, too
+    torch.testing.assert_close(logits[1, :20], weighter(raw[1:2, :20], visible[1:2, :20])[0], rtol=1e-5, atol=1e-6)

@@ -102,7 +102,8 @@ def _multiarith(part: str, index: int, row: Row) -> dict[str, Any]:
 
 
 def _strategyqa(part: str, index: int, row: Row) -> dict[str, Any]:
-    return {"id": f"strategyqa-{row['qid']}", "question": row["question"], "answer": yes_or_no(row["answer"])}
+    name = row.get("qid") or f"{part}-{index:04d}"  # copies of the set leave it out
+    return {"id": f"strategyqa-{name}", "question": row["question"], "answer": yes_or_no(row["answer"])}
 
 
 def _aqua(part: str, index: int, row: Row) -> dict[str, Any]:
