@@ -8,8 +8,7 @@ from flows.orphans import leave_no_orphan
 from flows.session import Session
 from kpod.config import Pipeline
 from kpod.config.settings import load
-from kpod.observe import stages_planned
-from kpod.run.chain import planned, students
+from kpod.run.chain import students
 
 StageName = Literal[
     "questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate"
@@ -33,11 +32,9 @@ def kpod(
     """
     leave_no_orphan()
     with Session(config, refresh=tuple(refresh)) as session:
-        reported = until in (None, "evaluate")
-        stages_planned([*planned(config, until), *([("report", "all")] if reported else [])])
         for chain, method, student in students(session, config, until):
             if method != "base":
                 session.register(method, student)
             if until != "distill":
                 session.evaluate(chain, method, student)
-        return session.summary(session.report() if reported else None)
+        return session.summary(session.report() if until in (None, "evaluate") else None)

@@ -76,7 +76,7 @@ class Stages(Silence):
         return _row(self._stage, self._method, text)
 
     def _outcome(self, seconds: float, computed: bool) -> str:
-        cost = f"  ${self._cost:.4f}" if computed and self._cost is not None else ""
+        cost = f"  ${self._cost:.4f}" if computed and self._cost else ""
         return self._row((duration(seconds) if computed else CACHED) + cost)
 
     def _position(self, description: str, done: float, total: float, seconds_left: float | None) -> str:

@@ -16,6 +16,8 @@ from kpod.config.retrain import Retrain
 from kpod.config.sweep import Sweep
 from kpod.display import displayed
 from kpod.errors import ConfigError
+from kpod.observe import stages_planned
+from kpod.run.chain import planned
 from kpod.store.home import home, prepare, sqlite_url
 
 
@@ -29,7 +31,9 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None, quiet: b
 
     _check_stages([*refresh, *([until] if until else [])], StageName.__args__)  # type: ignore[attr-defined]
     chosen: Any = {"refresh": list(refresh), "until": until}
+    report = [("report", "all")] if until in (None, "evaluate") else []
     with displayed(quiet):
+        stages_planned([*planned(config, until), *report])
         _get_ready()
         summary = kpod(config=config, **chosen)
     if summary["summary"]:
