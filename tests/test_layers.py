@@ -31,6 +31,7 @@ LAYERS = (
     "kpod.difficulty",
     "kpod.curriculum",
     "kpod.distill",
+    "kpod.estimate",
     "kpod.report",
     "kpod.run",
     "kpod.retrain",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kpod import __version__
-from kpod.cli import models, recipes, run, teacher, upkeep
+from kpod.cli import estimate, models, recipes, run, teacher, upkeep
 from kpod.cli.interrupt import interruptible
 from kpod.errors import KpodError
 from kpod.store.home import set_environment
@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Distil the reasoning of a large model into a small one (KPOD).",
     epilog="Start with: kpod demo",
 )
-for theme in (run, models, upkeep):
+for theme in (run, estimate, models, upkeep):
     app.add_typer(theme.app)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(teacher.app, name="teacher")

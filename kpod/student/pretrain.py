@@ -24,26 +24,29 @@ SUMS = 6  # a row
 Problem = tuple[str, str, str]  # question, rationale, answer
 
 
+def shape(config: ScratchStudent, vocabulary: int, eos: int, pad: int) -> LlamaConfig:
+    """The model's architecture."""
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=config.hidden,
+        intermediate_size=config.hidden * 3,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        initializer_range=config.hidden**-0.5,  # the usual 0.02 is far too small for a narrow model to start from
+        bos_token_id=None,
+        eos_token_id=eos,
+        pad_token_id=pad,
+    )
+
+
 def pretrain(config: ScratchStudent, work: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict[str, float]]:
     """Train a Llama-like model of `config`'s size on easy one- and two-step problems."""
     problems = easy(config.problems, config.seed, config.family) + drills(config.drills, config.seed, config.family)
     tokenizer = build_tokenizer(problems)
     torch.manual_seed(config.seed)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=config.hidden,
-            intermediate_size=config.hidden * 3,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-            initializer_range=config.hidden**-0.5,  # the usual 0.02 is far too small for a narrow model to start from
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
+    model = LlamaForCausalLM(shape(config, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id))
     torch.nn.Module.to(model, device())  # transformers' own `to` is wrapped so that its types are lost
     settings = Distill(
         token_weights=False,

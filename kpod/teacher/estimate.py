@@ -31,6 +31,7 @@ class Estimate:
     completion_tokens: int
     expected_usd: Decimal | None
     most_usd: Decimal | None  # every completion as long as allowed, and every resample needed
+    usual: int  # tokens of a completion
 
     def __add__(self, other: "Estimate") -> "Estimate":
         """Of two teachers; dollars are known only if both have a price."""
@@ -66,7 +67,7 @@ def estimate(table: Path, config: Teacher | Teachers) -> Estimate:
 
 def _estimate(mine: Sequence[Question], config: Teacher) -> Estimate:
     if isinstance(config.endpoint, ImportEndpoint):
-        return Estimate(0, 0, 0, 0, Decimal(0), Decimal(0))
+        return Estimate(0, 0, 0, 0, Decimal(0), Decimal(0), USUAL_COMPLETION)
     asking, budget = Asking(config, local.identity(config.endpoint)), Budget(config)
     with Journal(home() / "journal") as journal:
         plan = Plan(mine, config, asking, journal, budget)
@@ -80,4 +81,4 @@ def _estimate(mine: Sequence[Question], config: Teacher) -> Estimate:
         expected = cost(config.price, prompt, completion)
         dearest = (count * cost(config.price, size + OVERHEAD, config.max_tokens) for size, count in most_asked)
         most = sum(dearest, Decimal(0))
-    return Estimate(done, len(sizes), prompt, completion, expected, most)
+    return Estimate(done, len(sizes), prompt, completion, expected, most, round(usual))

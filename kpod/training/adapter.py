@@ -24,7 +24,7 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
     would round it to 4 bits (see `merged`). All dropout of the model itself is set to
     `config.dropout`, or to what the objective needs, for the time of training.
     """
-    dropout = _set_dropout(model, config.objective.training_dropout(config.dropout))
+    dropout = set_dropout(model, config.objective.training_dropout(config.dropout))
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     quantised = isinstance(config.adapter, Lora) and config.adapter.quantize is not None  # integers have no gradient
@@ -78,7 +78,7 @@ def lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float = 0.0) ->
     return peft.get_peft_model(model, settings)
 
 
-def _set_dropout(model: PreTrainedModel, value: float) -> list[tuple[torch.nn.Module, str, float]]:
+def set_dropout(model: PreTrainedModel, value: float) -> list[tuple[torch.nn.Module, str, float]]:
     """Set every dropout rate, of modules and of functional calls; returns what stood there."""
     found = [
         (module, name, rate)

@@ -105,11 +105,15 @@ def _nf4(precision: Precision) -> dict[str, Any]:
 
 
 def empty(folder: Path) -> PreTrainedModel:
-    """The model of a folder, or of a hub name that is in the cache, on the meta device: shapes without weights."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    """The model of a folder on the meta device: shapes without weights."""
+    return of_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+
+
+def of_config(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The model of a config on the meta device."""
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):
-        model: PreTrainedModel = kind.from_config(config)
+        model: PreTrainedModel = kind.from_config(config, dtype=dtype)
     return model
 
 

@@ -1,0 +1,1 @@
+"""GPU memory and hours of a recipe, from shapes alone: nothing is loaded, trained or sent."""

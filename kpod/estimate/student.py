@@ -1,0 +1,50 @@
+"""The shape of a recipe's student: its config alone, from the hub, a folder, a GGUF file or the settings."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+
+from kpod.config import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
+from kpod.store.network import asked_once
+from kpod.student.check import check, gguf_file, not_from_hub
+from kpod.student.pretrain import VOCABULARY
+from kpod.student.pretrain import shape as scratch
+from kpod.training.models import of_config
+
+
+def config_of(student: Student) -> PretrainedConfig:
+    """The model's config. Raises ConfigError or ModelError if it cannot be had."""
+    check(student)
+    match student:
+        case ScratchStudent():
+            return scratch(student, VOCABULARY, 0, 0)
+        case GgufStudent():
+            file = gguf_file(student.package)
+            return AutoConfig.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+        case FolderStudent():
+            return folder_config(student.path)
+    return _hub_config(student)
+
+
+def _hub_config(student: HubStudent) -> PretrainedConfig:
+    try:
+        with asked_once():
+            return AutoConfig.from_pretrained(student.name, revision=student.revision)
+    except (OSError, ValueError) as error:
+        raise not_from_hub(student, error) from error
+
+
+def folder_config(folder: Path) -> PretrainedConfig:
+    """The config of a model folder."""
+    return AutoConfig.from_pretrained(folder, local_files_only=True)
+
+
+class Shape:
+    """Makes the model of a config on the meta device, anew each time."""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        self.config = config
+
+    def __call__(self, dtype: torch.dtype) -> PreTrainedModel:
+        return of_config(self.config, dtype)
