@@ -48,8 +48,8 @@ def stages(shape: Shape) -> dict[str, Memory]:
 def main() -> None:
     result: dict[str, Any] = {}
     lines = [
-        f"Rows of {ROW.prompt} + {ROW.target} tokens, default settings (8 rows a forward pass of `distill`, 8,192 tokens"
-        " one of `weights`, 64 questions of up to 512 new tokens in `evaluate`), bf16; GB of 10^9 bytes."
+        f"Rows of {ROW.prompt} + {ROW.target} tokens, default settings (8 rows a forward pass of `distill`, 8,192"
+        " tokens one of `weights`, 64 questions of up to 512 new tokens in `evaluate`), bf16; GB of 10^9 bytes."
         " Made by `python bench/memory.py`.",
     ]
     for name, more in SIZES.items():
