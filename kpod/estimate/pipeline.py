@@ -51,21 +51,21 @@ def counts(config: Pipeline) -> Counts:
         questions.run({}, config.questions, Path(folder))
         path = Path(folder) / "questions.parquet"
         table = schemas.read(path, schemas.QUESTIONS)
-        teacher = estimate(path, config.teacher)
+        teacher = estimate(path, config.teaching)
     splits = table["split"].to_pylist()
     prompts = [MARKS + tokens_of(len(text.encode())) for text in table["question"].to_pylist()]
     train = [length for length, split in zip(prompts, splits, strict=True) if split == "train"]
     asked = [length for length, split in zip(prompts, splits, strict=True) if split in config.evaluate.splits]
     usual = Row(round(sum(train) / len(train)), teacher.usual)
     room = config.distill.max_tokens - max(train) - usual.answer
-    longest = Row(max(train), max(1, min(config.teacher.max_tokens, room)))
+    longest = Row(max(train), max(1, min(max(one.max_tokens for one in config.all_teachers), room)))
     return Counts(Counter(splits), usual, longest, max(asked, default=0), teacher)
 
 
 def lines(config: Pipeline, found: Counts, gpu: Gpu) -> list[Line]:
     """A line a stage; those of `distill` and `evaluate` are of one method, their hours of all together."""
     student = Shape(config_of(config.student))
-    rationales = found.questions["train"] * config.teacher.samples
+    rationales = found.questions["train"] * max(one.samples for one in config.all_teachers)
     usual, longest = found.usual, found.longest
     methods = [method for method in config.methods if method != "base"]
     made = [

@@ -100,4 +100,4 @@ def _fake(model: nn.Module) -> None:
         for held in (module._parameters, module._buffers):
             for name, value in held.items():
                 if value is not None:
-                    held[name] = one(value)  # type: ignore[assignment]
+                    held[name] = one(value)

@@ -31,7 +31,7 @@ class Estimate:
     completion_tokens: int
     expected_usd: Decimal | None
     most_usd: Decimal | None  # every completion as long as allowed, and every resample needed
-    usual: int  # tokens of a completion
+    usual: int  # tokens of a completion; of several teachers, the most
 
     def __add__(self, other: "Estimate") -> "Estimate":
         """Of two teachers; dollars are known only if both have a price."""
@@ -40,7 +40,9 @@ class Estimate:
             for one, two in ((self.expected_usd, other.expected_usd), (self.most_usd, other.most_usd))
         ]
         counts = ("finished", "requests", "prompt_tokens", "completion_tokens")
-        return Estimate(*(getattr(self, name) + getattr(other, name) for name in counts), *usd)
+        return Estimate(
+            *(getattr(self, name) + getattr(other, name) for name in counts), *usd, max(self.usual, other.usual)
+        )
 
     def __str__(self) -> str:
         money = "no price is set"
