@@ -77,6 +77,7 @@ def test_two_files_of_predictions_are_compared_and_other_questions_are_refused(t
     shown = runner.invoke(
         app, ["compare", a, b, "--figure", str(tmp_path / "flips.png")], catch_exceptions=False
     ).stdout
+    assert f"A is {a}, B is {b}." in shown
     assert "| sums test | 4 | 25.0% | 50.0% | +25.0 |" in shown
     assert "- `a`, gold 7" in shown
     assert (tmp_path / "flips.png").read_bytes().startswith(b"\x89PNG")

@@ -73,7 +73,7 @@ def runs(
     if not rows:
         typer.echo("no run yet; start with: kpod demo")
         return
-    show(["run", "name", "methods", "accuracy", "state", "age"], rows)
+    show(["run", "name", "methods", "accuracy, all sets", "state", "age"], rows)
 
 
 @app.command()
@@ -93,7 +93,7 @@ def compare(
     prepare()
     comparison = paired(predictions_of(a), predictions_of(b))
     steps = steps_of(a), steps_of(b)
-    markdown(comparison.to_markdown())
+    markdown(f"A is {a}, B is {b}.\n\n{comparison.to_markdown()}")
     if by_steps := steps_markdown(*steps):
         markdown(f"\n{by_steps}")
     if figure:
