@@ -4,9 +4,9 @@ from typing import Any
 
 from prefect import flow
 
-from flows.orphans import leave_no_orphan
+from flows.orphans import end_with_worker
 from flows.pipeline import StageName
-from flows.sweeping import Sweeping
+from flows.sweeping import SweepSession
 from kpod.config.sweep import Sweep
 from kpod.sweep.plan import arms
 
@@ -25,9 +25,9 @@ def kpod_compare(
         sweep: What is compared, as in a sweep's file.
         refresh: Stages to compute again although nothing changed.
     """
-    leave_no_orphan()
-    with Sweeping(sweep, arms(sweep), tuple(refresh)) as sweeping:
+    end_with_worker()
+    with SweepSession(sweep, arms(sweep), tuple(refresh)) as session:
         # What is trained comes first: a teacher that cannot be asked stops the sweep before any time is spent.
-        for arm in sorted(sweeping.arms, key=lambda arm: arm.method == "base"):
-            sweeping.make(arm)
-        return sweeping.summary(sweeping.table())
+        for arm in sorted(session.arms, key=lambda arm: arm.method == "base"):
+            session.run_arm(arm)
+        return session.summary(session.table())

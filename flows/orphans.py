@@ -20,7 +20,7 @@ from kpod.store.liveness import die_with_parent, kill_on_exit
 BY_WORKER = "PREFECT__FLOW_RUN_ID"  # in the environment of a run that a worker has started
 
 
-def leave_no_orphan() -> None:
+def end_with_worker() -> None:
     """To be called when a flow begins. Nobody could cancel the run of a dead worker; the next goes on where it was."""
     prepare()
     if BY_WORKER in os.environ:
@@ -30,14 +30,14 @@ def leave_no_orphan() -> None:
 
         if embedded := SubprocessASGIServer().server_process:  # the one that this flow talks to
             kill_on_exit(embedded.pid)
-    _end_the_dead()
+    _crash_dead_runs()
     if runtime.flow_run.id:
         liveness.acquire(
             "prefect", runtime.flow_run.id
         )  # to the end of the process, which comes after that of the flow
 
 
-def _end_the_dead() -> None:
+def _crash_dead_runs() -> None:
     """End the runs of dead processes, which would wait for ever and hold their deployments' slots."""
     with get_client(sync_client=True) as client:
         for run_id in liveness.dead_runs("prefect"):

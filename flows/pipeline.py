@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from prefect import flow
 
-from flows.orphans import leave_no_orphan
+from flows.orphans import end_with_worker
 from flows.session import Session
 from kpod.config import Pipeline
 from kpod.config.settings import load
@@ -30,7 +30,7 @@ def kpod(
         refresh: Stages to compute again although nothing changed.
         until: The last stage to reach; empty for all, the report included.
     """
-    leave_no_orphan()
+    end_with_worker()
     with Session(config, refresh=tuple(refresh)) as session:
         for chain, method, student in students(session, config, until):
             if method != "base":

@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.events import decided
 from flows.locks import FlockManager
-from flows.orphans import leave_no_orphan
+from flows.orphans import end_with_worker
 from flows.pages import show_outcome
 from flows.session import Session
 from kpod import tracking
@@ -43,7 +43,7 @@ def kpod_retrain(
         retrain: What new questions must fulfil, and when a challenger replaces the champion.
         address: Where new questions lie: a folder, a bucket (s3://...) or hub:SET@REVISION.
     """
-    leave_no_orphan()
+    end_with_worker()
     name = f"retrain-{config.dataset}"
     locks = FlockManager(home() / "locks")
     locks.acquire_lock(name, "flow")

@@ -16,4 +16,4 @@ def read_secrets(config: Pipeline) -> None:
             block: Any = Secret.load(name)
         except ValueError:  # no such block, which does not matter if all rationales are in the cache
             continue
-        key.give(name, str(block.get()))
+        key.register_key(name, str(block.get()))

@@ -143,10 +143,10 @@ class Session(Results):
         settings = ReportSettings(pipeline=self.config, lineage=lineage)
         stage = stages.Stage("report", "kpod.report.stage", lambda config: settings, lambda config: ())
         ref = self.obtain(stage, self.config, "all", dict(self.by_method))
-        self._present(artifacts.folder_of(ref.stage, ref.key))
+        self._publish_report(artifacts.folder_of(ref.stage, ref.key))
         return ref
 
-    def _present(self, folder: Path) -> None:
+    def _publish_report(self, folder: Path) -> None:
         """The report's outcome as the description of the run, and its page and pictures as artifacts."""
         links = {"The report": self.run.link("report.html")}
         if len(self._methods) > 1:

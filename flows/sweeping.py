@@ -24,7 +24,7 @@ from kpod.sweep.plan import Arm
 from kpod.sweep.settings import SweepSettings, Took
 
 
-class Sweeping:
+class SweepSession:
     """The runs of a sweep and the results that it has so far."""
 
     def __init__(self, sweep: Sweep, arms: Sequence[Arm], refresh: tuple[str, ...] = ()) -> None:
@@ -33,11 +33,11 @@ class Sweeping:
         self._refresh = refresh
         self._known: dict[str, ArtifactRef] = {}  # by stage key, over all arms
         self._plan = Plan()
-        self._made: dict[str, ArtifactRef] = {}  # by `<label>.<stage>`
-        self._took: dict[str, Took] = {}  # by label
+        self._results: dict[str, ArtifactRef] = {}  # by `<label>.<stage>`
+        self._costs: dict[str, Took] = {}  # by label
         self._stack = ExitStack()
 
-    def __enter__(self) -> "Sweeping":
+    def __enter__(self) -> "SweepSession":
         prepare()
         for config in {arm.group: arm.config for arm in self.arms}.values():
             check(config)
@@ -51,7 +51,7 @@ class Sweeping:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def make(self, arm: Arm) -> None:
+    def run_arm(self, arm: Arm) -> None:
         """Distil the arm's student and evaluate it, in a run of its own that compares well beside the others'."""
         observe.heading(arm.label)
         self._plan.pending.clear()
@@ -64,21 +64,21 @@ class Sweeping:
             if arm.method != "base":
                 for values, tokens in curve(artifacts.folder_of(student.stage, student.key)):
                     session.run.metrics(values, tokens)
-                self._keep(arm, student)
-                self._took[arm.label] = session.took(arm.method)
-            self._keep(arm, evaluated)
+                self._record(arm, student)
+                self._costs[arm.label] = session.took(arm.method)
+            self._record(arm, evaluated)
             if self.sweep.reports:
                 session.report()
         self.computed += session.computed
 
     def table(self) -> ArtifactRef:
         """The comparison of everything that was made."""
-        settings = SweepSettings(sweep=self.sweep, took=self._took)
+        settings = SweepSettings(sweep=self.sweep, took=self._costs)
         stage = stages.Stage("sweep", "kpod.sweep.stage", lambda _: settings, lambda _: ())
         config = self.arms[0].config
-        key = stages.key_of(stage, config, self._made)
+        key = stages.key_of(stage, config, self._results)
         tags = {"kpod.method": "all", "kpod.pipeline": self.sweep.name}
-        ref, computed = run_cached(stage, key, config, self._made, self.run.run_id, tags)
+        ref, computed = run_cached(stage, key, config, self._results, self.run.run_id, tags)
         if computed:
             self.computed.append("sweep (all)")
         figures = tracking.final_metrics(ref.run_id)
@@ -102,9 +102,9 @@ class Sweeping:
             "folder": str(folder),
         }
 
-    def _keep(self, arm: Arm, ref: ArtifactRef) -> None:
-        self._made[f"{arm.label}.{ref.stage}"] = ref
-        self.run.document(REFERENCES, {name: ref.model_dump() for name, ref in self._made.items()})
+    def _record(self, arm: Arm, ref: ArtifactRef) -> None:
+        self._results[f"{arm.label}.{ref.stage}"] = ref
+        self.run.document(REFERENCES, {name: ref.model_dump() for name, ref in self._results.items()})
 
 
 def _pull(chain: Chain, arm: Arm) -> tuple[ArtifactRef, ArtifactRef]:

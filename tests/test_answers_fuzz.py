@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod.answers.closings import strip_closing
-from kpod.answers.latex import flat
+from kpod.answers.latex import latex_to_text
 from kpod.answers.quantities import parse
 from kpod.evaluate import answers_equal, extract_answer
 
@@ -106,7 +106,7 @@ def test_nothing_raises_and_an_answer_equals_itself(text: str) -> None:
     assert found is None or (found.strip() and answers_equal(found, found) == answers_equal(found, str(found)))
     assert extract_answer(text, OPTIONS) in {None, *"ABCDE"}
     parse(text)
-    flat(text)
+    latex_to_text(text)
 
 
 @settings(max_examples=400)

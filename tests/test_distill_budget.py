@@ -12,7 +12,7 @@ from distill_tiny import llama, rows, tokenizer
 from kpod.config import Budget, Curriculum, Distill
 from kpod.curriculum import Schedule, plan
 from kpod.curriculum.items import Items
-from kpod.curriculum.spend import spend, target_tokens
+from kpod.curriculum.spend import fewest_stages, target_tokens
 from kpod.methods import objective_of
 from kpod.methods.train import train
 from kpod.training.examples import Example
@@ -111,7 +111,7 @@ def test_a_schedule_has_as_few_stages_as_spend_the_budget(T: float) -> None:
     def make(stages: int) -> Schedule:
         return plan(difficulties, np.zeros(40, int), Curriculum(epochs=stages, T=T))
 
-    found = spend(make, limit, items, answers)
+    found = fewest_stages(make, limit, items, answers)
     slow = 0
     for stage, given in enumerate(found.input_steps):
         for question in range(20):

@@ -30,7 +30,7 @@ from kpod.training.ranks import Ranks
 TWO = CONFIG.model_copy(update={"processes": 2})
 
 
-class Told:
+class TeacherReplies:
     def __init__(self) -> None:
         self.losses: list[float] = []
         self.done = 0.0
@@ -86,7 +86,7 @@ def untimed(figures: dict[str, float]) -> dict[str, float]:
 @pytest.mark.usefixtures("nine_rows")
 def test_two_processes_of_four_rows_equal_one_of_eight(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
     # Nine rows in batches of eight: in the second step of an epoch one of the ranks has no row.
-    told = Told()
+    told = TeacherReplies()
     (tmp_path / "two").mkdir()
     with observe.observing(told):
         both = run(inputs, TWO.model_copy(update={"batch_size": 8, "micro_batch": 4}), tmp_path / "two")
@@ -117,7 +117,7 @@ def test_sharded_weights_train_the_same_student_and_any_number_of_processes_goes
     assert untimed(run(inputs, config, tmp_path / "two")) == pytest.approx(untimed(one), rel=1e-4)
 
 
-class Joining(Told):
+class Joining(TeacherReplies):
     """Runs on a second machine, played by this one, what the launcher asks for."""
 
     process: subprocess.Popen[bytes] | None = None
@@ -163,7 +163,7 @@ class Cancelled(BaseException):
     """As an orchestrator raises it in the thread that waits for a stage."""
 
 
-class Cancelling(Told):
+class Cancelling(TeacherReplies):
     def metrics(self, values: dict[str, float], step: int) -> None:
         raise Cancelled
 
@@ -207,7 +207,7 @@ run(inputs, Distill.model_validate_json({config.model_dump_json()!r}), inputs["o
     # A kill between two checkpoints may leave both.
     last = max(work.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     done = schemas.read(last / "history.parquet", schemas.HISTORY).to_pylist()
-    told_later = Told()
+    told_later = TeacherReplies()
     with observe.observing(told_later):
         run(inputs, long, inputs["out"])
     history = schemas.read(inputs["out"] / "history.parquet", schemas.HISTORY).to_pylist()

@@ -140,14 +140,14 @@ def test_a_checkpoint_that_lost_bytes_is_passed_over(file: str, tmp_path: Path) 
     _, history = trained("llama", tmp_path, checkpoint_seconds=1e-9)
     [last] = tmp_path.glob("checkpoint-*")
     (last / file).write_bytes((last / file).read_bytes()[:20])
-    told = Told()
+    told = TeacherReplies()
     with observe.observing(told):
         _, again = trained("llama", tmp_path, checkpoint_seconds=1e-9)
     assert again == history
     assert [message for message in told.warnings if last.name in message]
 
 
-class Told:
+class TeacherReplies:
     """An observer that remembers the warnings."""
 
     def __init__(self) -> None:

@@ -96,7 +96,7 @@ class Rounds:
         self.events: list[tuple[str, str, dict[str, str]]] = []
         patch.setattr(stages, "import_module", stand_in)
         patch.setattr(flows.session, "run_cached", cached)
-        patch.setattr(flows.retrain, "leave_no_orphan", lambda: None)  # it would start a Prefect server
+        patch.setattr(flows.retrain, "end_with_worker", lambda: None)  # it would start a Prefect server
         patch.setattr(flows.retrain, "decided", lambda *event: self.events.append(event))
         config = load(str(Path(__file__).parent / "tiny.yaml"), ["methods=[kpod]"])
         settings = Retrain.model_validate({"near": 0.95, "gate": {"min_questions": 1}})

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_weighting_train import Told
+from test_weighting_train import TeacherReplies
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kpod import observe
@@ -64,7 +64,7 @@ def test_a_student_from_scratch_is_a_plain_folder_and_the_same_every_time(tmp_pa
 
 def test_pretraining_lowers_the_loss(tmp_path: Path) -> None:
     longer = TINY.model_copy(update={"problems": 200, "hidden": 32})
-    told = Told()
+    told = TeacherReplies()
     with observe.observing(told):
         short, long = (stage.run({}, longer.model_copy(update={"epochs": n}), tmp_path) for n in (1, 4))
     assert long["pretraining_loss"] < short["pretraining_loss"] - 0.2

@@ -14,7 +14,7 @@ from teacher_tools import RUN, Sums, execute, interfere, rows, stats, teacher, w
 from kpod.config import Price
 from kpod.errors import TeacherError
 from kpod.teacher import batch as batch_module
-from kpod.teacher.ask import Asking, Question
+from kpod.teacher.ask import Question, RequestBuilder
 from kpod.teacher.faults import Faults
 from kpod.teacher.http import HttpResponse, refusal
 from kpod.teacher.ledger import Ledger
@@ -199,7 +199,7 @@ def test_a_batch_the_provider_forgot_is_sent_again(
     tmp_path: Path, kpod_home: Path, url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = rows(1)[0]
-    key = Asking(batched(url)).ask(Question(row["id"], row["question"], row["answer"], None), 0).key
+    key = RequestBuilder(batched(url)).ask(Question(row["id"], row["question"], row["answer"], None), 0).key
     (kpod_home / "journal").mkdir(parents=True)
     ledger = Ledger(kpod_home / "journal")
     ledger.known(ledger.out(url, [key]), "batch-999")

@@ -226,7 +226,7 @@ def test_a_body_that_nests_without_end_is_tried_again(tmp_path: Path, monkeypatc
 )
 def test_the_address_with_a_query_or_a_route_at_its_end(given_url: str, root: str, query: str, asked: str) -> None:
     address = Address.of(base_url(OpenAIEndpoint(base_url=given_url)))
-    assert (address.root, address.query, address.whole("/chat/completions")) == (root, query, asked)
+    assert (address.root, address.query, address.url_of("/chat/completions")) == (root, query, asked)
 
 
 @pytest.mark.parametrize("batch", [False, True])

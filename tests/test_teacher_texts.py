@@ -9,7 +9,7 @@ from configs import scripted
 
 from kpod.config import OpenAIEndpoint, Teacher, TeacherPrompt
 from kpod.errors import ConfigError
-from kpod.teacher.ask import Asking, Question
+from kpod.teacher.ask import Question, RequestBuilder
 from kpod.teacher.gibberish import gibberish
 from kpod.teacher.reply import BadReply, Reply, parse
 from kpod.teacher.verdict import judge, source
@@ -147,7 +147,7 @@ def test_bodies_that_are_no_completion(body: Any) -> None:
 
 
 def key(config: Teacher, question: Question = PENS, sample: int = 0) -> str:
-    return Asking(config).ask(question, sample).key
+    return RequestBuilder(config).ask(question, sample).key
 
 
 def test_the_key_covers_what_changes_the_answer_and_nothing_else() -> None:
@@ -169,7 +169,7 @@ def test_the_key_covers_what_changes_the_answer_and_nothing_else() -> None:
         key(scripted(prompt=TeacherPrompt(api="completion"))),
         key(scripted(), sample=1),
         key(scripted(), SKY),
-        Asking(scripted(), "another teacher").ask(PENS, 0).key,
+        RequestBuilder(scripted(), "another teacher").ask(PENS, 0).key,
     ]
     assert len({base, *other}) == len(other) + 1
 
@@ -177,12 +177,14 @@ def test_the_key_covers_what_changes_the_answer_and_nothing_else() -> None:
 def test_prompts_of_both_apis_with_examples(tmp_path: Path) -> None:
     examples = tmp_path / "examples.jsonl"
     examples.write_text(json.dumps({"question": "1 + 1?", "rationale": "One and one.", "answer": "2"}) + "\n")
-    chat = Asking(scripted(prompt=TeacherPrompt(system="Be brief.", examples=examples))).ask(PENS, 2)
+    chat = RequestBuilder(scripted(prompt=TeacherPrompt(system="Be brief.", examples=examples))).ask(PENS, 2)
     assert [m["role"] for m in chat.body["messages"]] == ["system", "user", "assistant", "user"]
     assert chat.body["messages"][2]["content"] == "One and one. The answer is 2."
     assert chat.body["seed"] == 2
     assert PENS.question in chat.body["messages"][3]["content"]
-    plain = Asking(scripted(prompt=TeacherPrompt(api="completion", examples=examples, stop=["\nQ:"]))).ask(SKY, 0)
+    plain = RequestBuilder(scripted(prompt=TeacherPrompt(api="completion", examples=examples, stop=["\nQ:"]))).ask(
+        SKY, 0
+    )
     assert plain.body["prompt"].endswith("(A) the floor (B) the sky\nA: Let's think step by step.")
     assert "One and one. The answer is 2." in plain.body["prompt"]
     assert plain.body["stop"] == ["\nQ:"]
@@ -190,11 +192,11 @@ def test_prompts_of_both_apis_with_examples(tmp_path: Path) -> None:
 
 def test_reasoning_models_get_neither_temperature_nor_the_old_limit() -> None:
     config = scripted(temperature=None, top_p=None, max_tokens_field="max_completion_tokens")
-    assert set(Asking(config).ask(PENS, 0).body) == {"model", "messages", "max_completion_tokens", "seed"}
+    assert set(RequestBuilder(config).ask(PENS, 0).body) == {"model", "messages", "max_completion_tokens", "seed"}
 
 
 def test_examples_that_lack_a_part_are_refused(tmp_path: Path) -> None:
     examples = tmp_path / "examples.jsonl"
     examples.write_text('{"question": "1 + 1?"}\n')
     with pytest.raises(ConfigError, match=r"teacher\.prompt\.examples: row 1"):
-        Asking(scripted(prompt=TeacherPrompt(examples=examples)))
+        RequestBuilder(scripted(prompt=TeacherPrompt(examples=examples)))

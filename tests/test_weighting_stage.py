@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_weighting_train import Told
+from test_weighting_train import TeacherReplies
 from weighting_tiny import byte_bpe, llama, question, rationale, sums, t5, unigram, word_piece, world
 
 from kpod import observe, schemas
@@ -37,8 +37,8 @@ def quarantined(folder: Path) -> dict[str, str]:
     }
 
 
-def told(inputs: dict[str, Path], config: Weights, folder: Path) -> tuple[dict[str, float], Told]:
-    seen = Told()
+def told(inputs: dict[str, Path], config: Weights, folder: Path) -> tuple[dict[str, float], TeacherReplies]:
+    seen = TeacherReplies()
     with observe.observing(seen):
         return run(inputs, config, folder), seen
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("checkpoint_every_step")
 TOKENIZER = byte_bpe()
 
 
-class Told:
+class TeacherReplies:
     """What a run reports."""
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ def test_the_weighter_stays_as_it_is_while_the_predictor_warms_up(tmp_path: Path
 
 
 def test_curves_of_every_step_and_of_every_epoch(tmp_path: Path) -> None:
-    told = Told()
+    told = TeacherReplies()
     with observe.observing(told):
         run = training(tmp_path, epochs=2, warmup=0, validation=0.2)
         run.run()

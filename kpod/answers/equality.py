@@ -14,7 +14,7 @@ import re
 
 from kpod.answers.clock import same_time, time_of_day
 from kpod.answers.quantities import Quantity, conflict, parse
-from kpod.answers.spelling import plain
+from kpod.answers.spelling import normalize
 
 _ROOT_SIGN = re.compile(r"√ ?(?:\(([^()]*)\)|([0-9.]+|[a-z]))")
 _ENDLESS = {"inf", "+inf", "infinity", "+infinity", "∞", "+∞"}
@@ -63,7 +63,7 @@ def _same_moment(a: str, b: str, x: Quantity | None, y: Quantity | None) -> bool
 
 def _key(text: str) -> str:
     """A text answer without case, outer punctuation and article: "The Cat." is "cat", "(B) cat" is "b) cat"."""
-    text = " ".join(plain(text).casefold().split()).strip(" .,;:!?\"'()[]$")
+    text = " ".join(normalize(text).casefold().split()).strip(" .,;:!?\"'()[]$")
     text = _ROOT_SIGN.sub(r"sqrt(\1\2)", re.sub(r"^(?:the|an?) ", "", text))
     return "" if text == "nan" else "infinity" if text in _ENDLESS else text
 

@@ -17,7 +17,7 @@ from kpod.answers.equality import Answer, answers_equal
 from kpod.answers.latex import unboxed
 from kpod.answers.options import last_option, stated_option
 from kpod.answers.quantities import CURRENCY, NUMBER, PERCENT, Quantity, decimal_text, parse
-from kpod.answers.spelling import plain
+from kpod.answers.spelling import normalize
 from kpod.answers.statements import SENTENCE_END, stated
 
 _NEXT_QUESTION = re.compile(r"(?<=\S)\s+Q:")
@@ -91,13 +91,13 @@ def extract_answer(text: str, choices: Sequence[str] | None = None) -> str | Non
     With `choices` the answer is the letter of an option ("A" is the first). None if the text gives no answer.
     """
     text = _NEXT_QUESTION.split(text)[0]
-    text = plain(_boxes_as_statements(text))
-    for _, said in stated(text):
-        if box := re.match(r"\s*<box>(.*?)</box>", said):
+    text = normalize(_boxes_as_statements(text))
+    for _, statement in stated(text):
+        if box := re.match(r"\s*<box>(.*?)</box>", statement):
             if box[1].strip():
                 return stated_option(box[1], choices) if choices else _boxed(box[1])
             continue
-        clause, rest = clause_of(corrected(re.sub(r"</?box>", " ", said)))
+        clause, rest = clause_of(corrected(re.sub(r"</?box>", " ", statement)))
         if clause:
             return _chosen(clause, rest, choices) if choices else _stated(affirmed(clause, rest) or clause)
     text = re.sub(r"</?box>", " ", text)
@@ -106,10 +106,10 @@ def extract_answer(text: str, choices: Sequence[str] | None = None) -> str | Non
 
 def stated_text(text: str) -> str | None:
     """The words of the last statement of an answer, whatever they are; None if nothing is stated."""
-    text = plain(_boxes_as_statements(_NEXT_QUESTION.split(text)[0]))
-    for _, said in stated(text):
-        box = re.match(r"\s*<box>(.*?)</box>", said)
-        clause, rest = (box[1].strip(), "") if box else clause_of(corrected(said))
+    text = normalize(_boxes_as_statements(_NEXT_QUESTION.split(text)[0]))
+    for _, statement in stated(text):
+        box = re.match(r"\s*<box>(.*?)</box>", statement)
+        clause, rest = (box[1].strip(), "") if box else clause_of(corrected(statement))
         if clause:
             return affirmed(clause, rest).strip(" \"'") or clause
     return None
@@ -140,8 +140,8 @@ def _chosen(clause: str, rest: str, choices: Sequence[str]) -> str | None:
 
 def _boxed(content: str) -> str:
     """A box holds a number or a formula, seldom a sentence."""
-    before, _, said = content.rpartition("=")
-    if quantity := parse(content if _SEVERAL.search(before) else said):
+    before, _, statement = content.rpartition("=")
+    if quantity := parse(content if _SEVERAL.search(before) else statement):
         return Answer(quantity)
     formula = re.search(r"[!\\^√π∞{}<>≤≥±≈,;()_|]|\d ?: ?\d|\bsqrt|\d[a-z]\b|\b[a-z]\b", content)
     return content.strip() if formula else _stated(content)

@@ -19,8 +19,8 @@ def as_sentence(form: AnswerFormat, text: str) -> str:
 
     What stands behind the end of the thinking counts alone, if something does.
     """
-    _, _, said = text.rpartition(END_OF_THINKING)
-    text = said if said.strip() else text
+    _, _, answer_part = text.rpartition(END_OF_THINKING)
+    text = answer_part if answer_part.strip() else text
     if form.kind in ("json", "template"):
         for (start, end), value in reversed(list(_statements(form, text))):
             return f"{text[:start]}The answer is {value} .{text[end:]}"

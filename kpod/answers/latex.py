@@ -42,7 +42,7 @@ _DEEPEST = 20  # braces within braces; what lies deeper stays as it is
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 
 
-def flat(text: str) -> str:
+def latex_to_text(text: str) -> str:
     """`text` with its LaTeX in plain words."""
     if "\\" not in text and "{" not in text:
         return text

@@ -53,8 +53,8 @@ def stated_option(clause: str, choices: Sequence[str]) -> str | None:
         found = next(filter(None, match.groups()))
         return None if _ANOTHER.match(clause, match.end()) else _known(found, choices)
     clause = _REASON.split(clause)[0]
-    said = clause.rpartition("=")[2]  # 5 + 5 = 10 names 10
-    named = [i for i, choice in enumerate(choices) if _names(said, choice)]
+    last_value = clause.rpartition("=")[2]  # 5 + 5 = 10 names 10
+    named = [i for i, choice in enumerate(choices) if _names(last_value, choice)]
     if not named and (number := parse(clause)):
         values = [parse(choice) for choice in choices]
         named = [i for i, x in enumerate(values) if x and x.value == number.value and not conflict(x, number)]

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from kpod.answers.clock import time_of_day
 from kpod.answers.number_words import PARTS, SCALE, number_in_words
-from kpod.answers.spelling import plain
+from kpod.answers.spelling import normalize
 from kpod.answers.units import units
 
 LONGEST = 1000  # characters of a number; beyond, it is compared as text (and Python refuses such integers)
@@ -71,7 +71,7 @@ def parse(text: str) -> Quantity | None:
     """The quantity that the whole `text` writes, or None if it is anything else."""
     if len(text) > 2 * LONGEST:
         return None
-    text = re.sub(r"(?<=[0-9]) ?/ ?(?=[0-9])", "/", re.sub(r"\s+", " ", plain(text)))
+    text = re.sub(r"(?<=[0-9]) ?/ ?(?=[0-9])", "/", re.sub(r"\s+", " ", normalize(text)))
     text = text.strip("$ ").strip() if text.count("$") == 2 else text  # LaTeX's own
     if re.search(r"[0-9)]!", text):  # 5! is 120, or a cry
         return None
@@ -119,8 +119,10 @@ def _in_words(text: str) -> Quantity | None:
 def _in_digits(match: re.Match[str]) -> Quantity | None:
     tail = match["tail"]
     value = _exact(match["number"])
-    said = re.match(PERCENT, tail, re.IGNORECASE)
-    after = re.sub(r"(?<=[A-Za-zµ])\^[23]|(?<=.)\([^()]*\)", "", tail[said.end() :] if said else tail)  # cm^2, (left)
+    percent = re.match(PERCENT, tail, re.IGNORECASE)
+    after = re.sub(
+        r"(?<=[A-Za-zµ])\^[23]|(?<=.)\([^()]*\)", "", tail[percent.end() :] if percent else tail
+    )  # cm^2, (left)
     words = [word for word in re.split(r"[^A-Za-z°µ¢$€£¥₹]+", after.lower()) if word]
     signs = [match[name].strip().lower() for name in ("sign1", "sign2") if match[name]]
     if value is None or len(signs) > 1 or (_JOINS | _POWERS) & set(words) or _NO_TAIL.search(after):
@@ -140,8 +142,8 @@ def _in_digits(match: re.Match[str]) -> Quantity | None:
         written = decimal_text(abs(value))
     elif "/" not in written:
         written = re.sub(r"[, ]", "", written)
-    text = f"{'-' if negative else ''}{written}{'%' if said else ''}"
-    return Quantity(value, said is not None, units([before.rstrip("."), *words]), text)
+    text = f"{'-' if negative else ''}{written}{'%' if percent else ''}"
+    return Quantity(value, percent is not None, units([before.rstrip("."), *words]), text)
 
 
 def _exact(number: str) -> Fraction | None:

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from kpod.answers.latex import flat
+from kpod.answers.latex import latex_to_text
 
 _VULGAR = {
     chr(code): name.replace("\u2044", "/")
@@ -43,7 +43,7 @@ _SMALL_FRACTION = re.compile(r"([⁰¹²³⁴⁵⁶⁷⁸⁹]{1,9})[⁄/]([₀�
 _POWER = re.compile(r"(?<=[\w)])([⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
 
 
-def plain(text: str) -> str:
+def normalize(text: str) -> str:
     """`text` in that spelling: "−2½" is "-2 1/2", "$\\frac34$" is "$3/4$", "**7**" is "7", "10⁵" is "10^5"."""
     if not text.isascii():
         for sign, fraction in _VULGAR.items():
@@ -53,7 +53,7 @@ def plain(text: str) -> str:
         text = _POWER.sub(lambda match: "^" + match[1].translate(_SUPER), text)
         text = text.replace("⁄", "/").translate(_SIGNS)
         text = re.sub(r"\d", lambda match: str(unicodedata.decimal(match[0])), text)
-    text = flat(text.replace("\t", " "))
+    text = latex_to_text(text.replace("\t", " "))
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text

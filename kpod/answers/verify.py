@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kpod.answers.equality import answers_equal
 from kpod.answers.extract import extract_answer, stated_text
-from kpod.answers.spelling import plain
+from kpod.answers.spelling import normalize
 from kpod.answers.verifiers import MathVerifier, PythonVerifier, TextVerifier, Verifier
 from kpod.answers.workers import Failed, worker_of
 from kpod.errors import ConfigError
@@ -52,9 +52,9 @@ def verify(
     return Outcome(answer, correct, float(correct))
 
 
-def f1(said: str, gold: str) -> float:
+def f1(stated: str, gold: str) -> float:
     """Harmonic mean of precision and recall of the words of two texts; 1 if both have none."""
-    a, b = _normal(said).split(), _normal(gold).split()
+    a, b = _normal(stated).split(), _normal(gold).split()
     if not a or not b:
         return float(a == b)
     shared = sum((Counter(a) & Counter(b)).values())
@@ -62,18 +62,18 @@ def f1(said: str, gold: str) -> float:
 
 
 def _text(settings: TextVerifier, completion: str, gold: str) -> Outcome:
-    said = stated_text(completion)
-    if said is None:
+    stated = stated_text(completion)
+    if stated is None:
         return Outcome(None, False, 0.0)
     golds = [gold, *settings.aliases.get(gold, ())]
-    same = any(_normal(said) == _normal(one) != "" for one in golds)
-    score = 1.0 if same else max(f1(said, one) for one in golds)
-    return Outcome(said, same or (settings.min_f1 is not None and score >= settings.min_f1), score)
+    same = any(_normal(stated) == _normal(one) != "" for one in golds)
+    score = 1.0 if same else max(f1(stated, one) for one in golds)
+    return Outcome(stated, same or (settings.min_f1 is not None and score >= settings.min_f1), score)
 
 
 def _normal(text: str) -> str:
     """Without case, punctuation and articles (as SQuAD compares)."""
-    return " ".join(_ARTICLES.sub(" ", plain(text).casefold().translate(_PUNCTUATION)).split())
+    return " ".join(_ARTICLES.sub(" ", normalize(text).casefold().translate(_PUNCTUATION)).split())
 
 
 def _by_worker(settings: MathVerifier | PythonVerifier, question: str, completion: str, gold: str) -> Outcome:

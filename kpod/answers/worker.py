@@ -25,9 +25,9 @@ def math_judge() -> Judge:
         wanted = parsing.parse(f"${gold}$", parsing_timeout=None) or parsing.parse(gold, parsing_timeout=None)
         if not wanted:
             raise Unusable(f"math-verify cannot read the gold answer {gold[:60]!r}")
-        said = parsing.parse(completion, parsing_timeout=None)
-        right = bool(said) and verify(wanted, said, timeout_seconds=None)
-        return (str(said[-1]) if said else None), float(right)
+        parsed = parsing.parse(completion, parsing_timeout=None)
+        right = bool(parsed) and verify(wanted, parsed, timeout_seconds=None)
+        return (str(parsed[-1]) if parsed else None), float(right)
 
     return judge
 
@@ -57,7 +57,7 @@ def main(what: str, seconds: float) -> None:
     requests = os.fdopen(os.dup(0), encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     answered = _attempt(lambda: math_judge() if what == "math" else python_judge(what))
-    _tell(pipe, {"failure": answered} if isinstance(answered, str) else {"ready": True})
+    _send(pipe, {"failure": answered} if isinstance(answered, str) else {"ready": True})
     if isinstance(answered, str):
         return
     for line in requests:
@@ -67,7 +67,7 @@ def main(what: str, seconds: float) -> None:
         request = json.loads(line)
         found = _attempt(partial(answered, *request))
         watch.cancel()
-        _tell(pipe, {"failure": found} if isinstance(found, str) else {"answer": found[0], "score": found[1]})
+        _send(pipe, {"failure": found} if isinstance(found, str) else {"answer": found[0], "score": found[1]})
 
 
 def _attempt(call: Callable[[], Any]) -> Any:
@@ -79,7 +79,7 @@ def _attempt(call: Callable[[], Any]) -> Any:
         return " ".join(f"{named}{error}".split())[:300]
 
 
-def _tell(pipe: Any, found: dict[str, Any]) -> None:
+def _send(pipe: Any, found: dict[str, Any]) -> None:
     pipe.write(json.dumps(found) + "\n")
     pipe.flush()
 

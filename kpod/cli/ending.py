@@ -13,21 +13,21 @@ from kpod.run.listing import SHORT
 
 def results(path: Path) -> None:
     """Print headline and tables of a report's summary.json; of the paired differences those that the headline names."""
-    told = json.loads(path.read_text(encoding="utf-8"))
-    if headline := told["headline"]:
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    if headline := summary["headline"]:
         title(headline["sentence"], headline["where"])
         if headline["rationales"]:
             typer.echo(f"{headline['rationales']}\n")
-    for method, words in told["methods"].items():
+    for method, words in summary["methods"].items():
         typer.echo(f"{method:<15}  {words}")
     typer.echo()
-    show(*_accuracy(told["accuracy"]))
-    if headline and (paired := _paired(told["comparisons"], headline)):
+    show(*_accuracy(summary["accuracy"]))
+    if headline and (paired := _paired(summary["comparisons"], headline)):
         show(["paired", "set", "difference", "95%", "p (McNemar)"], paired)
-    if told["costs"]:
-        show(["method", "target tokens", "epochs", "CPU s", "wall s", "preparation, CPU s"], _costs(told["costs"]))
-    if told["compared_at"]:
-        typer.echo(f"Methods are compared {told['compared_at']}.")
+    if summary["costs"]:
+        show(["method", "target tokens", "epochs", "CPU s", "wall s", "preparation, CPU s"], _costs(summary["costs"]))
+    if summary["compared_at"]:
+        typer.echo(f"Methods are compared {summary['compared_at']}.")
 
 
 def _accuracy(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

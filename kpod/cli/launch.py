@@ -34,14 +34,14 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None, quiet: b
     report = [("report", "all")] if until in (None, "evaluate") else []
     with displayed(quiet):
         stages_planned([*planned(config, until), *report])
-        _get_ready()
+        _start_services()
         summary = kpod(config=config, **chosen)
     if summary["summary"]:
         ending.results(Path(summary["summary"]))
-    _tell_computed(summary)
+    _print_computed(summary)
     if summary["report"]:
         typer.echo(f"Report    {summary['report']}")
-    _tell_where(summary)
+    _print_addresses(summary)
     if summary["report"]:
         ending.next_commands(summary["run_id"], config.methods)
 
@@ -55,16 +55,16 @@ def launch_sweep(sweep: Sweep, refresh: Sequence[str], quiet: bool) -> None:
     _check_stages(refresh, StageName.__args__)  # type: ignore[attr-defined]
     chosen: Any = {"refresh": list(refresh)}
     with displayed(quiet):
-        _get_ready()
+        _start_services()
         summary = kpod_compare(sweep=sweep, **chosen)
-    _tell_computed(summary)
+    _print_computed(summary)
     typer.echo()
     markdown(summary["table"])
     typer.echo(f"Table     {summary['folder']}")
-    _tell_where(summary)
+    _print_addresses(summary)
 
 
-def _get_ready() -> None:
+def _start_services() -> None:
     """What takes seconds, at once: MLflow is imported while Prefect's embedded server starts."""
     from flows.embedded import starting
 
@@ -78,11 +78,11 @@ def _check_stages(names: Sequence[str], known: Sequence[str]) -> None:
             raise ConfigError(f"no stage {name}; the stages are {', '.join(known)}")
 
 
-def _tell_computed(summary: dict[str, Any]) -> None:
+def _print_computed(summary: dict[str, Any]) -> None:
     typer.echo(f"\ncomputed: {', '.join(summary['computed']) or 'nothing, everything came from the cache'}")
 
 
-def _tell_where(summary: dict[str, Any]) -> None:
+def _print_addresses(summary: dict[str, Any]) -> None:
     typer.echo(f"Run       {summary['run_id']}")
     typer.echo(f"MLflow    {mlflow_command()}")
     typer.echo(f"Prefect   {prefect_command()}")
@@ -94,10 +94,10 @@ def launch_retrain(config: Pipeline, retrain: Retrain, address: str, quiet: bool
     from flows.retrain import kpod_retrain
 
     with displayed(quiet):
-        _get_ready()
+        _start_services()
         summary = kpod_retrain(config=config, retrain=retrain, address=address)
     version = f" (version {summary['version']})" if summary["version"] else ""
-    _tell_computed(summary)
+    _print_computed(summary)
     typer.echo(f"Decision  {summary['decision']}{version}: {summary['reason']}")
     if summary["decision"] == "hold":
         typer.echo(f"Accept    kpod promote {config.dataset}/{summary['version']}")

@@ -153,12 +153,12 @@ class Pipeline(Strict):
                 raise ValueError(f"{name}.verifier is set by verifier: leave it out")
         update = {"verifier": self.verifier}
 
-        def told(name: str, teacher: Teacher) -> Teacher:
+        def inherit(name: str, teacher: Teacher) -> Teacher:
             if teacher.verifier not in (None, self.verifier):
                 raise ValueError(f"{name}.verifier is set by verifier: leave it out")
             return teacher.model_copy(update=update)
 
-        self._tell_teachers(told)
+        self._update_teachers(inherit)
         object.__setattr__(self, "evaluate", self.evaluate.model_copy(update=update))
         if validation:
             filled = {"validation": validation.model_copy(update=update)}
@@ -175,7 +175,7 @@ class Pipeline(Strict):
             object.__setattr__(self, name, stage.model_copy(update={"form": form}))
         closing = answer_format(self.answer.kind, self.answer.template).instruction
 
-        def told(name: str, teacher: Teacher) -> Teacher:
+        def inherit(name: str, teacher: Teacher) -> Teacher:
             if teacher.answer not in (Answer(), self.answer):
                 raise ValueError(f"{name}.answer is set by answer: leave it out")
             prompt = teacher.prompt
@@ -183,14 +183,14 @@ class Pipeline(Strict):
                 prompt = prompt.model_copy(update={"system": f"{REASON} {closing}"})
             return teacher.model_copy(update={"answer": self.answer, "prompt": prompt})
 
-        self._tell_teachers(told)
+        self._update_teachers(inherit)
         return self
 
-    def _tell_teachers(self, told: Callable[[str, Teacher], Teacher]) -> None:
+    def _update_teachers(self, inherit: Callable[[str, Teacher], Teacher]) -> None:
         """Replace each teacher's settings by `told` of their key and themselves."""
         if self.teacher:
-            object.__setattr__(self, "teacher", told("teacher", self.teacher))
-        several = [told(f"teachers.{number}", one) for number, one in enumerate(self.teachers)]
+            object.__setattr__(self, "teacher", inherit("teacher", self.teacher))
+        several = [inherit(f"teachers.{number}", one) for number, one in enumerate(self.teachers)]
         object.__setattr__(self, "teachers", several)
 
     @model_validator(mode="after")

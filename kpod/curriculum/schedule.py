@@ -47,10 +47,10 @@ def plan(difficulties: Sequence[np.ndarray], clusters: np.ndarray, config: Curri
         raise ValueError("config.epochs is not set: it is the number of stages")
 
     begin = np.cumsum(steps) - steps
-    tickets = _tickets(flat, steps, begin, clusters, config.seed)
+    tickets = _random_keys(flat, steps, begin, clusters, config.seed)
     order = np.argsort(tickets, kind="stable")
     state = _State(flat, begin[order], steps[order], clusters[order], tickets[order], config)
-    return _scatter(_stages(state, config, config.epochs), order)
+    return _in_caller_order(_stages(state, config, config.epochs), order)
 
 
 class _State:
@@ -113,7 +113,7 @@ class _State:
             return found.indices, found.gap
         # Without the diversity term every full knapsack ties: a seeded random order decides, a new one each time.
         self.draws += 1
-        order = np.argsort(_mix(self.tickets[rows] + np.uint64(self.draws)), kind="stable")
+        order = np.argsort(_splitmix64(self.tickets[rows] + np.uint64(self.draws)), kind="stable")
         chosen = order[fill(gain[order], budget)]
         bound = min(budget, float(gain.sum()))
         return chosen, max(0.0, 1 - float(gain[chosen].sum()) / bound) if bound > 0 else 0.0
@@ -141,20 +141,22 @@ def _stages(state: _State, config: Curriculum, epochs: int) -> Schedule:
     return Schedule(input_steps, selected, target, reached, certificate)
 
 
-def _tickets(flat: np.ndarray, steps: np.ndarray, begin: np.ndarray, clusters: np.ndarray, seed: int) -> np.ndarray:
+def _random_keys(flat: np.ndarray, steps: np.ndarray, begin: np.ndarray, clusters: np.ndarray, seed: int) -> np.ndarray:
     """A pseudo-random number (uint64) a rationale from its content and the seed, never from its position.
 
     Sorting by it makes the schedule independent of the order of the rows, and is the seeded random order of beta = 0.
     """
     position = np.arange(len(flat)) - np.repeat(begin, steps)
     bits = (flat + 0.0).view(np.uint64)  # + 0.0: the two zeros are one number
-    mixed = _mix(bits ^ _mix(position.astype(np.uint64)))
+    mixed = _splitmix64(bits ^ _splitmix64(position.astype(np.uint64)))
     rows = np.add.reduceat(mixed, begin)  # integer arithmetic modulo 2^64, so the order of the sum does not matter
-    salt = _mix(clusters.astype(np.int64).view(np.uint64)) + _mix(np.asarray([seed], dtype=np.int64).view(np.uint64))
-    return _mix(rows ^ salt)
+    salt = _splitmix64(clusters.astype(np.int64).view(np.uint64)) + _splitmix64(
+        np.asarray([seed], dtype=np.int64).view(np.uint64)
+    )
+    return _splitmix64(rows ^ salt)
 
 
-def _mix(values: np.ndarray) -> np.ndarray:
+def _splitmix64(values: np.ndarray) -> np.ndarray:
     """A bijection of 64-bit numbers that scatters neighbours (the finaliser of splitmix64)."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -162,7 +164,7 @@ def _mix(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def _scatter(schedule: Schedule, order: np.ndarray) -> Schedule:
+def _in_caller_order(schedule: Schedule, order: np.ndarray) -> Schedule:
     """The schedule with its columns in the caller's order."""
     input_steps, selected = np.empty_like(schedule.input_steps), np.empty_like(schedule.selected)
     input_steps[:, order] = schedule.input_steps

@@ -45,7 +45,7 @@ def target_tokens(schedule: Schedule, items: Items, answers: np.ndarray, turns: 
     return total
 
 
-def spend(make: Callable[[int], Schedule], limit: int, items: Items, answers: np.ndarray) -> Schedule:
+def fewest_stages(make: Callable[[int], Schedule], limit: int, items: Items, answers: np.ndarray) -> Schedule:
     """The schedule `make(stages)` with the fewest stages whose target tokens reach `limit`."""
     whole, turns = lengths(items, answers)
     epoch = max(int(whole[turns.rows(turn)].sum()) for turn in range(int(items.sample.max()) + 1))

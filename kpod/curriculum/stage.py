@@ -15,7 +15,7 @@ from kpod.curriculum import Schedule, plan
 from kpod.curriculum.clusters import assign
 from kpod.curriculum.embed import embed
 from kpod.curriculum.items import Items, read_items
-from kpod.curriculum.spend import answer_tokens, lengths, spend
+from kpod.curriculum.spend import answer_tokens, fewest_stages, lengths
 from kpod.training.turns import allowed
 
 
@@ -46,7 +46,7 @@ def run(inputs: Mapping[str, Path], config: PlannedCurriculum, out_dir: Path) ->
     def make(stages: int) -> Schedule:
         return _plan(keys, items, clusters, config.model_copy(update={"epochs": stages}))
 
-    schedule = make(epochs) if epochs else spend(make, limit, items, answers(items))
+    schedule = make(epochs) if epochs else fewest_stages(make, limit, items, answers(items))
     _report(items, schedule, config)
 
     n, stages = len(items.sample), len(schedule.target)

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from kpod.config import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
-from kpod.store.network import asked_once
+from kpod.store.network import hub_resolved_once
 from kpod.student.check import check, gguf_file, not_from_hub
 from kpod.student.pretrain import VOCABULARY
 from kpod.student.pretrain import shape as scratch
@@ -29,7 +29,7 @@ def config_of(student: Student) -> PretrainedConfig:
 
 def _hub_config(student: HubStudent) -> PretrainedConfig:
     try:
-        with asked_once():
+        with hub_resolved_once():
             return AutoConfig.from_pretrained(student.name, revision=student.revision)
     except (OSError, ValueError) as error:
         raise not_from_hub(student, error) from error

@@ -58,7 +58,7 @@ def generate(
     prompts = {key: prompt_ids(tokenizer, question, choices, form) for key, question, choices in questions}
     order = sorted(prompts, key=lambda key: (len(prompts[key]), key))
     stop = _NextQuestion(model, tokenizer) if form.asks_on else None
-    told: dict[str, list[int]] = {}
+    generated: dict[str, list[int]] = {}
     work.mkdir(parents=True, exist_ok=True)
     with observe.progress(name, len(prompts), "question") as bar:
         for first in range(0, len(order), batch_size):
@@ -68,14 +68,14 @@ def generate(
             if found is None:
                 found = _batch(model, tokenizer, batch, max_new_tokens, stop)
                 write_text(kept, json.dumps(found))
-            told |= found
+            generated |= found
             bar.advance(len(found))
     return {
         key: Completion(
             _text(tokenizer, settings, tokens, form.asks_on),
             truncated=not _ended(tokenizer, settings, tokens, form.asks_on),
         )
-        for key, tokens in told.items()
+        for key, tokens in generated.items()
     }
 
 
@@ -129,7 +129,7 @@ def _batch(
 
     The others go on from their part of the KV cache. A model whose cache cannot be cut reads its rows anew.
     """
-    told: dict[str, list[int]] = {key: [] for key in prompts}
+    generated: dict[str, list[int]] = {key: [] for key in prompts}
     ids, mask = _padded(list(prompts.values()), tokenizer.pad_token_id, left=not model.config.is_encoder_decoder)
     ids, mask = ids.to(model.device), mask.to(model.device)
     encoded, cache, keys = None, None, list(prompts)
@@ -155,9 +155,9 @@ def _batch(
         )
         fresh = out.sequences[:, start:]
         for key, tokens in zip(keys, fresh.tolist(), strict=True):
-            told[key] += tokens
+            generated[key] += tokens
         settings, asks_on = model.generation_config, stop is not None
-        going = [row for row, key in enumerate(keys) if not _ended(tokenizer, settings, told[key], asks_on)]
+        going = [row for row, key in enumerate(keys) if not _ended(tokenizer, settings, generated[key], asks_on)]
         if not going:
             break
         keys, ids, mask = [keys[row] for row in going], out.sequences[going], mask[going]
@@ -168,7 +168,7 @@ def _batch(
         cache = out.past_key_values if hasattr(out.past_key_values, "batch_select_indices") else None
         if cache is not None:
             cache.batch_select_indices(torch.tensor(going, device=model.device))
-    return told
+    return generated
 
 
 def _padded(rows: Sequence[Sequence[int]], pad: int, left: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -56,7 +56,7 @@ metadata:
 def write_task(
     folder: Path,
     questions: pa.Table,
-    asked: Sequence[str],
+    ids: Sequence[str],
     settings: Evaluate,
     ask: Callable[[str, Sequence[str] | None], str] = prompt,
     stops: Sequence[str] = STOPS,
@@ -74,7 +74,7 @@ def write_task(
         }
     )
     by_id = {row["id"]: row for row in questions.to_pylist()}
-    rows = [by_id[name] for name in asked]
+    rows = [by_id[name] for name in ids]
     folder.mkdir(parents=True, exist_ok=True)
     path = (folder / "questions.jsonl").absolute()
     write_text(path, "".join(json.dumps(_document(row, ask, judge)) + "\n" for row in rows))
@@ -86,11 +86,11 @@ def write_task(
 
 def process_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
     """The harness's hook: figures of one completion."""
-    told = json.loads(document["judge"])
-    answer, verifier = Answer.model_validate(told["answer"]), _VERIFIER.validate_python(told["verifier"])
+    judge = json.loads(document["judge"])
+    answer, verifier = Answer.model_validate(judge["answer"]), _VERIFIER.validate_python(judge["verifier"])
     row = {**document, "choices": document["choices"] or None}
-    said = first_answer(results[0]) if told["asks_on"] else results[0].strip()
-    found = examine(row, Completion(said, truncated=False), verifier, answer_format(answer.kind, answer.template))
+    completion = first_answer(results[0]) if judge["asks_on"] else results[0].strip()
+    found = examine(row, Completion(completion, truncated=False), verifier, answer_format(answer.kind, answer.template))
     return {"accuracy": float(found.correct), "answerless": float(found.answer is None)}
 
 

@@ -50,10 +50,10 @@ def _table(title: str, rows: Sequence[tuple[str, Accuracy]]) -> list[str]:
 
 
 def _answer(row: Mapping[str, Any]) -> str:
-    said = "no answer" if row["predicted"] is None else _shown(row["predicted"])
+    predicted = "no answer" if row["predicted"] is None else _shown(row["predicted"])
     cut = ", cut off" if row["truncated"] else ""
     return (
-        f"<h3>{_shown(row['question_id'])}: {said}{cut}, gold {_shown(row['answer'])}</h3>"
+        f"<h3>{_shown(row['question_id'])}: {predicted}{cut}, gold {_shown(row['answer'])}</h3>"
         f"<p>{_shown(row['completion'])}</p>\n"
     )
 

@@ -17,7 +17,7 @@ from kpod.config import StudentServer
 from kpod.errors import ConfigError, ModelError
 from kpod.evaluate.generate import Completion
 from kpod.teacher.finish import finish_reason
-from kpod.teacher.key import NO_KEY, strike
+from kpod.teacher.key import NO_KEY, redact
 from kpod.text.stops import STOPS, first_answer
 
 RETRIES = 8  # of what can pass: connections, timeouts, 408, 409, 429 and 5xx, with growing pauses
@@ -40,24 +40,24 @@ def ask(
     key = _key(server)
     work.mkdir(parents=True, exist_ok=True)
     kept = work / "served.jsonl"
-    told = {name: told for name, told in _read(kept) if name in prompts}
+    completions = {name: completion for name, completion in _read(kept) if name in prompts}
     failed: dict[str, str] = {}
-    waiting = [name for name in prompts if name not in told]
+    waiting = [name for name in prompts if name not in completions]
     with (
         openai.OpenAI(base_url=server.base_url, api_key=key, max_retries=RETRIES) as client,
-        observe.progress("evaluate", len(prompts), "question", initial=len(told)) as bar,
+        observe.progress("evaluate", len(prompts), "question", initial=len(completions)) as bar,
         kept.open("a", encoding="utf-8") as journal,
         ThreadPoolExecutor(server.concurrency) as pool,
     ):
-        asked = {pool.submit(_one, client, server, prompts[name], max_new_tokens, asks_on): name for name in waiting}
+        futures = {pool.submit(_one, client, server, prompts[name], max_new_tokens, asks_on): name for name in waiting}
         try:
-            for future in as_completed(asked):
-                name = asked[future]
+            for future in as_completed(futures):
+                name = futures[future]
                 try:
-                    told[name] = completion = future.result()
+                    completions[name] = completion = future.result()
                 except NoCompletion as error:
                     failed[name] = str(error)
-                    if not told and len(failed) >= min(ALIKE, len(prompts)):
+                    if not completions and len(failed) >= min(ALIKE, len(prompts)):
                         raise ModelError(_blame(server, f"gives no completions: {error}", key)) from None
                     continue
                 journal.write("\n" + json.dumps([name, completion.text, completion.truncated]))
@@ -70,9 +70,9 @@ def ask(
             pool.shutdown(cancel_futures=True)
             raise
     if failed:
-        first = strike(next(iter(failed.values())), key)
+        first = redact(next(iter(failed.values())), key)
         observe.warning(f"evaluate: {len(failed)} questions got no completion and count as wrong; the first: {first}")
-    return told
+    return completions
 
 
 def _one(client: openai.OpenAI, server: StudentServer, prompt: str, max_new_tokens: int, asks_on: bool) -> Completion:
@@ -104,13 +104,13 @@ def _completion(answer: object, asks_on: bool) -> Completion:
     failure = getattr(first, "error", None) or getattr(answer, "error", None)
     reason = finish_reason(getattr(first, "finish_reason", None))
     if not isinstance(text, str) or failure or reason in ("error", "abort", "content_filter"):
-        said = failure or (f"finish_reason {reason}" if isinstance(text, str) else answer)
-        raise NoCompletion(f"{type(answer).__name__} without a text: {str(said)[:200]}")
+        problem = failure or (f"finish_reason {reason}" if isinstance(text, str) else answer)
+        raise NoCompletion(f"{type(answer).__name__} without a text: {str(problem)[:200]}")
     return Completion(first_answer(text) if asks_on else text.strip(), truncated=reason != "stop")
 
 
 def _blame(server: StudentServer, what: str, key: str) -> str:
-    return strike(" ".join(f"evaluate.server: {server.base_url} {what}".split()), key)
+    return redact(" ".join(f"evaluate.server: {server.base_url} {what}".split()), key)
 
 
 def _key(server: StudentServer) -> str:

@@ -36,16 +36,16 @@ def run(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dict[str
     """
     check(config.verifier)
     table = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS)
-    asked, bad = _usable([row for row in table.to_pylist() if row["split"] in config.splits])
-    if not asked:
+    questions, bad = _usable([row for row in table.to_pylist() if row["split"] in config.splits])
+    if not questions:
         raise DataError(f"evaluate.splits: no usable question is in {', '.join(config.splits)}")
     if bad:
         warning(f"{len(bad)} questions are not asked, see quarantine.parquet")
-    told, too_long = _ask(inputs["student"] / "student", asked, config, out_dir / "work")
+    completions, too_long = _ask(inputs["student"] / "student", questions, config, out_dir / "work")
     stated = answer_format(config.form.answer.kind, config.form.answer.template)
-    outcomes = [examine(row, told[row["id"]], config.verifier, stated) for row in asked]
-    rows = [prediction(row, told[row["id"]], outcome) for row, outcome in zip(asked, outcomes, strict=True)]
-    failed = [(row["id"], outcome.failure) for row, outcome in zip(asked, outcomes, strict=True) if outcome.failure]
+    outcomes = [examine(row, completions[row["id"]], config.verifier, stated) for row in questions]
+    rows = [prediction(row, completions[row["id"]], outcome) for row, outcome in zip(questions, outcomes, strict=True)]
+    failed = [(row["id"], outcome.failure) for row, outcome in zip(questions, outcomes, strict=True) if outcome.failure]
     bad += [{"source": "predictions.parquet", "row": name, "reason": f"verifier: {reason}"} for name, reason in failed]
     if failed:
         warning(f"evaluate: the verifier failed on {len(failed)} answers, which count as wrong ({failed[0][1]}, ...)")
@@ -86,26 +86,26 @@ def _usable(rows: list[Row]) -> tuple[list[Row], list[dict[str, str]]]:
     return list(kept.values()), bad
 
 
-def _ask(folder: Path, asked: list[Row], config: Evaluate, work: Path) -> tuple[dict[str, Completion], int]:
+def _ask(folder: Path, questions: list[Row], config: Evaluate, work: Path) -> tuple[dict[str, Completion], int]:
     """Completions by id of the student in `folder`, and how many questions are too long to be asked."""
     if config.server:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         shape = AutoConfig.from_pretrained(folder, local_files_only=True)
         form = resolve(tokenizer, config.form)
-        short = _short(asked, tokenizer, shape, config, form)
+        short = _short(questions, tokenizer, shape, config, form)
         prompts = {row["id"]: form.sent_text(tokenizer, row["question"], row["choices"]) for row in short}
-        told = ask(config.server, prompts, config.max_new_tokens, work, form.asks_on)
+        completions = ask(config.server, prompts, config.max_new_tokens, work, form.asks_on)
     else:
         model, tokenizer = models.load(folder, config.precision, config.attn_implementation)
         form = resolve(tokenizer, config.form)
-        short = _short(asked, tokenizer, model.config, config, form)
-        questions = [(row["id"], row["question"], row["choices"]) for row in short]
-        told = generate(model, tokenizer, questions, config.batch_size, config.max_new_tokens, work, form=form)
-    return {row["id"]: told.get(row["id"], UNASKED) for row in asked}, len(asked) - len(short)
+        short = _short(questions, tokenizer, model.config, config, form)
+        texts = [(row["id"], row["question"], row["choices"]) for row in short]
+        completions = generate(model, tokenizer, texts, config.batch_size, config.max_new_tokens, work, form=form)
+    return {row["id"]: completions.get(row["id"], UNASKED) for row in questions}, len(questions) - len(short)
 
 
 def _short(
-    asked: list[Row],
+    questions: list[Row],
     tokenizer: PreTrainedTokenizerBase,
     shape: PretrainedConfig,
     config: Evaluate,
@@ -116,7 +116,7 @@ def _short(
         warning(f"evaluate: {CHOSEN}")
     positions = longest_prompt(shape, config.max_new_tokens)
     limit = config.max_tokens if positions is None else min(config.max_tokens, positions)
-    short = fitting(asked, tokenizer, limit, form)
-    if too_long := len(asked) - len(short):
+    short = fitting(questions, tokenizer, limit, form)
+    if too_long := len(questions) - len(short):
         warning(f"evaluate: {too_long} prompts are longer than {limit} tokens and count as wrong")
     return short

@@ -51,7 +51,7 @@ def export(run: str, target: Path, adapter: bool = False, licence: str = "other"
         made, copy = Path(building) / target.name, Path(building) / "copy"
         shutil.copytree(source, copy)
         if not adapter:
-            _dress(run, ref, copy, licence)
+            _complete(run, ref, copy, licence)
         if script:
             _convert(script, copy, made)
         else:
@@ -65,7 +65,7 @@ def form_of(student: ArtifactRef, tokenizer: "PreTrainedTokenizerBase") -> Promp
     return resolve(tokenizer, Form.model_validate(settings) if settings else Form(prompt=Prompt(kind="cot")))
 
 
-def _dress(run: str, student: ArtifactRef, folder: Path, licence: str) -> None:
+def _complete(run: str, student: ArtifactRef, folder: Path, licence: str) -> None:
     """Give a copy of a student its chat template, the tokens that end its answers, and a card."""
     from transformers import AutoTokenizer, GenerationConfig
 

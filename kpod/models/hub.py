@@ -21,8 +21,8 @@ def push(folder: Path, repository: str, private: bool = True) -> str:
     except HFValidationError as error:
         raise ConfigError(f"--push-to-hub: {repository} is not written as ORG/NAME") from error
     except (HfHubHTTPError, OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ModelError(f"--push-to-hub: {repository} cannot be written ({said}); {folder} is complete") from None
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(f"--push-to-hub: {repository} cannot be written ({reason}); {folder} is complete") from None
     return f"{api.endpoint}/{repository}"
 
 

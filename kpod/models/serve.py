@@ -97,9 +97,9 @@ class StudentServer:
             fresh, ended = await asyncio.to_thread(self._generate, ids, most, temperature)
         text = self._tokenizer.decode(fresh, skip_special_tokens=True)
         text = first_answer(text) if self._form.asks_on else text.strip()
-        said = {"message": {"role": "assistant", "content": text}} if kind == "chat" else {"text": text}
+        content = {"message": {"role": "assistant", "content": text}} if kind == "chat" else {"text": text}
         usage = {"prompt_tokens": len(ids), "completion_tokens": len(fresh), "total_tokens": len(ids) + len(fresh)}
-        choice = {"index": 0, **said, "finish_reason": "stop" if ended else "length", "logprobs": None}
+        choice = {"index": 0, **content, "finish_reason": "stop" if ended else "length", "logprobs": None}
         kinds = {"chat": "chat.completion", "text": "text_completion"}
         return reply(
             {"id": "kpod", "object": kinds[kind], "created": 0, "model": "kpod", "choices": [choice], "usage": usage}

@@ -27,8 +27,8 @@ def operations(value: int, wordings: Sequence[Wording]) -> dict[str, Sequence[in
         "x": range(2, min(3, LARGEST // value) + 1) if value <= SMALL else (),
         "/": [n for n in range(2, 6) if value % n == 0 and value // n >= 2],
     }
-    told = {wording.op for wording in wordings}
-    return {op: found for op, found in operands.items() if found and op in told}
+    allowed = {wording.op for wording in wordings}
+    return {op: found for op, found in operands.items() if found and op in allowed}
 
 
 def step(rng: random.Random, value: int, wordings: Sequence[Wording]) -> tuple[int, Wording, int]:

@@ -11,7 +11,7 @@ from kpod.config import QuestionHub, Split
 from kpod.errors import DataError
 from kpod.questions.hub_sets import SETS, HubSet, Parts, described
 from kpod.questions.raw import Raw
-from kpod.store.network import asked_once
+from kpod.store.network import hub_resolved_once
 
 SEED = 0
 
@@ -71,7 +71,7 @@ def partition(rows: Sequence[dict[str, Any]], parts: Parts) -> dict[Split, list[
 
 def _fetch(hub: HubSet, name: str | None, part: str, revision: str) -> Iterator[Mapping[str, Any]]:
     try:
-        with asked_once():
+        with hub_resolved_once():
             return iter(datasets.load_dataset(hub.path, name, split=part, revision=revision))
     except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

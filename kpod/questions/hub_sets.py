@@ -169,16 +169,16 @@ def at(row: Any, column: str) -> Any:
     return at(row[first], rest)
 
 
-def _halved(validation: int) -> dict[str, Parts]:
+def _split_in_half(validation: int) -> dict[str, Parts]:
     return {"train": [("train", None)], "test": [("validation", validation), ("test", None)]}
 
 
 SETS = {
-    "gsm8k": HubSet("openai/gsm8k", ("main",), _halved(660), _gsm8k),
+    "gsm8k": HubSet("openai/gsm8k", ("main",), _split_in_half(660), _gsm8k),
     "asdiv": HubSet(
         "EleutherAI/asdiv", (None,), {"validation": [("validation", 313), ("test", 314), ("train", None)]}, _asdiv
     ),
-    "svamp": HubSet("ChilleD/SVAMP", (None,), _halved(150), _svamp),
+    "svamp": HubSet("ChilleD/SVAMP", (None,), _split_in_half(150), _svamp),
     "commonsenseqa": HubSet(
         "tau/commonsense_qa",
         (None,),
@@ -193,8 +193,8 @@ SETS = {
     ),
     "math-500": HubSet("HuggingFaceH4/MATH-500", (None,), {"test": [("test", None)]}, _math_500),
     "mawps": HubSet("MU-NLPC/Calc-mawps", ("default",), OFFICIAL, _mawps),
-    "multiarith": HubSet("ChilleD/MultiArith", (None,), _halved(90), _multiarith),
-    "strategyqa": HubSet("ChilleD/StrategyQA", (None,), _halved(343), _strategyqa),
+    "multiarith": HubSet("ChilleD/MultiArith", (None,), _split_in_half(90), _multiarith),
+    "strategyqa": HubSet("ChilleD/StrategyQA", (None,), _split_in_half(343), _strategyqa),
     "arc-easy": HubSet("allenai/ai2_arc", ("ARC-Easy",), OFFICIAL, partial(_lettered, "arc")),
     "arc-challenge": HubSet("allenai/ai2_arc", ("ARC-Challenge",), OFFICIAL, partial(_lettered, "arc")),
     "aqua": HubSet("deepmind/aqua_rat", ("raw",), OFFICIAL, _aqua),

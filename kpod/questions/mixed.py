@@ -25,14 +25,14 @@ def mixed(rng: random.Random, fewest: int, most: int, highest_start: int = HIGHE
 def _story(rng: random.Random, steps: int, highest_start: int) -> tuple[str, str]:
     """One person's things change `steps` times; the question stands at the end or, now and then, at the start."""
     name, things = rng.choice(list(NAMES)), rng.choice(THINGS)
-    told: list[str] = []
+    sentences: list[str] = []
 
     def tell(wording: Wording, **numbers: int) -> None:
         who = name if rng.random() < 0.5 else NAMES[name].capitalize()
         text = wording.text.format(who=who, name=name, things=things, **numbers)
-        if told and rng.random() < 0.25:
+        if sentences and rng.random() < 0.25:
             text = rng.choice(w.CONNECTIVES) + (text if text.startswith(name) else text[0].lower() + text[1:])
-        told.append(text)
+        sentences.append(text)
 
     if steps > 1 and rng.random() < 0.3:
         n = rng.randint(2, 5)
@@ -50,8 +50,8 @@ def _story(rng: random.Random, steps: int, highest_start: int) -> tuple[str, str
         tell(wording, n=operand)
         if closes:
             questions = w.WORTH_QUESTION if wording in w.WORTH else w.PACKS_QUESTION
-    asked = rng.choice(questions).text.format(name=name, things=things)
-    return " ".join([asked, *told] if rng.random() < 0.2 else [*told, asked]), str(value)
+    question = rng.choice(questions).text.format(name=name, things=things)
+    return " ".join([question, *sentences] if rng.random() < 0.2 else [*sentences, question]), str(value)
 
 
 def _comparison(rng: random.Random, steps: int, highest_start: int) -> tuple[str, str]:
@@ -59,23 +59,23 @@ def _comparison(rng: random.Random, steps: int, highest_start: int) -> tuple[str
     things = rng.choice(THINGS)
     people = rng.sample(list(NAMES), steps + 1)
     values = [rng.randint(2, highest_start)]
-    told = [rng.choice(w.COMPARISON_START).text.format(name=people[0], things=things, n=values[0])]
-    asked = rng.choice(w.ONE_QUESTION).text.format(name=people[steps], things=things)
+    sentences = [rng.choice(w.COMPARISON_START).text.format(name=people[0], things=things, n=values[0])]
+    question = rng.choice(w.ONE_QUESTION).text.format(name=people[steps], things=things)
     together = steps > 1 and rng.random() < 0.3
     for i in range(1, steps + 1):
         small = [k for k in range(i - 1) if values[k] <= SMALL and values[k] + values[-1] <= LARGEST]
         if together and i == steps and small:
             other = rng.choice(small)
             pair = rng.sample([people[other], people[i - 1]], 2)
-            asked = rng.choice(w.BOTH_QUESTION).text.format(name=pair[0], other=pair[1], things=things)
+            question = rng.choice(w.BOTH_QUESTION).text.format(name=pair[0], other=pair[1], things=things)
             values.append(values[other] + values[-1])
         else:
             value, wording, operand = step(rng, values[-1], w.COMPARISONS)
-            told.append(wording.text.format(name=people[i], other=people[i - 1], things=things, n=operand))
+            sentences.append(wording.text.format(name=people[i], other=people[i - 1], things=things, n=operand))
             values.append(value)
     order = rng.choice(["forward", "forward", "reverse", "any"])
     if order == "reverse":
-        told.reverse()
+        sentences.reverse()
     elif order == "any":
-        rng.shuffle(told)
-    return " ".join([*told, asked]), str(values[-1])
+        rng.shuffle(sentences)
+    return " ".join([*sentences, question]), str(values[-1])

@@ -29,9 +29,9 @@ def story(
     for _ in range(rng.randint(fewest, most)):
         value, wording, operand = step(rng, value, w.SHORT_EVENTS)
         who = name if rng.random() < 0.5 else w.NAMES[name].capitalize()
-        told = wording.text.format(who=who, n=operand)
+        sentence = wording.text.format(who=who, n=operand)
         if wordy and rng.random() < 0.5:
-            told = f"{told[:-1]}{rng.choice(w.DETAILS)}."
-        sentences.append(told)
+            sentence = f"{sentence[:-1]}{rng.choice(w.DETAILS)}."
+        sentences.append(sentence)
     sentences.append(rng.choice(w.SHORT_QUESTION).text.format(name=name, things=things))
     return " ".join(sentences), str(value)

@@ -62,9 +62,9 @@ def _story(sentences: list[str]) -> WorkedProblem | None:
     questions = w.SHORT_QUESTION + w.STORY_QUESTION + w.WORTH_QUESTION + w.PACKS_QUESTION
     if _match(sentences[0], questions):
         sentences = sentences[1:] + sentences[:1]
-    asked = _match(sentences[-1], questions)
+    question = _match(sentences[-1], questions)
     start = _match(sentences[0], w.SHORT_START + w.START + w.START_PRODUCT)
-    if asked is None or start is None:
+    if question is None or start is None:
         return None
     name, things = start[1]["name"], start[1]["things"]
     steps = []
@@ -92,8 +92,8 @@ def _story(sentences: list[str]) -> WorkedProblem | None:
 
 
 def _comparison(sentences: list[str]) -> WorkedProblem | None:
-    asked = _match(sentences[-1], w.ONE_QUESTION + w.BOTH_QUESTION)
-    if asked is None:
+    question = _match(sentences[-1], w.ONE_QUESTION + w.BOTH_QUESTION)
+    if question is None:
         return None
     known: dict[str, int] = {}
     waiting: list[Found] = []
@@ -104,7 +104,7 @@ def _comparison(sentences: list[str]) -> WorkedProblem | None:
             waiting.append(found)
         else:
             return None
-    things, steps = asked[1]["things"], []
+    things, steps = question[1]["things"], []
     while waiting:  # a chain of people: one sentence becomes solvable after the other
         ready = next((found for found in waiting if found[1]["other"] in known), None)
         if ready is None:
@@ -117,7 +117,7 @@ def _comparison(sentences: list[str]) -> WorkedProblem | None:
         name = ready[1]["name"]
         steps.append(f"{name} has {value} {ready[0].op} {operand} = {result} {things}.")
         known[name] = result
-    name, other = asked[1]["name"], asked[1].get("other")
+    name, other = question[1]["name"], question[1].get("other")
     if name not in known or (other is not None and other not in known):
         return None
     if other is None:

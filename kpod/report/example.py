@@ -42,7 +42,7 @@ def find(predictions: Mapping[str, pa.Table], questions: pa.Table) -> Example | 
         if not whole:
             continue
         key = min(whole, key=lambda one: (len(a[one]["completion"]) + len(b[one]["completion"]), one))
-        asked = texts[key[2]]
+        question = texts[key[2]]
         students = tuple(
             Answered(method, row["predicted"], row["correct"], row["completion"].strip())
             for method, row in zip(pair, (a[key], b[key]), strict=True)
@@ -51,8 +51,8 @@ def find(predictions: Mapping[str, pa.Table], questions: pa.Table) -> Example | 
             dataset=key[0],
             split=key[1],
             question_id=key[2],
-            question=question_text(asked["question"], asked["choices"]),
-            answer=asked["answer"],
+            question=question_text(question["question"], question["choices"]),
+            answer=question["answer"],
             questions=len(keys),
             only_a=len(only_a),
             only_b=len(only_b),
@@ -68,15 +68,15 @@ def with_weights(
     texts = [one.completion for one in example.students]
     weights = text_weights(texts, weighter, student, form)
     spans = token_spans(tokenizer, texts, form.lead)
-    told = []
+    students = []
     for one, (ids, found), weight in zip(example.students, spans, weights, strict=True):
         if weight is None:
-            told.append(one)
+            students.append(one)
             continue
         ends = np.cumsum([len(step) for step in split(one.completion)]).tolist()
         step = token_steps([found], [list(pairwise([0, *ends]))])[0]
-        told.append(replace(one, tokens=shaded(ids.tolist(), step.tolist(), weight.tolist(), tokenizer, scale)))
-    return replace(example, students=(told[0], told[1]))
+        students.append(replace(one, tokens=shaded(ids.tolist(), step.tolist(), weight.tolist(), tokenizer, scale)))
+    return replace(example, students=(students[0], students[1]))
 
 
 def _key(row: Row) -> tuple[str, str, str]:

@@ -120,15 +120,15 @@ def _sentence(own: Accuracy, against: Accuracy | None, before: Accuracy | None, 
     after = "" if before is None or against is before else f" and {100 * before.accuracy:.{digits}f}% before"
     if paired is None or paired.low > 0:
         of = " before" if against is before else f" for {_name(against.method)}"
-        told = f"{_name(own.method)} {share} against {other}{of}{after}"
+        sentence = f"{_name(own.method)} {share} against {other}{of}{after}"
     else:  # a reader who stops after the first words has the truth
         verdict = "behind" if paired.high < 0 else "level with"
-        told = f"{_name(own.method)} is {verdict} {_name(against.method)}: {share} against {other}{after}"
+        sentence = f"{_name(own.method)} is {verdict} {_name(against.method)}: {share} against {other}{after}"
     if paired is None:
-        return told
+        return sentence
     points = f"{100 * paired.difference:+.{digits}f}"
     unit = "point" if points in ("+1", "-1") else "points"
-    return f"{told}; {points} {unit}, 95% {_plain(paired.low, digits)} to {_plain(paired.high, digits)}"
+    return f"{sentence}; {points} {unit}, 95% {_plain(paired.low, digits)} to {_plain(paired.high, digits)}"
 
 
 def _digits(own: Accuracy, against: Accuracy | None, paired: Comparison | None) -> int:

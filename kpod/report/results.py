@@ -81,11 +81,11 @@ def validation_curves(validations: Mapping[str, Sequence[Point]], methods: Seque
     with styled():
         figure = new_figure(3.2)
         axes = figure.subplots()
-        for method, told in validations.items():
+        for method, validated in validations.items():
             index = order.index(method)
-            tokens, share = [point.tokens for point in told], [point.accuracy for point in told]
+            tokens, share = [point.tokens for point in validated], [point.accuracy for point in validated]
             axes.plot(tokens, share, "o-", color=colour(index), linewidth=2, markersize=4, label=label(method))
-            kept = best(told)
+            kept = best(validated)
             axes.plot(kept.tokens, kept.accuracy, "o", color=colour(index), markersize=11, fillstyle="none")
         axes.set(title="Right answers while distilling", xlabel="target tokens seen", ylabel="validation accuracy")
         axes.set_ylim(bottom=0)

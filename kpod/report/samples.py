@@ -13,7 +13,7 @@ from kpod.text.prompts import question_text
 
 
 @dataclass(frozen=True)
-class Said:
+class Output:
     """One method's output to a question."""
 
     method: str
@@ -31,7 +31,7 @@ class Sample:
     dataset: str
     question: str | None
     answer: str
-    said: tuple[Said, ...]
+    outputs: tuple[Output, ...]
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ def _sample(
     answers: Mapping[str, Mapping[tuple[str, str, str], dict[str, Any]]],
     texts: Mapping[str, str],
 ) -> Sample:
-    said = tuple(
-        Said(method, row["completion"], row["predicted"], row["correct"], row["truncated"])
+    outputs = tuple(
+        Output(method, row["completion"], row["predicted"], row["correct"], row["truncated"])
         for method, rows in answers.items()
         for row in [rows[key]]
     )
     answer = next(iter(answers.values()))[key]["answer"]
-    return Sample(key[2], key[0], texts.get(key[2]), answer, said)
+    return Sample(key[2], key[0], texts.get(key[2]), answer, outputs)

@@ -96,11 +96,11 @@ def _facts(config: Pipeline) -> dict[str, str]:
     student = (
         f"{made.layers} layers of {made.hidden}, pretrained here" if made.kind == "scratch" else config.student_name
     )
-    told = {"student": student, "teacher": config.teacher_name}
+    names = {"student": student, "teacher": config.teacher_name}
     for source in config.questions.sources:
         if source.kind == "wordproblems":
-            told |= source.shifted
-    return told
+            names |= source.shifted
+    return names
 
 
 def _figures(config: ReportSettings, method: str) -> dict[str, dict[str, float]]:
@@ -154,7 +154,7 @@ def _histories(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, 
 
 def _validations(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, list[Point]]:
     found = {m: points.read(inputs[f"{m}.distill"] / points.FILE) for m in methods if f"{m}.distill" in inputs}
-    return {method: told for method, told in found.items() if told}
+    return {method: names for method, names in found.items() if names}
 
 
 def _last(inputs: Mapping[str, Path], stage: str) -> Path | None:

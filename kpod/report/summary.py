@@ -72,8 +72,8 @@ def outcome(folder: Path) -> tuple[str, list[dict[str, Any]]]:
         }
         for row in found["accuracy"]
     ]
-    told = found["headline"]
-    return (f"{told['sentence']} ({told['where']})" if told else ""), rows
+    lead = found["headline"]
+    return (f"{lead['sentence']} ({lead['where']})" if lead else ""), rows
 
 
 def version_text(method: str, config: Pipeline, figures: Mapping[str, float]) -> str:

@@ -74,15 +74,15 @@ def token_views(
     scale = weight_scale(weights)
     rows = weights.take(pa.array(spread(len(weights), limit), pa.int64())).to_pylist()
     ids = pa.array(sorted({row["question_id"] for row in rows}), pa.string())
-    asked = {q["id"]: q for q in questions.filter(pc.is_in(questions["id"], ids)).to_pylist()}
+    by_id = {q["id"]: q for q in questions.filter(pc.is_in(questions["id"], ids)).to_pylist()}
     known = rationales.filter(pc.is_in(rationales["question_id"], ids)).to_pylist()
     taught = {(r["question_id"], r["sample"]): r for r in known}
     views = []
     for row in rows:
         key = (row["question_id"], row["sample"])
-        if key[0] not in asked or key not in taught:
+        if key[0] not in by_id or key not in taught:
             raise DataError(f"weights hold the rationale {key}, the tables of the run do not: recompute the weights")
-        question, rationale = asked[key[0]], taught[key]
+        question, rationale = by_id[key[0]], taught[key]
         views.append(
             TokenView(
                 question_id=key[0],

@@ -138,15 +138,15 @@ def export_task(run: str, folder: Path) -> None:
     """Write a task of lm-evaluation-harness that asks what the evaluation of a run asked. Raises ConfigError."""
     from kpod.evaluate.lm_eval import write_task
 
-    found, asked = result_of(run, "questions"), result_of(run, "evaluate")
+    found, evaluation = result_of(run, "questions"), result_of(run, "evaluate")
     questions = schemas.read(artifacts.folder_of(found.stage, found.key) / "questions.parquet", schemas.QUESTIONS)
     ids = predictions_of(run)["question_id"].to_pylist()
-    evaluated = tracking.get_run(asked.run_id)
+    evaluated = tracking.get_run(evaluation.run_id)
     tokens = evaluated.data.params.get("evaluate.max_new_tokens") if evaluated else None
     if tokens is None:
         raise ConfigError(f"run {run}: its evaluation does not say evaluate.max_new_tokens, evaluate it again")
-    told = tracking.read_document(asked.run_id, stages.SETTINGS) or {}
-    known = {key: told[key] for key in ("form", "verifier") if told.get(key)}
+    stored = tracking.read_document(evaluation.run_id, stages.SETTINGS) or {}
+    known = {key: stored[key] for key in ("form", "verifier") if stored.get(key)}
     settings = Evaluate.model_validate({**known, "max_new_tokens": int(tokens)})
     if "form" not in known:
         return write_task(folder, questions, ids, settings)

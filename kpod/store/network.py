@@ -9,7 +9,7 @@ from urllib.request import getproxies
 
 
 @contextmanager
-def asked_once() -> Iterator[None]:
+def hub_resolved_once() -> Iterator[None]:
     """For the block, the hub's clients are offline if its name does not resolve: they take what is in their cache, or
     fail at once. Behind a proxy, which resolves names itself, nothing is changed.
     """
@@ -18,15 +18,15 @@ def asked_once() -> Iterator[None]:
     if constants.HF_HUB_OFFLINE or getproxies() or _resolves(constants.ENDPOINT):
         yield
         return
-    told = [constants, *([sys.modules["datasets.config"]] if "datasets.config" in sys.modules else [])]
-    for module in told:
+    modules = [constants, *([sys.modules["datasets.config"]] if "datasets.config" in sys.modules else [])]
+    for module in modules:
         module.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
     try:
         yield
     except OSError as error:
         raise OSError(f"the name {urlsplit(constants.ENDPOINT).hostname} does not resolve; {error}") from error
     finally:
-        for module in told:
+        for module in modules:
             module.HF_HUB_OFFLINE = False  # type: ignore[attr-defined]
 
 

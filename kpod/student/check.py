@@ -6,7 +6,7 @@ from pathlib import Path
 from kpod.config import FolderStudent, GgufStudent, HubStudent, Student
 from kpod.errors import ConfigError, ModelError
 from kpod.store.model_folder import missing_part
-from kpod.store.network import asked_once
+from kpod.store.network import hub_resolved_once
 
 
 def check(student: Student) -> None:
@@ -24,7 +24,7 @@ def is_encoder_decoder(student: HubStudent) -> bool:
     from transformers import AutoConfig
 
     try:
-        with asked_once():
+        with hub_resolved_once():
             return bool(AutoConfig.from_pretrained(student.name, revision=student.revision).is_encoder_decoder)
     except (OSError, ValueError) as error:
         raise not_from_hub(student, error) from error

@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from kpod.config import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
-from kpod.store.network import asked_once
+from kpod.store.network import hub_resolved_once
 from kpod.student import gguf
 from kpod.student.check import gguf_file, is_encoder_decoder, not_from_hub
 from kpod.training import models
@@ -45,7 +45,7 @@ def run(inputs: Mapping[str, Path], config: Student, out_dir: Path) -> dict[str,
 def _from_hub(config: HubStudent):  # type: ignore[no-untyped-def]  # the Auto classes' own types are not exported
     kind = AutoModelForSeq2SeqLM if is_encoder_decoder(config) else AutoModelForCausalLM
     try:
-        with asked_once():
+        with hub_resolved_once():
             model = kind.from_pretrained(config.name, dtype="float32", use_safetensors=True, revision=config.revision)
             return model, AutoTokenizer.from_pretrained(config.name, revision=config.revision)
     except (OSError, ValueError) as error:

@@ -14,5 +14,5 @@ def curve(distilled: Path) -> list[tuple[dict[str, float], int]]:
     every = -(-len(history) // POINTS)
     chosen = [*range(0, len(history) - 1, every), len(history) - 1]
     steps = [({"loss": row["loss"], "lr": row["lr"]}, row["tokens"]) for row in history.take(chosen).to_pylist()]
-    told = points.read(distilled / points.FILE)
-    return [*steps, *(({"validation_accuracy": point.accuracy}, point.tokens) for point in told)]
+    validated = points.read(distilled / points.FILE)
+    return [*steps, *(({"validation_accuracy": point.accuracy}, point.tokens) for point in validated)]

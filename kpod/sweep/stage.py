@@ -51,5 +51,5 @@ def _cost(distilled: Path | None, took: Took) -> tuple[Cost | None, int]:
     if distilled is None:
         return None, 0
     spent = int(schemas.read(distilled / "history.parquet", schemas.HISTORY)["tokens"][-1].as_py())
-    told = points.read(distilled / points.FILE)
-    return cost(took) or Cost(spent), points.best(told).tokens if told else spent
+    validated = points.read(distilled / points.FILE)
+    return cost(took) or Cost(spent), points.best(validated).tokens if validated else spent

@@ -61,11 +61,11 @@ def _means(b: np.ndarray, a: np.ndarray | None, seed: int) -> np.ndarray:
     found = []
     for first in range(0, DRAWS, _CHUNK):
         draws = min(_CHUNK, DRAWS - first)
-        asked = rng.multinomial(questions, np.full(questions, 1 / questions), size=draws) / questions
+        draw_weights = rng.multinomial(questions, np.full(questions, 1 / questions), size=draws) / questions
         seeds = _shares(rng, len(b), draws)
-        mean = ((seeds @ b) * asked).sum(1)
+        mean = ((seeds @ b) * draw_weights).sum(1)
         if a is not None:
-            mean -= (((seeds if len(a) == len(b) else _shares(rng, len(a), draws)) @ a) * asked).sum(1)
+            mean -= (((seeds if len(a) == len(b) else _shares(rng, len(a), draws)) @ a) * draw_weights).sum(1)
         found.append(mean)
     return np.concatenate(found)
 

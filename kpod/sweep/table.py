@@ -103,20 +103,22 @@ def rows(results: Sequence[Result], reference: str) -> list[Row]:
 
 
 def _group(variants: Mapping[str, Sequence[Result]], reference: str) -> list[Row]:
-    asked = _answers(next(iter(variants.values()))[0].predictions)
+    reference_rows = _answers(next(iter(variants.values()))[0].predictions)
     sets: dict[tuple[str, str], list[Key]] = {}
-    for key in asked:
+    for key in reference_rows:
         sets.setdefault(key[:2], []).append(key)
-    gold = {key: row["answer"] for key, row in asked.items()}
-    told = {name: [_same(_answers(one.predictions), gold, name) for one in arms] for name, arms in variants.items()}
+    gold = {key: row["answer"] for key, row in reference_rows.items()}
+    by_variant = {
+        name: [_same(_answers(one.predictions), gold, name) for one in arms] for name, arms in variants.items()
+    }
     found = []
     for (dataset, split), keys in sets.items():
-        right = {n: np.array([[arm[key]["correct"] for key in keys] for arm in arms]) for n, arms in told.items()}
+        right = {n: np.array([[arm[key]["correct"] for key in keys] for arm in arms]) for n, arms in by_variant.items()}
         for name, arms in variants.items():
-            mine, theirs = right[name], right[reference]
-            other = None if name == reference else difference_interval(theirs, mine)
-            low, high = interval(mine)
-            answers = [arm[key] for arm in told[name] for key in keys]
+            correct, reference_correct = right[name], right[reference]
+            other = None if name == reference else difference_interval(reference_correct, correct)
+            low, high = interval(correct)
+            answers = [arm[key] for arm in by_variant[name] for key in keys]
             found.append(
                 Row(
                     train=arms[0].train,
@@ -126,15 +128,15 @@ def _group(variants: Mapping[str, Sequence[Result]], reference: str) -> list[Row
                     variant=name,
                     seeds=len(arms),
                     questions=len(keys),
-                    accuracy=float(mine.mean()),
+                    accuracy=float(correct.mean()),
                     low=low,
                     high=high,
-                    by_seed=mine.mean(1).tolist(),
+                    by_seed=correct.mean(1).tolist(),
                     against=reference,
-                    difference=float(mine.mean() - theirs.mean()) if other else None,
+                    difference=float(correct.mean() - reference_correct.mean()) if other else None,
                     difference_low=other[0] if other else None,
                     difference_high=other[1] if other else None,
-                    p_value=paired_p(theirs, mine) if other else None,
+                    p_value=paired_p(reference_correct, correct) if other else None,
                     p_holm=None,
                     truncated=sum(row["truncated"] for row in answers) / len(answers),
                     answerless=sum(row["predicted"] is None for row in answers) / len(answers),

@@ -26,7 +26,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class TeacherRequest:
     """A request body with its key; `size` is the prompt's length in bytes, which bounds its tokens."""
 
     question: Question
@@ -36,7 +36,7 @@ class Ask:
     size: int
 
 
-class Asking:
+class RequestBuilder:
     """Builds requests from the settings; the same settings and question always give the same key."""
 
     def __init__(self, config: Teacher, identity: str = "") -> None:
@@ -45,34 +45,34 @@ class Asking:
         self._examples = _examples(config.prompt, answer_format(config.answer.kind, config.answer.template))
         self.route = ROUTES[config.prompt.api]
 
-    def ask(self, question: Question, sample: int) -> Ask:
+    def ask(self, question: Question, sample: int) -> TeacherRequest:
         """The request for one sample of a question.
 
         The key covers model, prompt, sampling settings and sample number. It covers neither the address nor the
         position of the row nor the name of the token limit's field, so a journal outlives all of these.
         """
         config = self._config
-        asked = config.prompt.template.replace("{question}", question_text(question.question, question.choices))
-        prompt = _chat(config.prompt, self._examples, asked) if config.prompt.api == "chat" else None
-        told: Any = prompt if prompt is not None else _plain(config.prompt, self._examples, asked)
+        question_sent = config.prompt.template.replace("{question}", question_text(question.question, question.choices))
+        prompt = _chat(config.prompt, self._examples, question_sent) if config.prompt.api == "chat" else None
+        content_sent: Any = prompt if prompt is not None else _plain(config.prompt, self._examples, question_sent)
         sampling = {
             **({} if config.temperature is None else {"temperature": config.temperature}),
             **({} if config.top_p is None else {"top_p": config.top_p}),
             **({"stop": config.prompt.stop} if config.prompt.stop else {}),
             **config.extra_body,
         }
-        content = [self._identity, config.model, told, sampling, config.max_tokens, sample]
+        content = [self._identity, config.model, content_sent, sampling, config.max_tokens, sample]
         body = {
             "model": config.model,
-            "messages" if prompt is not None else "prompt": told,
+            "messages" if prompt is not None else "prompt": content_sent,
             **sampling,
             config.max_tokens_field: config.max_tokens,
             **({"seed": sample} if config.send_seed else {}),
         }
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-        shown = [message["content"] for message in prompt] if prompt is not None else [told]
+        shown = [message["content"] for message in prompt] if prompt is not None else [content_sent]
         size = sum(len(part.encode()) + AROUND for part in shown)
-        return Ask(question, sample, hashlib.sha256(text.encode()).hexdigest(), body, size)
+        return TeacherRequest(question, sample, hashlib.sha256(text.encode()).hexdigest(), body, size)
 
 
 def _examples(prompt: TeacherPrompt, form: AnswerFormat) -> list[tuple[str, str]]:
@@ -93,13 +93,13 @@ def _examples(prompt: TeacherPrompt, form: AnswerFormat) -> list[tuple[str, str]
     return found
 
 
-def _chat(prompt: TeacherPrompt, examples: list[tuple[str, str]], asked: str) -> list[Mapping[str, str]]:
+def _chat(prompt: TeacherPrompt, examples: list[tuple[str, str]], question_sent: str) -> list[Mapping[str, str]]:
     messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
     for shown, reply in examples:
         messages += [{"role": "user", "content": shown}, {"role": "assistant", "content": reply}]
-    return [*messages, {"role": "user", "content": asked}]
+    return [*messages, {"role": "user", "content": question_sent}]
 
 
-def _plain(prompt: TeacherPrompt, examples: list[tuple[str, str]], asked: str) -> str:
+def _plain(prompt: TeacherPrompt, examples: list[tuple[str, str]], question_sent: str) -> str:
     parts = [prompt.system] if prompt.system else []
-    return "\n\n".join([*parts, *(f"{shown} {reply}" for shown, reply in examples), asked])
+    return "\n\n".join([*parts, *(f"{shown} {reply}" for shown, reply in examples), question_sent])

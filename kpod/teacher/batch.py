@@ -15,12 +15,12 @@ from openai.types import Batch
 from kpod import observe
 from kpod.config import Teacher
 from kpod.errors import TeacherError
-from kpod.teacher.ask import Ask
+from kpod.teacher.ask import TeacherRequest
 from kpod.teacher.budget import Budget
 from kpod.teacher.client import received
 from kpod.teacher.failure import Failed, Refused, failure, refusal, status_of
 from kpod.teacher.journal import Journal
-from kpod.teacher.key import Address, strike
+from kpod.teacher.key import Address, redact
 from kpod.teacher.ledger import Entry, Ledger
 from kpod.teacher.live import Live
 from kpod.teacher.plan import Job, Plan
@@ -42,7 +42,7 @@ class BatchRun:
         self._plan, self._config, self._journal, self._budget = plan, config, journal, budget
         self._url, self._key, self._route = url, key, route
         self._ledger = Ledger(journal.folder)
-        self._wanted: dict[str, tuple[Job, Ask]] = {}
+        self._wanted: dict[str, tuple[Job, TeacherRequest]] = {}
         self._reserved: set[str] = set()
         self._failures: Counter[str] = Counter()
         self._done = 0  # questions finished since the bar last moved
@@ -73,7 +73,7 @@ class BatchRun:
                 found = refusal(error, self._key)
                 raise (found if isinstance(found, TeacherError) else TeacherError(f"teacher.batch: {found}")) from None
             except APIConnectionError as error:
-                why = strike(str(error.__cause__ or error), self._key)
+                why = redact(str(error.__cause__ or error), self._key)
                 raise TeacherError(
                     f"teacher.batch: connection lost ({why}); run again, what is out stays out"
                 ) from None
@@ -169,7 +169,7 @@ class BatchRun:
         stop = next((outcome for outcome in outcomes.values() if isinstance(outcome, TeacherError)), None)
         if batch.status in ("failed", "cancelled"):
             errors = "; ".join(str(error.message) for error in (batch.errors.data or [])) if batch.errors else ""
-            why = strike(errors, self._key) or "no reason given"
+            why = redact(errors, self._key) or "no reason given"
             stop = TeacherError(f"teacher.batch: {batch.id} {batch.status} ({why}); what is finished is kept")
         if stop:
             raise stop
@@ -215,8 +215,8 @@ class BatchRun:
             if not isinstance(outcome, TeacherError):
                 self._finish(key, outcome if isinstance(outcome, Reply) else str(outcome))
         self._ledger.back(entry.token)
-        if (hopeless := self._plan.hopeless()) is not None:
-            raise hopeless
+        if (stop_reason := self._plan.stop_reason()) is not None:
+            raise stop_reason
 
     def _finish(self, key: str, outcome: Reply | str) -> None:
         (index, sample), _ = self._wanted.pop(key)

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from kpod.config import Price, Teacher
-from kpod.teacher.ask import Ask
+from kpod.teacher.ask import TeacherRequest
 from kpod.teacher.reply import Reply
 
 MILLION = Decimal(1_000_000)
@@ -25,19 +25,19 @@ class Budget:
         self.unconfirmed = Decimal(0)  # requests whose answer was lost; the provider may bill them all the same
         self._reserved = Decimal(0)
 
-    def worst(self, ask: Ask) -> Decimal:
+    def worst(self, ask: TeacherRequest) -> Decimal:
         """The most that a request can cost."""
         return cost(self._price, ask.size + OVERHEAD, self._max_tokens)
 
-    def affords(self, ask: Ask) -> bool:
+    def affords(self, ask: TeacherRequest) -> bool:
         """Whether the request can be sent without any way to pass the cap."""
         return self._cap is None or self.spent + self.unconfirmed + self._reserved + self.worst(ask) <= self._cap
 
-    def reserve(self, ask: Ask) -> None:
+    def reserve(self, ask: TeacherRequest) -> None:
         """Set the worst case aside while the request is in flight."""
         self._reserved += self.worst(ask)
 
-    def free(self, ask: Ask, lost: bool) -> None:
+    def free(self, ask: TeacherRequest, lost: bool) -> None:
         """The request came back; `lost`: it reached the provider but its answer did not reach us."""
         self._reserved -= self.worst(ask)
         if lost:

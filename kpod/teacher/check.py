@@ -7,7 +7,7 @@ from kpod import observe
 from kpod.config import OpenAIEndpoint, Teacher
 from kpod.errors import TeacherError
 from kpod.teacher.failure import refusal
-from kpod.teacher.key import Address, api_key, base_url, strike
+from kpod.teacher.key import Address, api_key, base_url, redact
 
 SECONDS = 10.0
 
@@ -28,14 +28,14 @@ def check(config: Teacher) -> None:
         try:
             answer = client.get("/models", cast_to=httpx2.Response)
         except APIConnectionError as error:
-            why = strike(str(error.__cause__ or error), key)
+            why = redact(str(error.__cause__ or error), key)
             raise TeacherError(
                 f"teacher.endpoint.base_url: {url} cannot be reached ({why}); start the server or correct the address"
             ) from None
         except APIStatusError as error:
             if error.status_code == 401:
-                said = strike(error.message, key)
-                raise TeacherError(f"teacher.endpoint: {url} refuses the key ({said})") from None
+                message = redact(error.message, key)
+                raise TeacherError(f"teacher.endpoint: {url} refuses the key ({message})") from None
             if error.status_code < 400:
                 raise refusal(error, key) from None
             return  # no such route, a key without a right to it (403), a busy server: requests will tell

@@ -12,9 +12,9 @@ from typing import Any, Self
 import httpx2
 from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
 
-from kpod.teacher.ask import Ask
+from kpod.teacher.ask import TeacherRequest
 from kpod.teacher.failure import Failed, failure, refusal, status_of
-from kpod.teacher.key import Address, strike
+from kpod.teacher.key import Address, redact
 from kpod.teacher.reply import BadReply, Reply, parse
 
 FIRST_SECONDS, MOST_SECONDS = 0.5, 60.0
@@ -42,7 +42,7 @@ class Client:
     def __init__(self, url: str, key: str, route: str, timeout_s: float, concurrency: int) -> None:
         self._key, self._timeout = key, timeout_s
         address = Address.of(url)
-        self._url = address.whole(route)  # or the client would take `base_url` apart for each request
+        self._url = address.url_of(route)  # or the client would take `base_url` apart for each request
         limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         # `send` keeps the time; a POST that is sent on to another address arrives there as a GET
         http = _Http(limits=limits, timeout=None, follow_redirects=False)
@@ -56,7 +56,7 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self._openai.close()
 
-    async def send(self, ask: Ask) -> Reply:
+    async def send(self, ask: TeacherRequest) -> Reply:
         """Ask once. Raises Failed, Refused, or TeacherError if no request can succeed."""
         try:
             async with asyncio.timeout(self._timeout):
@@ -81,7 +81,7 @@ def received(payload: Any, size: int, model: str, key: str) -> Reply:
     try:
         return parse(payload, size, model)
     except BadReply as error:
-        raise Failed(strike(str(error), key), lost=True) from None
+        raise Failed(redact(str(error), key), lost=True) from None
 
 
 def backoff(tries: int, after: float | None) -> float:

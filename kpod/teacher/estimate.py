@@ -10,7 +10,7 @@ from kpod.config import ImportEndpoint, Pipeline, Teacher, Teachers
 from kpod.questions import stage as questions
 from kpod.store.home import home
 from kpod.teacher import local
-from kpod.teacher.ask import Asking, Question
+from kpod.teacher.ask import Question, RequestBuilder
 from kpod.teacher.budget import OVERHEAD, Budget, cost
 from kpod.teacher.journal import Journal
 from kpod.teacher.plan import Plan
@@ -63,20 +63,20 @@ def estimate_pipeline(config: Pipeline) -> Estimate:
 
 def estimate(table: Path, config: Teacher | Teachers) -> Estimate:
     """Look at a questions.parquet and the journal. Raises DataError, ConfigError as the stage would."""
-    found = [_estimate(mine, one) for one, mine in shared_out(read_questions(table), config) if mine]
+    found = [_estimate(questions, one) for one, questions in shared_out(read_questions(table), config) if questions]
     return sum(found[1:], found[0])
 
 
-def _estimate(mine: Sequence[Question], config: Teacher) -> Estimate:
+def _estimate(questions: Sequence[Question], config: Teacher) -> Estimate:
     if isinstance(config.endpoint, ImportEndpoint):
         return Estimate(0, 0, 0, 0, Decimal(0), Decimal(0), USUAL_COMPLETION)
-    asking, budget = Asking(config, local.identity(config.endpoint)), Budget(config)
+    asking, budget = RequestBuilder(config, local.identity(config.endpoint)), Budget(config)
     with Journal(home() / "journal") as journal:
-        plan = Plan(mine, config, asking, journal, budget)
+        plan = Plan(questions, config, asking, journal, budget)
         sizes = [plan.ask(*job).size for job in plan.start()]
         most_asked = [(plan.ask(index, 0).size, count) for index, count in enumerate(plan.at_most) if count]
-        done, said = plan.counts["done"], plan.counts["completion_tokens"]
-    usual = min(config.max_tokens, said / done if done else USUAL_COMPLETION)
+        done, completion_tokens = plan.counts["done"], plan.counts["completion_tokens"]
+    usual = min(config.max_tokens, completion_tokens / done if done else USUAL_COMPLETION)
     prompt, completion = sum(map(tokens_of, sizes)), round(usual * len(sizes))
     expected = most = None
     if config.price is not None:

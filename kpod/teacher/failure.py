@@ -12,7 +12,7 @@ from openai import APIStatusError
 
 from kpod.config.flat import scrubbed
 from kpod.errors import TeacherError
-from kpod.teacher.key import route_cut, strike
+from kpod.teacher.key import redact, without_route
 
 RETRYABLE = frozenset({408, 409, 424, 425, 429, 498, 499})
 ABOUT_THE_ROW = frozenset({400, 413, 414, 422, 431, 451})
@@ -70,13 +70,13 @@ def failure(
     """The exception for an error answer. `after`: seconds that the server asks to wait; `location`: of a redirect."""
     if 300 <= status < 400:
         return _moved(status, location, key)
-    told = list(_told(body))
-    words = " ".join(text for _, text in told)
-    code = next((t for n, t in told if n in _NAMES and not t.isdigit() and not _GENERAL.fullmatch(t.lower())), "")
-    code = strike(code, key)[:60]
-    said = strike(next((t for name in _TEXTS for n, t in told if n == name), ""), key)[:SHOWN]
-    message = f"the teacher answered {status}: {said or code or 'no reason given'}"
-    row = Refused(f"{status}{' ' + code if code else ''}: {said or 'no reason given'}")
+    values = list(_values(body))
+    words = " ".join(text for _, text in values)
+    code = next((t for n, t in values if n in _NAMES and not t.isdigit() and not _GENERAL.fullmatch(t.lower())), "")
+    code = redact(code, key)[:60]
+    reason = redact(next((t for name in _TEXTS for n, t in values if n == name), ""), key)[:SHOWN]
+    message = f"the teacher answered {status}: {reason or code or 'no reason given'}"
+    row = Refused(f"{status}{' ' + code if code else ''}: {reason or 'no reason given'}")
     if status == 402 or _NO_MONEY.search(words if status < 500 and status != 429 else code):
         return TeacherError(f"{message} (what is finished is kept; pay, then run again)")
     stop = TeacherError(f"{message} (what is finished is kept; correct the teacher settings, then run again)")
@@ -100,22 +100,22 @@ def refusal(error: APIStatusError, key: str, after: float | None = None) -> Fail
 
 def status_of(error: Any) -> int:
     """The status that an error inside a body tells, where the answer itself has none or 200."""
-    told = list(_told(error))
-    for name, text in told:
+    values = list(_values(error))
+    for name, text in values:
         if name in ("code", "status", "status_code") and text.isdigit() and 400 <= int(text[:4]) < 600:
             return int(text)
-    words = " ".join(text for _, text in told)
+    words = " ".join(text for _, text in values)
     return 400 if _TOO_LONG.search(words) or _BLOCKED.search(words) else 500
 
 
 def _moved(status: int, location: str | None, key: str) -> TeacherError:
-    where = strike(str(scrubbed(route_cut(location))), key) if location else "an address that it does not name"
+    where = redact(str(scrubbed(without_route(location))), key) if location else "an address that it does not name"
     return TeacherError(
         f"teacher.endpoint.base_url: the server answered {status}, it has moved to {where}: write the new address there"
     )
 
 
-def _told(body: object, name: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+def _values(body: object, name: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
     """(name, text) of every value in an error body, the outer ones first."""
     if isinstance(body, Mapping):
         items = [(str(key), value) for key, value in list(body.items())[:ITEMS] if key not in _ECHOED]
@@ -127,4 +127,4 @@ def _told(body: object, name: str = "", depth: int = 0) -> Iterator[tuple[str, s
         return
     if depth < DEPTH:
         for key, value in sorted(items, key=lambda item: isinstance(item[1], Mapping | list)):
-            yield from _told(value, key, depth + 1)
+            yield from _values(value, key, depth + 1)

@@ -57,8 +57,8 @@ def distilabel(row: Mapping[str, Any]) -> Iterator[Found]:
     texts = row.get("generations") if row.get("generations") is not None else row.get("generation")
     models = row.get("model_name") or row.get("generation_model") or row.get("generation_models")
     several = texts if isinstance(texts, list) else [texts]
-    told = next(_statistics(row.get("distilabel_metadata")), {}) if len(several) == 1 else {}
-    usage = {"prompt_tokens": told.get("input_tokens"), "completion_tokens": told.get("output_tokens")}
+    statistics = next(_statistics(row.get("distilabel_metadata")), {}) if len(several) == 1 else {}
+    usage = {"prompt_tokens": statistics.get("input_tokens"), "completion_tokens": statistics.get("output_tokens")}
     for place, text in enumerate(several):
         if text is not None:  # the model gave nothing
             model = models[place] if isinstance(models, list) and place < len(models) else models
@@ -67,20 +67,21 @@ def distilabel(row: Mapping[str, Any]) -> Iterator[Found]:
 
 def curator(row: Mapping[str, Any]) -> Iterator[Found]:
     """A line of the log of responses, or a row of the dataset that was made of them."""
-    asked = row.get("generic_request")
-    if not isinstance(asked, Mapping):
+    request = row.get("generic_request")
+    if not isinstance(request, Mapping):
         thinking = next((row[name] for name in THINKING if row.get(name)), None)
         message = {"content": _first(row, ANSWERS), "reasoning_content": thinking}
         yield Found(_first(row, QUESTIONS), _completion(message, row.get("finish_reason"), None, row.get("model")), row)
         return
-    original = asked.get("original_row")
+    original = request.get("original_row")
     payload = row.get("raw_response")
     if not (isinstance(payload, Mapping) and payload.get("choices")):
-        said, usage = row.get("response_message"), row.get("token_usage")
-        payload = _completion(said if isinstance(said, Mapping) else {"content": said}, row.get("finish_reason"), usage)
+        reply, usage = row.get("response_message"), row.get("token_usage")
+        reply = reply if isinstance(reply, Mapping) else {"content": reply}
+        payload = _completion(reply, row.get("finish_reason"), usage)
     yield Found(
-        _last(asked.get("messages"), ASKS, "role", "content"),
-        {"model": asked.get("model"), **payload},
+        _last(request.get("messages"), ASKS, "role", "content"),
+        {"model": request.get("model"), **payload},
         original if isinstance(original, Mapping) else {},
     )
 
@@ -90,9 +91,9 @@ def messages(row: Mapping[str, Any]) -> Iterator[Found]:
     turns = row.get("messages")
     if turns is None:
         prompt, completion = row.get("prompt"), row.get("completion")
-        asked = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+        before = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
         turns = [
-            *asked,
+            *before,
             *(completion if isinstance(completion, list) else [{"role": "assistant", "content": completion}]),
         ]
     yield from _turn(row, turns, "role", "content")
@@ -111,10 +112,10 @@ def _turn(row: Mapping[str, Any], turns: Any, role: str, text: str) -> Iterator[
     """The completion of a conversation of one turn. Raises ValueError for another."""
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
         raise ValueError("the conversation is no list of messages")
-    told = [turn for turn in turns if str(turn.get(role)).lower() in TELLS]
-    if len(told) != 1 or told[0] is not turns[-1]:
-        raise ValueError(f"a conversation with {len(told)} answers: only one turn, ended by its answer, can be used")
-    message = {**told[0], "content": told[0].get(text)}
+    answers = [turn for turn in turns if str(turn.get(role)).lower() in TELLS]
+    if len(answers) != 1 or answers[0] is not turns[-1]:
+        raise ValueError(f"a conversation with {len(answers)} answers: only one turn, ended by its answer, can be used")
+    message = {**answers[0], "content": answers[0].get(text)}
     payload = _completion(message, row.get("finish_reason"), row.get("usage"), row.get("model"))
     yield Found(_last(turns[:-1], ASKS, role, text), payload, row)
 
@@ -145,7 +146,7 @@ def _list(row: Mapping[str, Any], name: str) -> list[Any]:
     return list(row[name])
 
 
-def _statistics(told: Any) -> Iterator[Mapping[str, Any]]:
-    for name, value in told.items() if isinstance(told, Mapping) else ():
+def _statistics(metadata: Any) -> Iterator[Mapping[str, Any]]:
+    for name, value in metadata.items() if isinstance(metadata, Mapping) else ():
         if str(name).startswith("statistics_") and isinstance(value, Mapping):
             yield value

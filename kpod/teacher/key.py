@@ -35,12 +35,12 @@ class Address:
         """The query as the `openai` client takes it."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
-    def whole(self, route: str) -> str:
+    def url_of(self, route: str) -> str:
         """The address of a route."""
         return f"{self.root}{route}{'?' if self.query else ''}{self.query}"
 
 
-def route_cut(url: str) -> str:
+def without_route(url: str) -> str:
     """`url` without a route at its end, which many copy from a provider's page, but with its query."""
     root, mark, query = url.partition("#")[0].partition("?")
     root = root.rstrip("/")
@@ -63,10 +63,10 @@ def base_url(endpoint: OpenAIEndpoint) -> str:
         raise ConfigError(f"teacher.endpoint.base_url: {url!r} is no address; write it like http://127.0.0.1:8000/v1")
     if split.username or split.password:
         raise ConfigError("teacher.endpoint.base_url must not hold a password: name a variable in api_key_env")
-    return route_cut(url)
+    return without_route(url)
 
 
-def give(block: str, key: str) -> None:
+def register_key(block: str, key: str) -> None:
     """Keep the key of a block for the stages that run in this process."""
     _given[block] = key.strip()
 
@@ -94,7 +94,7 @@ def api_key(endpoint: OpenAIEndpoint) -> str:
     )
 
 
-def strike(text: str, key: str) -> str:
+def redact(text: str, key: str) -> str:
     """`text` on one line, without the key: providers echo it in their error messages."""
     if key and key != NO_KEY:
         text = text.replace(key, "[key]")

@@ -35,10 +35,10 @@ def _process(endpoint: ScriptedEndpoint | ReplayEndpoint) -> Iterator[str]:
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
     ) as process:
         try:
-            said = process.stdout.readline().strip() if process.stdout else ""
-            if not said.startswith("http"):
-                raise TeacherError(f"teacher.endpoint: the local {endpoint.kind} teacher did not start ({said})")
-            yield said
+            line = process.stdout.readline().strip() if process.stdout else ""
+            if not line.startswith("http"):
+                raise TeacherError(f"teacher.endpoint: the local {endpoint.kind} teacher did not start ({line})")
+            yield line
         finally:
             process.kill()
 

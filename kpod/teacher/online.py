@@ -9,7 +9,7 @@ from collections import deque
 from kpod import observe
 from kpod.config import Teacher
 from kpod.errors import TeacherError
-from kpod.teacher.ask import Ask
+from kpod.teacher.ask import TeacherRequest
 from kpod.teacher.budget import Budget
 from kpod.teacher.client import Client, backoff
 from kpod.teacher.failure import Failed, Refused
@@ -115,7 +115,7 @@ class Online:
         finally:
             self._journal.release(ask.key)
 
-    async def _send(self, job: Job, ask: Ask, failures: int) -> None:
+    async def _send(self, job: Job, ask: TeacherRequest, failures: int) -> None:
         expected = estimate(ask.size) + self._config.max_tokens
         self._budget.reserve(ask)
         lost = True  # should this task be cancelled while it waits
@@ -164,6 +164,6 @@ class Online:
     def _finish(self, job: Job, outcome: Reply | str) -> None:
         following, finished = self._plan.finish(*job, outcome)
         self._fresh.extendleft(reversed(following))
-        if (hopeless := self._plan.hopeless()) is not None:
-            self._stop(hopeless)
+        if (stop_reason := self._plan.stop_reason()) is not None:
+            self._stop(stop_reason)
         self._live.tell(finished)

@@ -7,12 +7,12 @@ from itertools import islice
 from kpod.answers.formats import states_answer
 from kpod.config import Teacher
 from kpod.errors import TeacherError
-from kpod.teacher.ask import Ask, Asking, Question
+from kpod.teacher.ask import Question, RequestBuilder, TeacherRequest
 from kpod.teacher.budget import Budget
 from kpod.teacher.journal import Journal
 from kpod.teacher.reply import Reply
 from kpod.teacher.tables import Outcome
-from kpod.teacher.verdict import Verdict, judge, tell_unknown
+from kpod.teacher.verdict import Verdict, judge, warn_unknown_finish
 from kpod.text.prompts import answer_format
 
 Job = tuple[int, int]  # index of the question, sample
@@ -27,7 +27,7 @@ class Plan:
     """
 
     def __init__(
-        self, questions: Sequence[Question], config: Teacher, asking: Asking, journal: Journal, budget: Budget
+        self, questions: Sequence[Question], config: Teacher, asking: RequestBuilder, journal: Journal, budget: Budget
     ) -> None:
         self._questions, self._config, self._asking = questions, config, asking
         self._journal, self._budget = journal, budget
@@ -49,7 +49,7 @@ class Plan:
         """Number of questions."""
         return len(self._questions)
 
-    def ask(self, index: int, sample: int) -> Ask:
+    def ask(self, index: int, sample: int) -> TeacherRequest:
         """The request for one sample of a question, by the question's index."""
         ask = self._asking.ask(self._questions[index], sample)
         self._keys[index, sample] = ask.key
@@ -82,7 +82,7 @@ class Plan:
             finished += not self._waiting[job[0]]
         return following, finished
 
-    def hopeless(self) -> TeacherError | None:
+    def stop_reason(self) -> TeacherError | None:
         """Why the run should stop, if it should: nothing ever succeeded and the first requests all failed alike, more
         of them have failed than `max_failed` allows of all, or the first answers are never stated as they should be.
         """
@@ -97,7 +97,7 @@ class Plan:
             return None
         first = list(islice(self.failed.values(), ALIKE))
         reason = first[0]
-        if not self.counts["done"] and len({told.partition(":")[0] for told in first}) == 1:
+        if not self.counts["done"] and len({text.partition(":")[0] for text in first}) == 1:
             return TeacherError(
                 f"the first {ALIKE} requests all failed alike ({reason}): correct the teacher settings, then run again"
             )
@@ -173,7 +173,7 @@ class Plan:
         self.counts["done"] += 1
         self.counts["tokens"] += reply.prompt_tokens + reply.completion_tokens
         self.counts["completion_tokens"] += reply.completion_tokens
-        tell_unknown(reply, self._config, self._unknown)
+        warn_unknown_finish(reply, self._config, self._unknown)
         verdict = self._verdicts[job] = judge(reply, self._questions[job[0]], self._config)
         self._kept[job[0]] += verdict.kept
         if not self._stated:  # a right answer without any statement is as good as a sentence

@@ -54,9 +54,9 @@ def parse(payload: Any, size: int, model: str) -> Reply:
         message = {}
     if not isinstance(message, Mapping):
         raise BadReply("invalid body")
-    said, thought, refusal = _said(message)
-    text, tagged = divide(well_formed(said))
-    thinking = well_formed(thought).strip() or tagged
+    content_parts, reasoning, refusal = _texts(message)
+    text, tagged = divide(well_formed(content_parts))
+    thinking = well_formed(reasoning).strip() or tagged
     prompt, completion = tokens(payload, "prompt_tokens"), tokens(payload, "completion_tokens")
     return Reply(
         text=text if text or not refusal else well_formed(refusal),
@@ -64,7 +64,7 @@ def parse(payload: Any, size: int, model: str) -> Reply:
         refused=bool(refusal) or reason == "content_filter",
         finish_reason=reason,
         prompt_tokens=estimate(size) if prompt is None else prompt,
-        completion_tokens=estimate(_bytes(said) + _bytes(thought)) if completion is None else completion,
+        completion_tokens=estimate(_bytes(content_parts) + _bytes(reasoning)) if completion is None else completion,
         estimated=prompt is None or completion is None,
         model=well_formed(str(payload.get("model") or model)),
     )
@@ -88,20 +88,20 @@ def tokens(payload: Mapping[str, Any], name: str) -> int | None:
     return count(usage.get(name)) if isinstance(usage, Mapping) else None
 
 
-def _said(message: Mapping[str, Any]) -> tuple[str, str, str]:
+def _texts(message: Mapping[str, Any]) -> tuple[str, str, str]:
     """Text, thinking and refusal of a message, whose content is a text or a list of parts. Raises BadReply."""
     content, refusal = message.get("content"), message.get("refusal")
-    said, thought, refused = list[str](), list[str](), [str(refusal)] if refusal else []
+    content_parts, reasoning, refused = list[str](), list[str](), [str(refusal)] if refusal else []
     if isinstance(content, str | None):
-        said.append(content or "")
+        content_parts.append(content or "")
     elif isinstance(content, list | Mapping):
         for kind, text in _parts(content):
-            (thought if kind == "thinking" else refused if kind == "refusal" else said).append(text)
+            (reasoning if kind == "thinking" else refused if kind == "refusal" else content_parts).append(text)
     else:
         raise BadReply("invalid body")
     field = next((found for name in THINKING if (found := message.get(name))), None)
-    thought += [field] if isinstance(field, str) else [text for _, text in _parts(field)]
-    return "".join(said), "".join(thought), "".join(refused)
+    reasoning += [field] if isinstance(field, str) else [text for _, text in _parts(field)]
+    return "".join(content_parts), "".join(reasoning), "".join(refused)
 
 
 def _parts(value: Any, kind: str = "text", depth: int = 0) -> Iterator[tuple[str, str]]:
@@ -112,12 +112,12 @@ def _parts(value: Any, kind: str = "text", depth: int = 0) -> Iterator[tuple[str
         for part in value:
             yield from _parts(part, kind, depth + 1)
     elif isinstance(value, Mapping) and depth < DEPTH:
-        told = str(value.get("type") or "").lower()
+        type_name = str(value.get("type") or "").lower()
         if kind == "text" and (
-            "think" in told or "reason" in told or "thought" in told or value.get("thought") is True
+            "think" in type_name or "reason" in type_name or "thought" in type_name or value.get("thought") is True
         ):
             kind = "thinking"
-        elif kind == "text" and "refus" in told:
+        elif kind == "text" and "refus" in type_name:
             kind = "refusal"
         for name in ("text", "thinking", "reasoning", "refusal", "summary", "content"):
             if value.get(name):

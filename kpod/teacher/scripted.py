@@ -59,11 +59,11 @@ class Scripted:
         rng = random.Random(f"{self._endpoint.seed}/{question}/{sample}")
         steps, answer = worked.steps, worked.answer
         if rng.random() < self._endpoint.wrong:
-            steps, answer = _mistaken(rng, steps, answer)
-        told = [sentence for step in steps for sentence in self._told(rng, step)]
-        return f"{' '.join(told)} The answer is {answer}."
+            steps, answer = _with_mistake(rng, steps, answer)
+        sentences = [sentence for step in steps for sentence in self._sentences(rng, step)]
+        return f"{' '.join(sentences)} The answer is {answer}."
 
-    def _told(self, rng: random.Random, step: str) -> Iterator[str]:
+    def _sentences(self, rng: random.Random, step: str) -> Iterator[str]:
         """A step's sentences: perhaps a filler, then the equation in one of the wordings."""
         if rng.random() < self._endpoint.filler:
             yield rng.choice(FILLER)
@@ -81,7 +81,7 @@ def last_question(prompt: str) -> str:
     return prompt.rpartition("Q:")[2].partition("A:")[0].strip()
 
 
-def _mistaken(rng: random.Random, steps: list[str], answer: str) -> tuple[list[str], str]:
+def _with_mistake(rng: random.Random, steps: list[str], answer: str) -> tuple[list[str], str]:
     """One result is off, and every later step follows from it without a further mistake.
 
     Slips after which a division would not come out even are passed over.
@@ -89,16 +89,16 @@ def _mistaken(rng: random.Random, steps: list[str], answer: str) -> tuple[list[s
     slips = [(place, off) for place in range(len(steps)) for off in OFFSETS]
     rng.shuffle(slips)
     for place, off in slips:
-        result = _carry_on(steps, place, off)
+        result = _propagate(steps, place, off)
         if result is not None and (wrong := result[1].get(answer, answer)) != answer:
             return result[0], wrong
     return steps, str(int(answer) + 1)
 
 
-def _carry_on(steps: list[str], place: int, off: int) -> tuple[list[str], dict[str, str]] | None:
+def _propagate(steps: list[str], place: int, off: int) -> tuple[list[str], dict[str, str]] | None:
     """The steps with result `place` off by `off`, and which result became which; None where that does not work."""
     changed: dict[str, str] = {}
-    told = list(steps)
+    sentences = list(steps)
     for i in range(place, len(steps)):
         found = EQUATION.search(steps[i])
         if found is None:
@@ -112,8 +112,8 @@ def _carry_on(steps: list[str], place: int, off: int) -> tuple[list[str], dict[s
             return None
         if str(new) != value:
             changed[value] = str(new)
-        told[i] = f"{steps[i][: found.start()]}{a} {op} {b} = {new}{steps[i][found.end() :]}"
-    return told, changed
+        sentences[i] = f"{steps[i][: found.start()]}{a} {op} {b} = {new}{steps[i][found.end() :]}"
+    return sentences, changed
 
 
 def _apply(a: int, op: str, b: int) -> int | None:

@@ -153,13 +153,13 @@ class TeacherServer:
             cut = True
         usage = {"prompt_tokens": len(re.findall(r"\w+|[^\w\s]", read)), "completion_tokens": len(words)}
         usage["total_tokens"] = sum(usage.values())
-        said = {"message": {"role": "assistant", "content": text}} if kind == "chat" else {"text": text}
+        content = {"message": {"role": "assistant", "content": text}} if kind == "chat" else {"text": text}
         return {
             "id": "cmpl-" + hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:24],
             "object": "chat.completion" if kind == "chat" else "text_completion",
             "created": 0,
             "model": body.get("model", self._model),
-            "choices": [{"index": 0, **said, "finish_reason": "length" if cut else "stop", "logprobs": None}],
+            "choices": [{"index": 0, **content, "finish_reason": "length" if cut else "stop", "logprobs": None}],
             "usage": usage,
         }
 

@@ -10,7 +10,7 @@ from kpod.config import ImportEndpoint, Teacher, Teachers
 from kpod.errors import DataError, TeacherError
 from kpod.store.home import home
 from kpod.teacher import imports, local, tables
-from kpod.teacher.ask import Asking, Question
+from kpod.teacher.ask import Question, RequestBuilder
 from kpod.teacher.batch import BatchRun
 from kpod.teacher.budget import Budget
 from kpod.teacher.check import check
@@ -19,8 +19,8 @@ from kpod.teacher.journal import Journal
 from kpod.teacher.online import Online
 from kpod.teacher.plan import Job, Plan
 from kpod.teacher.shares import shared_out
-from kpod.teacher.tables import Told
-from kpod.teacher.verdict import judge, tell_unknown
+from kpod.teacher.tables import TeacherReplies
+from kpod.teacher.verdict import judge, warn_unknown_finish
 
 
 def run(inputs: Mapping[str, Path], config: Teacher | Teachers, out_dir: Path) -> dict[str, float]:
@@ -31,18 +31,18 @@ def run(inputs: Mapping[str, Path], config: Teacher | Teachers, out_dir: Path) -
     TeacherError if the run has to stop (what is finished stays in the journal), DataError if no rationale is kept.
     """
     questions = read_questions(inputs["questions"] / "questions.parquet")
-    parts = [(one, mine) for one, mine in shared_out(questions, config) if mine]
+    parts = [(one, share) for one, share in shared_out(questions, config) if share]
     check_verifier(parts[0][0].verifier)
     with Journal(home() / "journal") as journal:
         teachers = [
-            _Imported(one.endpoint, mine, one)
+            _ImportedTeacher(one.endpoint, share, one)
             if isinstance(one.endpoint, ImportEndpoint)
-            else _Asked(mine, one, journal)
-            for one, mine in parts
+            else _LiveTeacher(share, one, journal)
+            for one, share in parts
         ]
         for one in teachers:  # before the first of them is paid
             one.check()
-        metrics, bad = tables.write([one.told() for one in teachers], out_dir)
+        metrics, bad = tables.write([one.replies() for one in teachers], out_dir)
     metrics["quarantined"] = float(len(bad))
     if bad:
         schemas.write(out_dir / "quarantine.parquet", schemas.table(bad, schemas.QUARANTINE))
@@ -66,12 +66,12 @@ def read_questions(path: Path) -> list[Question]:
     return found
 
 
-class _Asked:
+class _LiveTeacher:
     """One teacher that is asked: what its questions still need, and the requests for that."""
 
     def __init__(self, questions: Sequence[Question], config: Teacher, journal: Journal) -> None:
         self._config, self._journal = config, journal
-        self._asking, self._budget = Asking(config, local.identity(config.endpoint)), Budget(config)
+        self._asking, self._budget = RequestBuilder(config, local.identity(config.endpoint)), Budget(config)
         self._plan = Plan(questions, config, self._asking, journal, self._budget)
         self._jobs = self._plan.start()
         self._from_journal = self._plan.counts["journal"]
@@ -79,21 +79,21 @@ class _Asked:
     def check(self) -> None:
         """Raise ConfigError or TeacherError if requests are left and would be in vain."""
         if self._jobs:
-            if (hopeless := self._plan.hopeless()) is not None:
-                raise hopeless
+            if (error := self._plan.stop_reason()) is not None:
+                raise error
             check(self._config)
 
-    def told(self) -> Told:
+    def replies(self) -> TeacherReplies:
         """Send what is left, and return all answers, which the journal holds."""
         sent = retries = 0
         if self._jobs:
-            asked = self._send(self._jobs)
-            sent, retries = asked.sent, asked.retries
+            requests = self._send(self._jobs)
+            sent, retries = requests.sent, requests.retries
         _refuse_too_many_failures(self._plan, self._config)
         metrics = {"requests_sent": float(sent), "retries": float(retries), "from_journal": float(self._from_journal)}
         if self._config.price is not None:
             metrics["unconfirmed_usd"] = float(self._budget.unconfirmed)
-        return Told(self._config, self._plan.outcomes(), metrics)
+        return TeacherReplies(self._config, self._plan.outcomes(), metrics)
 
     def _send(self, jobs: list[Job]) -> BatchRun | Online:
         plan, config, budget, route = self._plan, self._config, self._budget, self._asking.route
@@ -121,7 +121,7 @@ def _refuse_too_many_failures(plan: Plan, config: Teacher) -> None:
         )
 
 
-class _Imported:
+class _ImportedTeacher:
     """One teacher whose rationales are there already."""
 
     def __init__(self, endpoint: ImportEndpoint, questions: Sequence[Question], config: Teacher) -> None:
@@ -130,13 +130,13 @@ class _Imported:
     def check(self) -> None:
         """Nothing can be in vain."""
 
-    def told(self) -> Told:
+    def replies(self) -> TeacherReplies:
         """What the files hold, read while it is written."""
         bad: list[imports.Quarantined] = []
-        return Told(self._config, self._judged(bad), bad=bad)
+        return TeacherReplies(self._config, self._judged(bad), bad=bad)
 
     def _judged(self, bad: list[imports.Quarantined]) -> Iterator[tables.Outcome]:
         unknown: set[str] = set()
         for question, sample, reply in imports.replies(self._endpoint, self._questions, self._config, bad):
-            tell_unknown(reply, self._config, unknown)
+            warn_unknown_finish(reply, self._config, unknown)
             yield question, sample, (reply, judge(reply, question, self._config))

@@ -73,7 +73,7 @@ class Tally:
 
 
 @dataclass
-class Told:
+class TeacherReplies:
     """What one teacher said, read once while it is written."""
 
     config: Teacher
@@ -82,20 +82,20 @@ class Told:
     bad: list[Row] = field(default_factory=list)  # rows of schemas.QUARANTINE, whole when `outcomes` has ended
 
 
-def write(told: Sequence[Told], out_dir: Path) -> tuple[dict[str, float], list[Row]]:
+def write(replies: Sequence[TeacherReplies], out_dir: Path) -> tuple[dict[str, float], list[Row]]:
     """Write rationales.parquet and report.json; returns the metrics, and quarantine rows of failed requests.
 
     Rows are written in chunks, so memory does not grow with their texts. Of several teachers each row has the name of
     its own, and report and metrics hold what each delivered.
     """
-    several = any(isinstance(one.config, SharedTeacher) for one in told)
+    several = any(isinstance(one.config, SharedTeacher) for one in replies)
     schema = schemas.RATIONALES_OF_SEVERAL if several else schemas.RATIONALES
     reports: list[Row] = []
     bad: list[Row] = []
     with atomic(out_dir / "rationales.parquet") as temporary:
         writer = pq.ParquetWriter(temporary, schema, compression="zstd")
         with writer:
-            for one in told:
+            for one in replies:
                 tally = Tally(one.config)
                 for rows in _chunks(one, tally):
                     writer.write_table(schemas.table(rows, schema))
@@ -103,10 +103,10 @@ def write(told: Sequence[Told], out_dir: Path) -> tuple[dict[str, float], list[R
                 bad += one.bad
     report = _summed(reports)
     metrics = _flat(report)
-    for one in told:
+    for one in replies:
         metrics |= {name: metrics.get(name, 0.0) + value for name, value in one.metrics.items()}
     if several:
-        pairs = zip(told, reports, strict=True)
+        pairs = zip(replies, reports, strict=True)
         named = {one.config.name: found for one, found in pairs if isinstance(one.config, SharedTeacher)}
         report["teachers"] = named
         metrics |= {f"{key}/{name}": value for name, found in named.items() for key, value in _flat(found).items()}
@@ -137,17 +137,17 @@ def _flat(report: Row) -> dict[str, float]:
     return flat
 
 
-def _chunks(told: Told, tally: Tally) -> Iterator[list[Row]]:
+def _chunks(replies: TeacherReplies, tally: Tally) -> Iterator[list[Row]]:
     rows: list[Row] = []
-    for question, sample, outcome in told.outcomes:
+    for question, sample, outcome in replies.outcomes:
         if isinstance(outcome, str):
-            told.bad.append({"source": "teacher", "row": f"{question.id}/{sample}", "reason": outcome})
+            replies.bad.append({"source": "teacher", "row": f"{question.id}/{sample}", "reason": outcome})
             reply: Reply | None = None
             verdict = Verdict(0, None, False, FAILED)
         else:
             reply, verdict = outcome
         usd = tally.add(question, reply, verdict)
-        rows.append(_row(question, sample, reply, verdict, usd, told.config))
+        rows.append(_row(question, sample, reply, verdict, usd, replies.config))
         if len(rows) == CHUNK:
             yield rows
             rows = []

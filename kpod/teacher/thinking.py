@@ -37,13 +37,13 @@ def divide(content: str) -> tuple[str, str | None]:
     A text that ends inside its thinking says nothing. Time is linear in the length of `content`.
     """
     if "<|channel|>" in content:
-        said, thought = _channels(content)
+        answer, reasoning = _channels(content)
     elif _BARE.match(content):
-        said, thought = _bare_channels(content)
+        answer, reasoning = _bare_channels(content)
     else:
-        said, thought = _tags(content)
-    thinking = "\n\n".join(part for part in map(str.strip, thought) if part)
-    return unwrap("".join(said)).strip(), thinking or None
+        answer, reasoning = _tags(content)
+    thinking = "\n\n".join(part for part in map(str.strip, reasoning) if part)
+    return unwrap("".join(answer)).strip(), thinking or None
 
 
 def unwrap(text: str) -> str:
@@ -55,44 +55,44 @@ def unwrap(text: str) -> str:
 
 
 def _tags(content: str) -> tuple[list[str], list[str]]:
-    said, thought = list[str](), list[str]()
+    answer, reasoning = list[str](), list[str]()
     at, inside, end = 0, False, len(content.rstrip())
     for mark in _MARK.finditer(content):
         part = content[at : mark.start()]
         at = mark.end()
         if mark["open"]:
-            (thought if inside else said).append(part)
+            (reasoning if inside else answer).append(part)
             inside = True
         elif inside:
-            thought.append(part)
+            reasoning.append(part)
             inside = False
         else:  # nothing opened it: all that stands before is thinking, unless nothing follows
-            said.append(part)
+            answer.append(part)
             if at < end:
-                thought += said
-                said = []
-    (thought if inside else said).append(content[at:])
-    return said, thought
+                reasoning += answer
+                answer = []
+    (reasoning if inside else answer).append(content[at:])
+    return answer, reasoning
 
 
 def _channels(content: str) -> tuple[list[str], list[str]]:
     """Messages of the channel `final` are said; all others, and what comes before the first channel, are thinking."""
-    said, thought = list[str](), list[str]()
+    answer, reasoning = list[str](), list[str]()
     at, final = 0, False
     for mark in _CHANNEL.finditer(content):
-        (said if final else thought).append(_ENDED.sub("", content[at : mark.start()]))
+        (answer if final else reasoning).append(_ENDED.sub("", content[at : mark.start()]))
         at, final = mark.end(), mark[1].lower() == "final"
-    (said if final else thought).append(_ENDED.sub("", content[at:]))
-    return said, thought
+    (answer if final else reasoning).append(_ENDED.sub("", content[at:]))
+    return answer, reasoning
 
 
 def _bare_channels(content: str) -> tuple[list[str], list[str]]:
-    said, thought = list[str](), list[str]()
+    answer, reasoning = list[str](), list[str]()
     at, final = content.index("analysis") + len("analysis"), False
     for mark in _BARE_NEXT.finditer(content, at):
         if final:  # the answer may speak of an assistant
             break
-        thought.append(content[at : mark.start()])
+        reasoning.append(content[at : mark.start()])
         at, final = mark.end(), mark[1] == "final"
-    (said if final else thought).append(content[at:])
-    return said, thought
+    (answer if final else reasoning).append(content[at:])
+    return answer, reasoning

@@ -52,10 +52,10 @@ def meaning(reply: Reply, config: Teacher) -> str:
     return config.finish_reasons.get(reply.finish_reason) or finish_reason(reply.finish_reason)
 
 
-def tell_unknown(reply: Reply, config: Teacher, told: set[str]) -> None:
+def warn_unknown_finish(reply: Reply, config: Teacher, warned: set[str]) -> None:
     """Warn of an unknown reason to end, unless it is among those `told`, and add it there."""
-    if not known(word := meaning(reply, config)) and word not in told:
-        told.add(word)
+    if not known(word := meaning(reply, config)) and word not in warned:
+        warned.add(word)
         observe.warning(
             f"the teacher ends with finish_reason {word!r}, which is not known: such texts are not kept;"
             f" teacher.finish_reasons: {{{word}: stop}} keeps them"

@@ -36,7 +36,7 @@ def run(
 
     api = client()
     experiment = experiment_id(api)
-    _bury_dead_runs(api)
+    _end_dead_runs(api)
     nested = {"mlflow.parentRunId": parent} if parent else {}
     entity = api.create_run(experiment, run_name=name, tags={**tags, **nested})
     tracked = TrackedRun(api, entity.info.run_id)
@@ -56,7 +56,7 @@ def run(
             liveness.forget("mlflow", tracked.run_id)  # not reached if the server is away: the next run ends this one
 
 
-def _bury_dead_runs(api: "MlflowClient") -> None:
+def _end_dead_runs(api: "MlflowClient") -> None:
     from mlflow.exceptions import MlflowException
 
     for run_id in liveness.dead_runs("mlflow"):

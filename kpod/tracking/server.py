@@ -58,9 +58,9 @@ def client() -> "MlflowClient":
 
     for talkative in ("alembic", "mlflow.store.db.utils"):  # every table that they make
         logging.getLogger(talkative).setLevel(logging.WARNING)
-    asked_for = os.environ.get(ADDRESS)
+    variable = os.environ.get(ADDRESS)
     mlflow.set_tracking_uri(uri())
-    if asked_for is None:  # MLflow writes it there itself, and another KPOD_HOME would be taken for this one's store
+    if variable is None:  # MLflow writes it there itself, and another KPOD_HOME would be taken for this one's store
         os.environ.pop(ADDRESS, None)
     if file := database():  # two processes that make the tables at the same time fail
         run_once(file.with_name(f".{file.name}.made"), lambda: mlflow.MlflowClient().search_experiments())

@@ -79,12 +79,12 @@ def _save_student(folder: Path, destination: str, form: "Form") -> None:
     tokenizer = student.tokenizer
     if tokenizer is None:
         raise ModelError(f"{folder} cannot be loaded as a model: no tokenizer")
-    asked = resolve(tokenizer, form).sent_text(tokenizer, _HOLE).replace("{", "{{").replace("}", "}}")
+    prompt = resolve(tokenizer, form).sent_text(tokenizer, _HOLE).replace("{", "{{").replace("}", "}}")
     text = Schema([ColSpec(DataType.string)])
     mlflow.transformers.save_model(
         student,
         destination,
-        prompt_template=asked.replace(_HOLE, "{prompt}"),
+        prompt_template=prompt.replace(_HOLE, "{prompt}"),
         signature=ModelSignature(inputs=text, outputs=text),
         input_example=["A box holds 3 pens. How many pens are in 4 boxes?"],
         model_config={"max_new_tokens": 160, "do_sample": False, "return_full_text": False},
