@@ -1,23 +1,27 @@
 """The two variants that change what is trained on: counterfactual records, and records in several formats."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import chat_tokenizers
 import distill_tiny
 import numpy as np
 import pytest
 import torch.nn.functional as F
+from chat_tokenizers import Family
 from test_distill_objectives import ALONE, labels, own_logits, settings
 from test_distill_stage import QUESTIONS, TEXTS, inputs  # noqa: F401
 
 from kpod import schemas
-from kpod.config import Distill
+from kpod.config import Distill, Form
 from kpod.config.methods import Scott, Specialized
 from kpod.distill.stage import run
-from kpod.errors import DataError
+from kpod.errors import ConfigError, DataError
 from kpod.methods import Objective, StudentData, objective_of
 from kpod.methods.scott import FORM
-from kpod.text.formats import COT
+from kpod.methods.specialized import AT_ONCE, other_formats
+from kpod.text.formats import COT, PromptFormat, resolve
 from kpod.text.tokens import answer_ids, read_rationales
 from kpod.training import models
 from kpod.training.examples import Example, build
@@ -34,11 +38,13 @@ def answered(folder: Path, **wrong: Any) -> None:
     schemas.write(path, schemas.table([*found, row], schemas.RATIONALES))
 
 
-def data(inputs: dict[str, Path]) -> StudentData:  # noqa: F811
-    tokenizer = distill_tiny.tokenizer()
+def data(inputs: dict[str, Path], template: str | None = None) -> StudentData:  # noqa: F811
+    """In the paper's form, or of a student with a chat template."""
+    tokenizer = chat_tokenizers.tokenizer(template) if template else distill_tiny.tokenizer()
+    form = resolve(tokenizer, Form()) if template else COT
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    examples, _ = build(tokenizer, rationales, 512)
-    return StudentData(tokenizer, examples, {r.key: r for r in rationales}, inputs, COT)
+    examples, _ = build(tokenizer, rationales, 512, form=form)
+    return StudentData(tokenizer, examples, {r.key: r for r in rationales}, inputs, form)
 
 
 def objective(config: Distill, rows: list[Example]) -> Objective:
@@ -119,6 +125,65 @@ def test_specialized_writes_each_right_rationale_in_four_formats(inputs: dict[st
         "in-context answer": (f"Q: {other} A: Therefore, the answer is 3.\nQ: {asked} A:", end),
     }
     assert {row.key for row in rows} == set(TEXTS)
+
+
+def test_specialized_shows_a_chat_student_worked_questions_as_earlier_turns(inputs: dict[str, Path]) -> None:  # noqa: F811
+    config = settings(Specialized(shots=1))
+    chat = data(inputs, chat_tokenizers.QWEN25)
+    rows, rejected = objective_of(config).make_examples(chat, config)
+    assert not rejected
+    texts = {
+        row.form: (chat.tokenizer.decode(row.prompt), chat.tokenizer.decode(row.target))
+        for row in rows
+        if row.key == ("q1", 1)
+    }
+    text, shot = TEXTS["q1", 1][0], TEXTS["q2", 0][0]
+    asked, other = QUESTIONS["q1"][0], QUESTIONS["q2"][0]
+    system, turn = "<|start|>system\nYou help.<|end|>\n", "<|start|>{}\n{}<|end|>\n"
+    end, reply = " Therefore, the answer is 7.<|end|>", "<|start|>assistant\n"
+
+    def dialogue(*said: str) -> str:
+        turns = [turn.format(role, one) for role, one in zip(("user", "assistant", "user"), said, strict=False)]
+        return f"{system}{''.join(turns)}{reply}"
+
+    assert texts == {
+        "": (dialogue(asked), f"{text}{end}"),
+        "answer": (dialogue(f"{asked}\n{AT_ONCE}"), end),
+        "in-context ": (dialogue(other, f"{shot} Therefore, the answer is 3.", asked), f"{text}{end}"),
+        "in-context answer": (
+            dialogue(f"{other}\n{AT_ONCE}", "Therefore, the answer is 3.", f"{asked}\n{AT_ONCE}"),
+            end,
+        ),
+    }
+
+
+@pytest.mark.parametrize("family", chat_tokenizers.FAMILIES.values(), ids=chat_tokenizers.FAMILIES)
+def test_specialized_speaks_every_family_of_templates(inputs: dict[str, Path], family: Family) -> None:  # noqa: F811
+    config = settings(Specialized(shots=2))
+    chat = data(inputs, family.template)
+    chat.rationales[("q3", 0)] = replace(chat.rationales[("q2", 0)], question_id="q3")
+    plain = next(one for one in chat.examples if one.key == ("q1", 0))
+    made = other_formats(chat, plain, [chat.rationales[key] for key in (("q2", 0), ("q3", 0))])
+    assert [one.form for one in made] == ["answer", "in-context answer", "in-context "]
+    assert all(one.prompt[-1] == plain.prompt[-1] for one in made)  # the assistant's turn begins
+    assert config.objective.kind == "specialized"
+
+
+def test_specialized_leaves_worked_questions_out_where_a_text_holds_a_special_token(inputs: dict[str, Path]) -> None:  # noqa: F811
+    chat = data(inputs, chat_tokenizers.QWEN25)
+    shot = replace(chat.rationales[("q2", 0)], text="So <|end|> it is 3.")
+    made = other_formats(chat, chat.examples[0], [shot])
+    assert [one.form for one in made] == ["answer", "in-context answer"]
+
+
+def test_specialized_refuses_a_template_that_loses_turns_and_prompts_of_ones_own(inputs: dict[str, Path]) -> None:  # noqa: F811
+    forgetful = "{{ '<|start|>user\n' + messages[-1]['content'] + '<|end|>\n<|start|>assistant\n' }}"
+    chat = data(inputs, forgetful)
+    with pytest.raises(ConfigError, match="loses earlier turns"):
+        other_formats(chat, chat.examples[0], [chat.rationales[("q2", 0)]])
+    config = settings(Specialized(shots=1))
+    with pytest.raises(ConfigError, match=r"specialized writes prompts of its own"):
+        objective_of(config).make_examples(replace(chat, form=PromptFormat(kind="custom")), config)
 
 
 def test_specialized_draws_a_format_of_each_rationale_each_epoch(inputs: dict[str, Path]) -> None:  # noqa: F811

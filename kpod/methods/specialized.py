@@ -1,6 +1,7 @@
 """Specialised students (Fu et al., 2023): right rationales in four formats, so that none is forgotten.
 
-The formats are {worked questions in front, none} x {rationale and answer, answer only}.
+The formats are {worked questions in front, none} x {rationale and answer, answer only}. Under a chat template the
+worked questions are earlier turns, and a question that is answered at once says so.
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,13 @@ from kpod.config import Distill
 from kpod.config.methods import Specialized
 from kpod.errors import ConfigError, DataError
 from kpod.methods.base import Objective, StudentData
-from kpod.text.prompts import direct_prompt, prompt
+from kpod.text.prompts import direct_prompt, prompt, question_text
 from kpod.text.tokens import Rationale, answer_ids, input_ids
 from kpod.training.examples import Example, Key, example
 from kpod.training.passes import Unit
 from kpod.training.turns import Turns
 
+AT_ONCE = "Answer at once, without reasoning."
 SHOTS, DIRECT = "in-context ", "answer"  # a form is a join of these, "" the plain one
 
 
@@ -37,9 +39,9 @@ class Formats(Objective):
 
     @classmethod
     def make_examples(cls, data: StudentData, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
-        if data.form.kind != "cot":
+        if data.form.kind == "custom":
             raise ConfigError(
-                f"specialized mixes the paper's prompts and is no method for {data.form.kind}: set prompt.kind: cot"
+                "specialized writes prompts of its own, which prompt.kind: custom cannot: use chat or cot"
             )
         plain = sorted(data.correct, key=lambda one: one.key)
         settings = cast(Specialized, config.objective)
@@ -71,19 +73,45 @@ class Formats(Objective):
 
 
 def other_formats(data: StudentData, plain: Example, shots: Sequence[Rationale]) -> list[Example]:
-    """The three further formats of an example; `shots` stand in front of the in-context ones."""
-    rationale, tokenizer = data.rationales[plain.key], data.tokenizer
-    answer, statement = answer_ids(tokenizer, rationale.answer, data.form), data.form.answer.statement
-    question = direct_prompt(rationale.question, rationale.choices)
-    step_by_step = prompt(rationale.question, rationale.choices)
+    """The three further formats of an example; `shots` stand in front of the in-context ones.
+
+    The latter are left out where a chat template would read a text's own words as special tokens.
+    """
+    rationale = data.rationales[plain.key]
+    answer = answer_ids(data.tokenizer, rationale.answer, data.form)
+    prompts = (_chat if data.form.kind == "chat" else _paper)(data, rationale, shots)
+    return [
+        replace(plain, form=form, prompt=np.asarray(ids, dtype=np.int32))
+        if form == SHOTS
+        else replace(example(plain.key, ids, [], answer), form=form)
+        for form, ids in prompts.items()
+        if ids is not None
+    ]
+
+
+def _paper(data: StudentData, asked: Rationale, shots: Sequence[Rationale]) -> dict[str, list[int] | None]:
+    """Ids of the prompts by format, in the paper's words."""
+    statement = data.form.answer.statement
+    question, step_by_step = (words(asked.question, asked.choices) for words in (direct_prompt, prompt))
     answers = "".join(f"{direct_prompt(shot.question, shot.choices)}{statement(shot.answer)}\n" for shot in shots)
     workings = "".join(f"{prompt(shot.question, shot.choices)} {shot.text}{statement(shot.answer)}\n" for shot in shots)
-    direct = example(plain.key, input_ids(tokenizer, question), [], answer)
-    return [
-        replace(direct, form=DIRECT),
-        replace(direct, form=SHOTS + DIRECT, prompt=np.asarray(input_ids(tokenizer, answers + question), np.int32)),
-        replace(plain, form=SHOTS, prompt=np.asarray(input_ids(tokenizer, workings + step_by_step), np.int32)),
-    ]
+    texts = {DIRECT: question, SHOTS + DIRECT: answers + question, SHOTS: workings + step_by_step}
+    return {form: input_ids(data.tokenizer, text) for form, text in texts.items()}
+
+
+def _chat(data: StudentData, asked: Rationale, shots: Sequence[Rationale]) -> dict[str, list[int] | None]:
+    """Ids of the prompts by format, as a dialogue."""
+    form, tokenizer = data.form, data.tokenizer
+    question = question_text(asked.question, asked.choices)
+    texts = [question_text(shot.question, shot.choices) for shot in shots]
+    stated = [form.answer.statement(shot.answer) for shot in shots]
+    answers = [(f"{text}\n{AT_ONCE}", said.strip()) for text, said in zip(texts, stated, strict=True)]
+    workings = [(text, f"{shot.text}{said}") for text, shot, said in zip(texts, shots, stated, strict=True)]
+    return {
+        DIRECT: form.prompt_ids(tokenizer, f"{question}\n{AT_ONCE}"),
+        SHOTS + DIRECT: form.dialogue_ids(tokenizer, answers, f"{question}\n{AT_ONCE}"),
+        SHOTS: form.dialogue_ids(tokenizer, workings, question),
+    }
 
 
 def _shots(keys: Sequence[Key], key: Key, count: int, generator: np.random.Generator) -> list[Key]:

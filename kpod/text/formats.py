@@ -74,6 +74,23 @@ class PromptFormat:
             *last,
         ]
 
+    def dialogue_ids(
+        self, tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], asked: str
+    ) -> list[int] | None:
+        """Ids of the prompt of `asked` behind earlier `turns` (user, assistant) of a chat.
+
+        None if a special token stands in one of the texts. Raises ConfigError if the template loses a turn.
+        """
+        texts = [text for turn in turns for text in turn] + [asked]
+        if any(mark in text for mark in self.marks for text in texts):
+            return None
+        roles = ("user", "assistant") * len(turns) + ("user",)
+        messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+        shown = _rendered(tokenizer, str(self.template), messages)
+        if not all(text.strip() in shown for text in texts):
+            raise ConfigError("prompt: the chat template loses earlier turns: use another method or prompt.kind: cot")
+        return list(tokenizer(shown, add_special_tokens=self.specials)["input_ids"])
+
     def answer_ids(self, tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
         """Ids of the end of the thinking, the statement of the answer, and EOS."""
         stated = self.answer.statement(answer)
