@@ -104,8 +104,10 @@ class OnePass(Predictor):
         return embedded.index_put((row, column + start[row]), rationale[row, column].to(embedded.dtype))
 
     def _logits(self, embedded: Tensor, seen: Tensor, position: np.ndarray, scored: list[int]) -> Tensor:
-        if self.model.config._attn_implementation != "sdpa":  # others add the mask to the scores
-            seen = torch.zeros_like(seen, dtype=embedded.dtype).masked_fill(~seen, torch.finfo(embedded.dtype).min)
+        # Added to the scores. As booleans, torch would turn it into such a table in each layer, and keep them all.
+        kind = embedded.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else embedded.dtype
+        seen = torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
         inputs: dict[str, Any] = {
             "inputs_embeds": embedded,
             "attention_mask": seen,
