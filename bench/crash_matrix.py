@@ -38,7 +38,10 @@ import psutil
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-STAGES = ("questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate")
+STAGES = (
+    *("questions", "rationales", "steps", "base", "tokens"),
+    *("weights", "difficulty", "curriculum", "distill", "evaluate"),
+)
 RANKED = ("weights", "difficulty", "distill")
 POINTS = ("begun", "worked", "published", "stored")
 # Where each kind strikes. Only three stages can have processes of their own to kill.

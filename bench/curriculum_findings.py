@@ -209,21 +209,18 @@ def learned(folder: Path) -> Figures:
 def scored(weights: Path, losses: Path, count: int) -> Figures:
     """The same with the losses that the student has on the first `count` rationales."""
     from kpod.difficulty.stage import token_losses
-    from kpod.text.tokens import read_rationales
+    from kpod.text.rationales import read_rationales
+    from kpod.tokens.rows import tokenise
     from kpod.training import models
-    from kpod.training.examples import ANSWER, build, read_weights, weighted
+    from kpod.training.examples import usable
+    from kpod.training.weights import read_weights, weighted
 
     model, tokenizer = models.load(losses / "base" / "student", "fp32")
-    rows = read_rationales(losses / "questions", losses / "rationales", losses / "steps")
-    known = read_weights(weights)
-    examples, _ = weighted(build(tokenizer, [row for row in rows if row.key in known][:count], 512)[0], known)
-    found = token_losses(model, int(tokenizer.pad_token_id), examples, 4096)
-    bodies = [example.step != ANSWER for example in examples]
-    loss = np.concatenate([found[example.key][body] for example, body in zip(examples, bodies, strict=True)])
-    weight = np.concatenate([example.weight[body] for example, body in zip(examples, bodies, strict=True)])
-    tokens = [
-        np.unique(example.step[body], return_counts=True)[1] for example, body in zip(examples, bodies, strict=True)
-    ]
+    known = tokenise(tokenizer, read_rationales(losses / "questions", losses / "rationales", losses / "steps"))
+    examples = weighted(usable(known, 512)[0], read_weights(weights, known))[0][:count]
+    loss = token_losses(model, int(tokenizer.pad_token_id), examples, 4096).values
+    weight = examples.weight.flat(examples.rows)
+    tokens = [np.unique(known.step[row], return_counts=True)[1] for row in examples.rows]
     alive = np.array(list(map(len, tokens)))
     ranks = [np.argsort(np.argsort(x)) for x in (weight, loss)]
     return {

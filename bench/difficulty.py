@@ -31,10 +31,12 @@ from transformers import (
 from kpod.config import Difficulty
 from kpod.difficulty.stage import difficulties, token_losses
 from kpod.steps.cutting import spans, split
-from kpod.text.tokens import Rationale, split_by_tokens
+from kpod.text.rationales import Rationale
+from kpod.text.tokens import split_by_tokens
+from kpod.tokens.rows import tokenise
 from kpod.training import models
 from kpod.training.batches import Batch, collate, decoder_start
-from kpod.training.examples import Example, build
+from kpod.training.examples import Example, usable
 
 RESULT = Path(__file__).parent / "results" / "difficulty.json"
 CONFIG = Difficulty(weighting="uniform", precision="fp32")
@@ -73,10 +75,9 @@ def measure(
 ) -> Figures:
     """Median CPU seconds of tokenising, scoring, the bare forward pass over the same batches, and a loop of batch 1."""
     clock = Clock()
-    examples, rejected = build(tokenizer, rows, CONFIG.max_tokens)
+    examples, rejected = usable(tokenise(tokenizer, rows), CONFIG.max_tokens)
     tokenised = clock.stop()["cpu_s"]
-    count = {row.key: len(row.steps) for row in rows}
-    steps = np.array([count[example.key] for example in examples])
+    steps = examples.tokens.steps[examples.rows].astype(np.int64)
     pad, start = int(tokenizer.pad_token_id), decoder_start(model)
     batches = [collate(batch, [0] * len(batch), pad, start) for batch in split_by_tokens(examples, CONFIG.batch_tokens)]
 

@@ -23,9 +23,11 @@ from kpod.config import Curriculum, Difficulty
 from kpod.curriculum import plan
 from kpod.difficulty.stage import difficulties
 from kpod.steps.cutting import merged, spans, split
-from kpod.text.tokens import Rationale
-from kpod.training.examples import build
-from kpod.weighting.examples import tokenise
+from kpod.text.rationales import Rationale
+from kpod.text.table import Column
+from kpod.tokens.rows import tokenise
+from kpod.training.examples import usable
+from kpod.weighting import examples as weighting
 from kpod.weighting.prefixes import ends
 
 STEPS = 200
@@ -78,12 +80,13 @@ def figures(tokens: int, count: int, reader: PreTrainedTokenizerFast) -> dict[st
         Rationale(f"q{i}", 0, "How many?", None, "7", text, tuple(map(tuple, spans(part).tolist())))
         for i, (text, part) in enumerate(zip(texts, parts, strict=True))
     ]
-    (examples, _), found["training rows"] = measured(lambda: build(reader, rows, 10**6), count)
-    (weighed, _), found["weighting rows"] = measured(lambda: tokenise(rows, reader, 10**6), count)
+    tokens, found["tokens"] = measured(lambda: tokenise(reader, rows), count)
+    examples, _ = usable(tokens, 10**6)
+    weighed, _ = weighting.usable(tokens, 10**6)
     rng = np.random.default_rng(0)
     _, found["prefixes"] = measured(lambda: [ends(one, 4, rng) for one in weighed], count)
-    losses = {one.key: np.ones(len(one.target), dtype=np.float32) for one in examples}
-    counts = np.array([len(row.steps) for row in rows])
+    losses = Column.of([np.ones(size, dtype=np.float32) for size in tokens.rationale.size], np.float32)
+    counts = tokens.steps.astype(np.int64)
     _, found["difficulty of steps"] = measured(lambda: difficulties(examples, losses, counts, Difficulty()), count)
     clusters = np.arange(count) % 5
     for name, cut in (("curriculum, all steps", parts), ("curriculum, 12 steps", joined)):

@@ -123,7 +123,7 @@ class World:
         """The distilled student's folder of one setting."""
         config = self.config(name, split)
         made: dict[str, Path] = {}
-        for stage in ("questions", "rationales", "steps", "base"):
+        for stage in ("questions", "rationales", "steps", "base", "tokens"):
             needs = {"rationales": ["questions"], "steps": ["rationales"]}.get(stage, [])
             made[stage] = self.stage(stage, config, {key: made[key] for key in needs})
         if SETTINGS[name][2] != "none" or config.distill.progressive:
@@ -161,7 +161,7 @@ class World:
         return {"name": name, "seed": self.seed, "split": split, **figures, "right": right}
 
 
-TEXTS = ("questions", "rationales", "steps", "base")
+TEXTS = ("questions", "rationales", "base", "tokens")
 
 
 def _pieces(world: World, table: pa.Table, made: Mapping[str, Path]) -> dict[tuple[str, int], list[str]]:

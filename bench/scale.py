@@ -59,7 +59,7 @@ def write(path: Path, columns: dict, schema: str) -> None:
 def part(name: str, folder: Path) -> dict[str, float]:
     """CPU seconds and peak memory of one part, less what its imports take."""
     from kpod.distill.plan import read_plan
-    from kpod.text.tokens import read_rationales
+    from kpod.text.rationales import read_rationales
     from kpod.training.examples import read_weights
 
     calls = {

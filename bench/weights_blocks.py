@@ -16,11 +16,12 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from kpod.steps.cutting import spans, split
-from kpod.text.tokens import Rationale
+from kpod.text.rationales import Rationale
+from kpod.tokens.rows import tokenise
 from kpod.training.batches import epoch_batches
 from kpod.weighting import predictor
 from kpod.weighting.batch import collate
-from kpod.weighting.examples import template_length, tokenise
+from kpod.weighting.examples import template_length, usable
 
 RESULT = Path(__file__).parent / "results" / "weights_blocks.json"
 SETS = {"svamp": "svamp.gpt-3.5-turbo.faithfulcot", "gsm8k": "gsm8k.gemini-1.5-flash.level2"}
@@ -60,7 +61,7 @@ def main() -> None:
     predictor._block_mask = seen
     result: dict[str, Any] = {"block": BLOCK}
     for name in SETS:
-        examples, _ = tokenise(rationales(data, name), tokenizer, 512)
+        examples, _ = usable(tokenise(tokenizer, rationales(data, name)), 512)
         for prefixes in (4, 8, 16):
             found = []
             seen = [one for one in examples if one.visible]

@@ -37,10 +37,11 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def world(folder: Path, options: argparse.Namespace) -> dict[str, Path]:
     """The folders of the stages before `weights`, for the first right rationale of `limit` random questions."""
     from kpod import schemas
-    from kpod.config import Steps
+    from kpod.config import Form, Steps
     from kpod.steps import stage as steps
+    from kpod.tokens import stage as tokens
 
-    inputs = {name: folder / name for name in ("questions", "rationales", "steps", "base")}
+    inputs = {name: folder / name for name in ("questions", "rationales", "steps", "base", "tokens")}
     for path in inputs.values():
         path.mkdir(parents=True, exist_ok=True)
     texts = {row["id"]: row for row in reversed(lines(options.rationales)) if row.get("correct", True)}
@@ -68,6 +69,7 @@ def world(folder: Path, options: argparse.Namespace) -> dict[str, Path]:
     student = inputs["base"] / "student"
     if not student.exists():
         student.symlink_to(options.model.resolve())
+    tokens.run(inputs, Form(), inputs["tokens"])
     return inputs
 
 
@@ -77,7 +79,8 @@ def by_class(inputs: dict[str, Path], out: Path) -> Figures:
     from transformers import AutoTokenizer
 
     from kpod import schemas
-    from kpod.text.tokens import read_rationales, token_spans
+    from kpod.text.rationales import read_rationales
+    from kpod.text.tokens import token_spans
     from kpod.weighting.classes import classify
 
     tokenizer = AutoTokenizer.from_pretrained(inputs["base"] / "student", local_files_only=True)

@@ -28,11 +28,13 @@ def measure(inputs: dict[str, Path], changed: dict[str, Any], rationales: int) -
     import torch
 
     from kpod.config import Weights
+    from kpod.text.rationales import read_rationales
+    from kpod.text.table import Tokens
     from kpod.text.tokens import token_spans
     from kpod.training import models
     from kpod.weighting.batch import collate
     from kpod.weighting.build import build_predictor, build_weighter
-    from kpod.weighting.examples import read, tokenise
+    from kpod.weighting.examples import usable
     from kpod.weighting.loss import blank
     from kpod.weighting.network import START
     from kpod.weighting.order import held_out
@@ -43,8 +45,9 @@ def measure(inputs: dict[str, Path], changed: dict[str, Any], rationales: int) -
     student, tokenizer = models.load(inputs["base"] / "student")
     embedding = student.get_input_embeddings()
     predictor, reader = build_predictor(student, tokenizer, config)
-    known = {one.key: one for one in read(inputs)[0]}
-    examples, _ = tokenise(list(known.values()), tokenizer, config.max_tokens, reader)
+    folders = (inputs[name] for name in ("questions", "rationales", "steps"))
+    known = {one.key: one for one in read_rationales(*folders)}
+    examples, _ = usable(Tokens.read(inputs["tokens"]), config.max_tokens, unknown=reader.unk_token_id)
     with tempfile.TemporaryDirectory() as work:
         Training(examples, build_weighter(embedding, config), embedding, predictor, config, Path(work)).run()
     masked = blank(embedding)

@@ -33,16 +33,17 @@ def load(options: argparse.Namespace) -> tuple[Any, ...]:
     from weights_world import world
 
     from kpod.config import Weights
+    from kpod.text.table import Tokens
     from kpod.training import models
     from kpod.weighting.build import build_predictor, build_weighter
-    from kpod.weighting.examples import read, tokenise
+    from kpod.weighting.examples import usable
 
     torch.set_num_threads(1)
     inputs = world(options.work / str(options.seed), options.seed, 360)
     config = Weights(precision="fp32")
     student, tokenizer = models.load(inputs["base"] / "student")
     predictor, reader = build_predictor(student, tokenizer, config)
-    examples, _ = tokenise(read(inputs)[0], tokenizer, 512, reader)
+    examples, _ = usable(Tokens.read(inputs["tokens"]), 512, unknown=reader.unk_token_id)
     embedding = student.get_input_embeddings()
     return examples, embedding, build_weighter(embedding, config), predictor, config
 

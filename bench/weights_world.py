@@ -11,14 +11,15 @@ def world(folder: Path, seed: int, rationales: int) -> dict[str, Path]:
     """Folders as the stages before `weights` write them; the student is pretrained once."""
     from kpod import schemas
     from kpod.answers.closings import strip_closing
-    from kpod.config import ScratchStudent, ScriptedEndpoint, Steps, WordProblems
+    from kpod.config import Form, ScratchStudent, ScriptedEndpoint, Steps, WordProblems
     from kpod.questions.wordproblems import generate
     from kpod.steps import stage as steps
     from kpod.student import stage as base
     from kpod.teacher.scripted import Scripted
     from kpod.text.prompts import prompt
+    from kpod.tokens import stage as tokens
 
-    inputs = {name: folder / name for name in ("questions", "rationales", "steps", "base")}
+    inputs = {name: folder / name for name in ("questions", "rationales", "steps", "base", "tokens")}
     for path in inputs.values():
         path.mkdir(parents=True, exist_ok=True)
     questions = generate(WordProblems(train=rationales, validation=0, test=0, longer=0, seed=seed))
@@ -36,6 +37,7 @@ def world(folder: Path, seed: int, rationales: int) -> dict[str, Path]:
     steps.run({"rationales": inputs["rationales"]}, Steps(), inputs["steps"])
     if not (inputs["base"] / "student" / "config.json").is_file():
         base.run({}, ScratchStudent(seed=seed), inputs["base"])
+    tokens.run(inputs, Form(), inputs["tokens"])
     return inputs
 
 

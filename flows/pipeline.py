@@ -11,7 +11,7 @@ from kpod.config.settings import load
 from kpod.run.chain import students
 
 StageName = Literal[
-    "questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate"
+    "questions", "rationales", "steps", "base", "tokens", "weights", "difficulty", "curriculum", "distill", "evaluate"
 ]
 
 

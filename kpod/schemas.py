@@ -1,6 +1,7 @@
-"""The Parquet contracts between stages: one Arrow schema a file, checked on write and on read."""
+"""The file contracts between stages: one Arrow schema a file, checked on write and on read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,17 @@ STEPS = pa.schema(
         pa.field("text", pa.string(), False),
         pa.field("char_start", pa.int32(), False),
         pa.field("char_end", pa.int32(), False),
+    ]
+)
+TOKENS = pa.schema(
+    [
+        *_key,
+        pa.field("prompt_ids", pa.list_(pa.int32()), False),
+        pa.field("rationale_ids", pa.list_(pa.int32()), False),
+        pa.field("step", pa.list_(pa.int32()), False),
+        pa.field("steps", pa.int32(), False),
+        pa.field("visible", pa.int32(), False),
+        pa.field("answer_ids", pa.list_(pa.int32()), False),
     ]
 )
 WEIGHTS = pa.schema(
@@ -132,22 +144,80 @@ def write(path: Path, rows: pa.Table) -> None:
         pq.write_table(rows, temporary, compression="zstd")
 
 
-def read(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read one Parquet file and check it against `schema`; extra columns are ignored.
+@contextmanager
+def writing(
+    path: Path, schema: pa.Schema, metadata: Mapping[str, str] | None = None
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Write one file atomically, batch by batch: yields a function that takes the columns of a batch.
+
+    `NAME.parquet` is compressed; `NAME.arrow` is not, so that it can be memory-mapped. Raises DataError as `table`.
+    """
+    told = schema.with_metadata(dict(metadata) if metadata else None)
+    with atomic(path) as temporary, _open(temporary, path.suffix, told) as file:
+        yield lambda columns: file.write_table(table(columns, schema).replace_schema_metadata(told.metadata))
+
+
+def _open(path: Path, suffix: str, schema: pa.Schema) -> Any:
+    if suffix == ".arrow":
+        return pa.ipc.new_file(str(path), schema)
+    return pq.ParquetWriter(path, schema, compression="zstd")
+
+
+def read(path: Path, schema: pa.Schema, names: Sequence[str] | None = None) -> pa.Table:
+    """Read one Parquet file and check it against `schema`, or the columns `names` of it; extra columns are ignored.
 
     Raises DataError if the file is missing, cut short, lacks a column, or holds a null in a required one.
     """
+    schema = _chosen(schema, names)
+    with _readable(path, schema) as file:
+        found = file.read(columns=schema.names)
+        return _fitted(found, schema, path)
+
+
+def batches(
+    path: Path, schema: pa.Schema, names: Sequence[str] | None = None, rows: int = 65_536
+) -> Iterator[pa.Table]:
+    """`read` in tables of at most so many `rows`, of which one at a time is in memory."""
+    schema = _chosen(schema, names)
+    with _readable(path, schema) as file:
+        for batch in file.iter_batches(rows, columns=schema.names):
+            yield _fitted(pa.Table.from_batches([batch]), schema, path)
+
+
+def mapped(path: Path, schema: pa.Schema) -> tuple[pa.Buffer, pa.Table]:
+    """The bytes of an Arrow file, memory-mapped, and the table whose columns lie in them; DataError as in `read`."""
     if not path.is_file():
         raise DataError(f"{path} is missing: rerun the stage that writes it")
     try:
-        missing = set(schema.names) - set(pq.read_schema(path).names)
-        found = None if missing else pq.read_table(path, columns=schema.names)
+        whole = pa.memory_map(str(path)).read_buffer()
+        found = pa.ipc.open_file(whole).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is not a readable Arrow file ({error}): restore or recompute it") from error
+    if not found.schema.equals(schema):
+        raise DataError(f"{path} breaks its schema: rerun the stage that writes it")
+    return whole, found
+
+
+def _chosen(schema: pa.Schema, names: Sequence[str] | None) -> pa.Schema:
+    return schema if names is None else pa.schema([schema.field(name) for name in names])
+
+
+@contextmanager
+def _readable(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
+    if not path.is_file():
+        raise DataError(f"{path} is missing: rerun the stage that writes it")
+    try:
+        with pq.ParquetFile(path) as file:
+            if missing := set(schema.names) - set(file.schema_arrow.names):
+                raise DataError(f"{path} lacks the columns {sorted(missing)}")
+            yield file
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file ({error}): restore or recompute it") from error
-    if found is None:
-        raise DataError(f"{path} lacks the columns {sorted(missing)}")
+
+
+def _fitted(found: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
     try:
-        chosen = found.cast(schema.with_metadata(found.schema.metadata))
+        chosen = found.select(schema.names).cast(schema.with_metadata(found.schema.metadata))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise DataError(f"{path} breaks its schema: {error}") from error
     _check(chosen, schema, str(path))

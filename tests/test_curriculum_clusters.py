@@ -187,29 +187,30 @@ def blobs(n: int, k: int, seed: int = 0) -> tuple[list[str], np.ndarray, np.ndar
 
 @pytest.mark.parametrize("large", [10_000, 100])
 def test_clusters_are_found_whatever_the_order(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "LARGE", large)  # below the size of the data: the mini-batch version
+    monkeypatch.setattr(clusters, "LARGE", large)  # below the size of the data: centres of a sample
+    monkeypatch.setattr(clusters, "CHUNK", 130)
     ids, points, truth = blobs(600, 5)
-    found = assign(ids, points, 5, seed=0)
+    found = assign(ids, points.__getitem__, 5, seed=0)
     assert found.dtype == np.int32
     assert len(set(zip(found.tolist(), truth.tolist(), strict=True))) == 5  # one label a blob, and back
     shuffle = np.random.default_rng(1).permutation(600)
-    moved = assign([ids[i] for i in shuffle], points[shuffle], 5, seed=0)
+    moved = assign([ids[i] for i in shuffle], points[shuffle].__getitem__, 5, seed=0)
     assert moved.tolist() == found[shuffle].tolist()
-    assert assign(ids, points, 5, seed=0).tolist() == found.tolist()
+    assert assign(ids, points.__getitem__, 5, seed=0).tolist() == found.tolist()
 
 
 def test_overlapping_clusters_are_the_same_in_every_order() -> None:
     rng = np.random.default_rng(2)
     ids, points = [f"q{i}" for i in range(500)], rng.normal(size=(500, 16)).astype(np.float32)
-    found = assign(ids, points, 5, seed=3)
+    found = assign(ids, points.__getitem__, 5, seed=3)
     for seed in range(3):
         shuffle = np.random.default_rng(seed).permutation(500)
-        moved = assign([ids[i] for i in shuffle], points[shuffle], 5, seed=3)
+        moved = assign([ids[i] for i in shuffle], points[shuffle].__getitem__, 5, seed=3)
         assert moved.tolist() == found[shuffle].tolist()
 
 
 def test_fewer_questions_than_clusters(recwarn: pytest.WarningsRecorder) -> None:
-    assert sorted(assign(["a", "b"], np.eye(2), 5, seed=0)) == [0, 1]
-    same = assign(["a", "b", "c"], np.ones((3, 4)), 2, seed=0)
+    assert sorted(assign(["a", "b"], np.eye(2).__getitem__, 5, seed=0)) == [0, 1]
+    same = assign(["a", "b", "c"], np.ones((3, 4)).__getitem__, 2, seed=0)
     assert len(set(same.tolist())) == 1
     assert not recwarn.list

@@ -15,7 +15,11 @@ from kpod.config import Budget, GloveEmbedder, PlannedCurriculum
 from kpod.curriculum import stage
 from kpod.errors import DataError
 from kpod.observe import observing
+from kpod.text.formats import COT
+from kpod.text.rationales import Rationale
+from kpod.text.table import FILE
 from kpod.text.tokens import answer_ids
+from kpod.tokens.rows import columns
 
 TOPICS = ["apples", "trains", "euros"]
 
@@ -46,13 +50,17 @@ def run(
     vectors = folder / "vectors.txt"
     vectors.parent.mkdir(parents=True, exist_ok=True)
     vectors.write_text("apples 1 0\ntrains 0 1\neuros 1 1\n")
-    inputs = {name: folder / name for name in ("questions", "difficulty", "base")}
+    inputs = {name: folder / name for name in ("questions", "difficulty", "base", "tokens")}
     for path in (*inputs.values(), folder / "out"):
         path.mkdir()
     tokenizer().save_pretrained(inputs["base"] / "student")
     full = [{**row, "choices": None} for row in questions]
     schemas.write(inputs["questions"] / "questions.parquet", schemas.table(full, schemas.QUESTIONS))
     schemas.write(inputs["difficulty"] / "difficulty.parquet", schemas.table(found, schemas.DIFFICULTY))
+    keys = sorted({(row["question_id"], row["sample"]) for row in found})
+    told = [Rationale(name, sample, "What?", None, "1", "One.", ((0, 4),)) for name, sample in keys]
+    with schemas.writing(inputs["tokens"] / FILE, schemas.TOKENS) as write:
+        write(columns(tokenizer(), told, COT))
     chosen = {"epochs": 6, "clusters": 3, "embedder": GloveEmbedder(file=vectors), **settings}
     config = PlannedCurriculum(**{"budget": Budget(of="scotd"), "samples": None, **chosen})
     return stage.run(inputs, config, folder / "out"), folder / "out"

@@ -19,6 +19,8 @@ from kpod.difficulty import stage
 from kpod.difficulty.stage import step_difficulty
 from kpod.errors import DataError
 from kpod.steps.cutting import split
+from kpod.text.table import Tokens
+from kpod.training.examples import usable
 from kpod.training.ranks import Ranks, ranks
 
 QUESTIONS = [
@@ -150,16 +152,15 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 def test_ranks_share_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world_size: int) -> None:
     """Each rationale is scored by one rank; a rank may have none."""
     inputs, found = folders(tmp_path, "t5"), []
+    examples, _ = usable(Tokens.read(inputs["tokens"]), 512)
     monkeypatch.setattr(ranks(), "world", world_size)
-    monkeypatch.setattr(Ranks, "collect", lambda _, rows: found.extend(rows) or [])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(Ranks, "total", lambda _, value: found.append(value.numpy().copy()) or value)  # type: ignore[func-returns-value]
     for rank in range(world_size):
         monkeypatch.setattr(ranks(), "rank", rank)
-        with pytest.raises(KeyError):  # nobody hands the others' rows over here
-            scored(inputs, batch_tokens=1)
-    assert sorted(key for key, _ in found) == sorted(TEXTS)
-    for key, losses in found:
-        reference = reference_tokens("t5", key)[1]
-        assert losses[: len(reference)] == pytest.approx(reference, abs=1e-4)
+        stage.token_losses(model("t5"), TOKENIZERS["t5"].pad_token_id, examples, 1)
+    assert (np.count_nonzero(found, axis=0) == 1).all()
+    expected = np.concatenate([reference_tokens("t5", one.key)[1] for one in examples])
+    np.testing.assert_allclose(np.sum(found, axis=0), expected, atol=1e-4)
 
 
 def test_rows_that_cannot_be_scored_are_set_aside(tmp_path: Path) -> None:

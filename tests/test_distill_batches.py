@@ -84,7 +84,7 @@ def test_the_end_of_a_text_is_trained_where_it_is_also_the_padding(decoder_start
 def test_selected_logits_equal_a_plain_forward_and_padding_does_not_matter(name: str) -> None:
     model = STUDENTS[name]() if name in STUDENTS else scaled(name)
     examples = rows(5)
-    given_tokens = [example.given(number % 3) for number, example in enumerate(examples)]
+    given_tokens = [example.input_tokens(number % 3) for number, example in enumerate(examples)]
     batch = collate(examples, given_tokens, pad=0, decoder_start=start(model))
     with torch.no_grad():
         found = target_logits(model, batch)
@@ -169,7 +169,7 @@ def test_labels_are_shifted_once(student: str) -> None:
 @pytest.mark.parametrize("student", STUDENTS)
 def test_given_steps_get_no_gradient(student: str) -> None:
     model, example = STUDENTS[student](), rows(1)[0]
-    skip = example.given(2)
+    skip = example.input_tokens(2)
     assert 0 < skip < len(example.target)
     labels = torch.tensor(example.target).long()
     labels[:skip] = -100

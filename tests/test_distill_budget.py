@@ -15,6 +15,7 @@ from kpod.curriculum.items import Items
 from kpod.curriculum.spend import fewest_stages, target_tokens
 from kpod.methods import objective_of
 from kpod.methods.train import train
+from kpod.text.groups import Keys
 from kpod.training.examples import Example
 from kpod.training.task import Position
 from kpod.training.turns import Turns, allowed
@@ -104,7 +105,9 @@ def test_a_schedule_has_as_few_stages_as_spend_the_budget(T: float) -> None:
     names, sample = [f"q{i // 2}" for i in range(40)], np.arange(40, dtype=np.int32) % 2
     difficulties = [rng.gamma(2, 0.5, size) for size in sizes]
     tokens, answers = [rng.integers(3, 20, size) for size in sizes], np.full(40, 7)
-    items, turns = Items(pa.array(names), sample, difficulties, tokens), Turns(names)
+    keys = Keys(pa.array(names), pa.array(sample))
+    items = Items(keys, sizes, np.concatenate(difficulties), np.concatenate(tokens))
+    turns = Turns(names)
     whole = np.array([int(one.sum()) for one in tokens]) + answers
     limit = allowed(Budget(of="scotd", epochs=6), whole, turns)
 
@@ -124,12 +127,14 @@ def test_a_schedule_has_as_few_stages_as_spend_the_budget(T: float) -> None:
 
 
 def test_the_first_samples_alone_are_kept() -> None:
-    vectors = [np.array([float(i)]) for i in range(6)]
-    items = Items(pa.array(["a", "a", "a", "b", "c", "c"]), np.array([0, 2, 5, 1, 0, 1]), vectors, vectors)
+    keys = Keys(pa.array(["a", "a", "a", "b", "c", "c"]), pa.array([0, 2, 5, 1, 0, 1]))
+    values = np.arange(9.0)
+    items = Items(keys, np.array([1, 2, 1, 2, 1, 2]), values, values.astype(int))
     few = items.first(2)
     assert few.question_id.to_pylist() == ["a", "a", "b", "c", "c"]
-    assert few.sample.tolist() == [0, 2, 1, 0, 1]
-    assert [float(d[0]) for d in few.difficulties] == [0, 1, 3, 4, 5]
+    assert few.keys.sample.tolist() == [0, 2, 1, 0, 1]
+    assert few.difficulty.tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
+    assert few.sums().tolist() == [0, 3, 9, 6, 15]
 
 
 def test_an_epoch_behind_the_last_stage_is_like_it() -> None:

@@ -305,4 +305,4 @@ def test_a_variant_that_is_broken_off_goes_on_to_the_same_last_bit(kind: str, tm
 
 def test_rows_end_in_an_answer_that_is_always_trained() -> None:
     for row in pairs(2):
-        assert row.given(ANSWER) == len(row.target) - 3
+        assert row.input_tokens(ANSWER) == len(row.target) - 3

@@ -22,9 +22,11 @@ from kpod.methods import Objective, StudentData, objective_of
 from kpod.methods.scott import FORM
 from kpod.methods.specialized import AT_ONCE, other_formats
 from kpod.text.formats import COT, PromptFormat, resolve
-from kpod.text.tokens import answer_ids, read_rationales
+from kpod.text.rationales import read_rationales
+from kpod.text.tokens import answer_ids
+from kpod.tokens.rows import tokenise
 from kpod.training import models
-from kpod.training.examples import Example, build
+from kpod.training.examples import Example, usable
 
 WRONG = "Tom has 3 apples. 3 - 4 = 1."
 
@@ -43,7 +45,7 @@ def data(inputs: dict[str, Path], template: str | None = None) -> StudentData:  
     tokenizer = chat_tokenizers.tokenizer(template) if template else distill_tiny.tokenizer()
     form = resolve(tokenizer, Form()) if template else COT
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    examples, _ = build(tokenizer, rationales, 512, form=form)
+    examples, _ = usable(tokenise(tokenizer, rationales, form), 512)
     return StudentData(tokenizer, examples, {r.key: r for r in rationales}, inputs, form)
 
 

@@ -8,13 +8,18 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kpod import schemas
-from kpod.config import Budget, Distill
+from kpod.config import Budget, Distill, Form
 from kpod.distill.stage import run
 from kpod.errors import DataError
 from kpod.store.files import sha256_tree
-from kpod.text.tokens import Rationale, answer_ids, prompt_ids, rationale_ids, read_rationales
+from kpod.text.rationales import Rationale, read_rationales
+from kpod.text.table import Column, Tokens
+from kpod.text.tokens import answer_ids, prompt_ids, rationale_ids
+from kpod.tokens import stage as tokens
+from kpod.tokens.rows import tokenise
 from kpod.training import models
-from kpod.training.examples import ANSWER, build, pruned, read_weights, weighted
+from kpod.training.examples import ANSWER, usable
+from kpod.training.weights import pruned, read_weights, weighted
 
 TEXTS = {
     ("q1", 0): ("Tom has 3 apples. He buys 4 more. So 3 + 4 = 7.", [17, 33, 47]),
@@ -33,7 +38,8 @@ def steps_of(ends: list[int]) -> list[tuple[int, int]]:
 def inputs(tmp_path: Path) -> dict[str, Path]:
     """The folders of the stages before, with three rationales."""
     folders = {
-        name: tmp_path / name for name in ("questions", "rationales", "steps", "base", "weights", "curriculum", "out")
+        name: tmp_path / name
+        for name in ("questions", "rationales", "steps", "base", "tokens", "weights", "curriculum", "out")
     }
     for folder in folders.values():
         folder.mkdir()
@@ -67,6 +73,7 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
     ]
     schemas.write(folders["steps"] / "steps.parquet", schemas.table(cut, schemas.STEPS))
     models.save(distill_tiny.llama(), distill_tiny.tokenizer(), folders["base"] / "student")
+    tokens.run(folders, Form(), folders["tokens"])
     write_weights(folders["weights"])
     write_curriculum(folders["curriculum"])
     return folders
@@ -108,8 +115,8 @@ def write_curriculum(folder: Path, stages: int = 2, without: tuple[str, int] | N
 
 def test_rows_hold_what_the_student_sees_and_writes(inputs: dict[str, Path]) -> None:
     tokenizer = distill_tiny.tokenizer()
-    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    examples, rejected = weighted(build(tokenizer, rationales, 512)[0], read_weights(inputs["weights"]))
+    found = Tokens.read(inputs["tokens"])
+    examples, rejected = weighted(usable(found, 512)[0], read_weights(inputs["weights"], found))
     assert not rejected
     first = {example.key: example for example in examples}[("q1", 0)]
     assert list(first.prompt) == prompt_ids(tokenizer, "How many apples has Tom?")
@@ -119,40 +126,39 @@ def test_rows_hold_what_the_student_sees_and_writes(inputs: dict[str, Path]) -> 
     assert set(first.weight[:-answer]) == {np.float32(0.5)}
     assert set(first.weight[-answer:]) == {np.float32(1)}
     for count, end in enumerate([0, *ends]):
-        assert tokenizer.decode(first.target[: first.given(count)]).strip() == text[:end].strip()
-    assert first.given(99) == len(first.target) - answer  # the answer is always trained
+        assert tokenizer.decode(first.target[: first.input_tokens(count)]).strip() == text[:end].strip()
+    assert first.input_tokens(99) == len(first.target) - answer  # the answer is always trained
 
 
 def test_weights_scaled_to_mean_one(inputs: dict[str, Path]) -> None:
-    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    plain, _ = build(distill_tiny.tokenizer(), rationales, 512)
-    weights = read_weights(inputs["weights"])
+    plain, _ = usable(Tokens.read(inputs["tokens"]), 512)
+    weights = read_weights(inputs["weights"], plain.tokens)
     assert all(np.allclose(example.weight, 1) for example in weighted(plain, weights, scale="mean1")[0])
 
 
 def test_a_floor_lifts_every_weight_of_the_rationale(inputs: dict[str, Path]) -> None:
-    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    plain, _ = build(distill_tiny.tokenizer(), rationales, 512)
-    given = {row.key: (row.target[: row.rationale_tokens], np.linspace(0, 1, row.rationale_tokens)) for row in plain}
-    for row in weighted(plain, given, floor=0.3)[0]:
-        np.testing.assert_allclose(row.weight[: row.rationale_tokens], 0.3 + 0.7 * given[row.key][1], rtol=1e-6)
+    plain, _ = usable(Tokens.read(inputs["tokens"]), 512)
+    given = Column.of([np.linspace(0, 1, row.rationale_tokens) for row in plain], np.float32)
+    for number, row in enumerate(weighted(plain, (given, {}), floor=0.3)[0]):
+        np.testing.assert_allclose(row.weight[: row.rationale_tokens], 0.3 + 0.7 * given[number], rtol=1e-6)
         assert set(row.weight[row.rationale_tokens :]) == {1.0}
 
 
 def test_steps_without_a_keypoint_are_left_out(inputs: dict[str, Path]) -> None:
-    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    plain = {row.key: row for row in build(distill_tiny.tokenizer(), rationales, 512)[0]}
-    steps = {key: row.step[: row.rationale_tokens] for key, row in plain.items()}
-    weights = {key: (plain[key].target[: len(step)], np.float32(0.2) * (step == 1)) for key, step in steps.items()}
-    found = pruned(list(plain.values()), weights, 0.2)
+    examples, _ = usable(Tokens.read(inputs["tokens"]), 512)
+    plain = {row.key: row for row in examples}
+    weights = Column.of([np.float32(0.2) * (examples.tokens.step[row] == 1) for row in range(3)], np.float32)
+    examples, _ = weighted(examples, (weights, {}))
+    found = pruned(examples, weights, 0.2)
     assert [row.key for row in found] == list(plain)
     for row in found:
         kept = np.isin(plain[row.key].step, [1, ANSWER])  # steps keep their numbers: given ones are found by them
-        for name in ("target", "weight", "step"):
+        assert set(row.weight) == {np.float32(0.2), np.float32(1)}
+        for name in ("target", "step"):
             assert getattr(row, name).tolist() == getattr(plain[row.key], name)[kept].tolist()
-        assert (row.given(1), row.given(2)) == (0, row.rationale_tokens)
+        assert (row.input_tokens(1), row.input_tokens(2)) == (0, row.rationale_tokens)
     for least in (0.0, 0.3):  # no step is light, or none is heavy
-        whole = pruned(list(plain.values()), weights, least)
+        whole = pruned(examples, weights, least)
         assert [row.target.tolist() for row in whole] == [row.target.tolist() for row in plain.values()]
 
 
@@ -214,10 +220,10 @@ def test_the_same_inputs_give_the_same_bytes(inputs: dict[str, Path], tmp_path: 
 
 
 def test_without_weights_and_curriculum_their_files_are_not_read(inputs: dict[str, Path]) -> None:
-    needed = {name: inputs[name] for name in ("questions", "rationales", "steps", "base")}
+    needed = {name: inputs[name] for name in ("tokens", "base")}
     figures = run(needed, CONFIG.model_copy(update={"token_weights": False, "progressive": False}), inputs["out"])
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    examples, _ = build(distill_tiny.tokenizer(), rationales, 512)
+    examples, _ = usable(tokenise(distill_tiny.tokenizer(), rationales), 512)
     lengths = {example.key: len(example.target) for example in examples}
     assert figures["target_tokens"] == sum(lengths.values()) + lengths["q2", 0]  # in turn
     history = schemas.read(inputs["out"] / "history.parquet", schemas.HISTORY).to_pylist()
@@ -239,8 +245,8 @@ def test_unusable_rows_are_quarantined_with_the_reason(inputs: dict[str, Path]) 
 def test_rows_too_long_are_left_out_and_never_cut(inputs: dict[str, Path]) -> None:
     tokenizer = distill_tiny.tokenizer()
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    sizes = sorted(example.tokens for example in build(tokenizer, rationales, 512)[0])
-    examples, rejected = build(tokenizer, rationales, sizes[1])
+    sizes = sorted(example.tokens for example in usable(tokenise(tokenizer, rationales), 512)[0])
+    examples, rejected = usable(tokenise(tokenizer, rationales), sizes[1])
     assert sorted(example.tokens for example in examples) == sizes[:2]
     assert rejected[0]["reason"] == f"{sizes[2]} tokens, max_tokens is {sizes[1]}"
     with pytest.raises(DataError, match="no rationale can be trained on"):
@@ -267,9 +273,12 @@ def test_near_copies_are_set_aside_and_samples_can_be_limited(inputs: dict[str, 
         if (row["question_id"], row["sample"]) == ("q1", 1):
             row["rationale"] = f"  {copied.upper()}!"
     schemas.write(inputs["rationales"] / "rationales.parquet", schemas.table(table, schemas.RATIONALES))
+    told = tokens.run(inputs, Form(), inputs["tokens"])
+    assert (told["rationales"], told["quarantined"]) == (2, 1)
     plain = CONFIG.model_copy(update={"token_weights": False, "progressive": False})
     figures = run(inputs, plain, inputs["out"])
-    found = schemas.read(inputs["out"] / "quarantine.parquet", schemas.QUARANTINE).to_pylist()
+    assert figures["quarantined"] == 0  # counted once
+    found = schemas.read(inputs["tokens"] / "quarantine.parquet", schemas.QUARANTINE).to_pylist()
     assert [(row["row"], row["reason"]) for row in found] == [("q1/1", "the same text as sample 0")]
     assert figures["rationales_a_question"] == 1
 
@@ -285,6 +294,6 @@ def test_fewer_samples_are_trained_for_as_many_tokens(inputs: dict[str, Path]) -
 
 def test_a_question_without_rationale_text_still_trains_its_answer() -> None:
     silent = Rationale("q", 0, "What is 1 + 1?", None, "2", "", ())
-    examples, _ = build(distill_tiny.tokenizer(), [silent], 512)
+    examples, _ = usable(tokenise(distill_tiny.tokenizer(), [silent]), 512)
     assert distill_tiny.tokenizer().decode(examples[0].target).endswith(" Therefore, the answer is 2.<eos>")
-    assert len(examples[0].target) - examples[0].given(3) == len(answer_ids(distill_tiny.tokenizer(), "2"))
+    assert len(examples[0].target) - examples[0].input_tokens(3) == len(answer_ids(distill_tiny.tokenizer(), "2"))

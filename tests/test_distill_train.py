@@ -59,7 +59,9 @@ def test_the_first_loss_is_eq_15_over_the_batch(tmp_path: Path) -> None:
         _, history = trained(student, tmp_path / student, batch_size=20, micro_batch=3)
         model, examples = STUDENTS[student](), rows(20)
         start = model.config.decoder_start_token_id if student == "t5" else None
-        batch = collate(examples, [e.given(halving(examples)[e.key][0]) for e in examples], pad=0, decoder_start=start)
+        batch = collate(
+            examples, [e.input_tokens(halving(examples)[e.key][0]) for e in examples], pad=0, decoder_start=start
+        )
         loss = weighted_nll(target_logits(model, batch), batch.labels, batch.weights, len(batch.labels))
         assert history[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
 
@@ -68,7 +70,7 @@ def test_target_tokens_follow_the_curriculum(tmp_path: Path) -> None:
     _, history = trained("llama", tmp_path, budget={"epochs": 4})
     seen = [row["tokens"] for row in history if row["step"] % 3 == 0]
     plan = [2, 1, 0, 0]  # an epoch behind the last stage is like it
-    expected = [sum(len(e.target) - e.given(given) for e in rows(20)) for given in plan]
+    expected = [sum(len(e.target) - e.input_tokens(given) for e in rows(20)) for given in plan]
     assert [b - a for a, b in zip([0, *seen], seen, strict=False)] == expected
     assert expected[0] < expected[1] < expected[2] == expected[3] == sum(len(e.target) for e in rows(20))
 

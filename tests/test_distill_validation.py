@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from configs import pipeline
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from test_distill_stage import CONFIG, inputs  # noqa: F401
 
 from kpod import schemas
-from kpod.config import Budget, Distill, Evaluate, Lora, Validation
+from kpod.config import Budget, Distill, Evaluate, Form, Lora, Validation
 from kpod.distill.points import FILE, Point, best, read
 from kpod.distill.stage import run
 from kpod.distill.validation import Validator, questions_of
@@ -19,6 +20,7 @@ from kpod.errors import ConfigError, DataError
 from kpod.evaluate.stage import run as evaluate
 from kpod.methods.train import train
 from kpod.store.files import write_text
+from kpod.tokens import stage as tokens
 from kpod.training import models
 
 pytestmark = pytest.mark.usefixtures("checkpoint_every_step")
@@ -91,16 +93,20 @@ def test_the_adapter_of_the_best_epoch_is_merged(tmp_path: Path, monkeypatch: py
     assert not same(first, last)
 
 
+def asked(*rows: dict[str, Any]) -> pa.Table:
+    return schemas.table(list(rows), schemas.QUESTIONS)
+
+
 def test_questions_are_chosen_by_id_from_the_sets_that_are_trained_on() -> None:
     trained_on = {**ASKED[0], "id": "t", "split": "train"}
     other = {**ASKED[0], "id": "o", "dataset": "other"}
-    found = questions_of([trained_on, other, *ASKED], 3)
+    found = questions_of(asked(trained_on, other, *ASKED), 3)
     assert len(found) == 3
     assert {row["dataset"] for row in found} == {"d"}
-    assert found == questions_of([*reversed(ASKED), other, trained_on], 3)
-    assert len(questions_of([trained_on, *ASKED], 99)) == 5
+    assert found == questions_of(asked(*reversed(ASKED), other, trained_on), 3)
+    assert len(questions_of(asked(trained_on, *ASKED), 99)) == 5
     with pytest.raises(DataError, match=r"distill\.validation: no set"):
-        questions_of([trained_on, other], 3)
+        questions_of(asked(trained_on, other), 3)
 
 
 @pytest.fixture
@@ -110,6 +116,7 @@ def asking(inputs: dict[str, Path]) -> dict[str, Path]:  # noqa: F811
     table = schemas.read(path, schemas.QUESTIONS).to_pylist()
     alike = [{**row, "answer": "7"} for row in table]
     schemas.write(path, schemas.table([*alike, *ASKED], schemas.QUESTIONS))
+    tokens.run(inputs, Form(), inputs["tokens"])
     return inputs
 
 

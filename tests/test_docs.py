@@ -172,7 +172,7 @@ def test_the_change_log_has_the_version_of_the_package() -> None:
 def test_the_notebook_draws_the_files_of_a_run(kpod_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = apply(load(str(Path(__file__).parent / "tiny.yaml")), "kpod")
     folders: dict[str, Path] = {}
-    for name in ("questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum"):
+    for name in ("questions", "rationales", "steps", "base", "tokens", "weights", "difficulty", "curriculum"):
         stage = stages.STAGES[name]
         folders[name] = kpod_home / "artifacts" / name / "key"
         folders[name].mkdir(parents=True)

@@ -17,7 +17,20 @@ from kpod.run import results, stages
 from kpod.run.results import references
 
 TINY = Path(__file__).parent / "tiny.yaml"
-STAGES = {"questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill", "evaluate"}
+STAGES = {
+    *(
+        "questions",
+        "rationales",
+        "steps",
+        "base",
+        "tokens",
+        "weights",
+        "difficulty",
+        "curriculum",
+        "distill",
+        "evaluate",
+    )
+}
 FILES = {
     "questions": {"questions.parquet": schemas.QUESTIONS},
     "rationales": {"rationales.parquet": schemas.RATIONALES},
@@ -109,7 +122,7 @@ def test_mlflow_has_one_parent_a_run_a_method_and_below_it_one_a_stage_with_inpu
     assert {r.data.tags["kpod.stage"] for r in nested} == STAGES | {"report"}
     by_stage = {r.data.tags["kpod.stage"]: r for r in nested}
     inputs = by_stage["weights"].inputs.dataset_inputs
-    assert {i.dataset.name for i in inputs} == {"questions", "rationales", "steps", "base"}
+    assert {i.dataset.name for i in inputs} == {"questions", "rationales", "base", "tokens"}
     assert all(len(i.dataset.digest) == 12 for i in inputs)
     assert by_stage["weights"].data.params["weights.alpha"] == str(Weights().alpha)
     assert {a.path for a in api.list_artifacts(by_stage["steps"].info.run_id, "output")} == {"output/steps.parquet"}
@@ -191,7 +204,7 @@ def test_refresh_recomputes_that_stage_and_only_what_really_changed(home: Path) 
 def test_a_changed_setting_recomputes_from_its_stage_on(home: Path) -> None:
     names = computed(kpod_run(home, "--set", "curriculum.p=0.7", "--set", "methods=[kpod]"))
     assert "curriculum (kpod)" in names
-    assert not {name.split()[0] for name in names} & {"questions", "rationales", "steps", "base", "weights"}
+    assert not {name.split()[0] for name in names} & {"questions", "rationales", "steps", "base", "tokens", "weights"}
 
 
 def test_until_stops_early(home: Path) -> None:

@@ -26,6 +26,7 @@ LAYERS = (
     "kpod.teacher",
     "kpod.steps",
     "kpod.student",
+    "kpod.tokens",
     "kpod.evaluate",
     "kpod.weighting",
     "kpod.difficulty",

@@ -13,16 +13,9 @@ from transformers import BatchEncoding, PreTrainedTokenizerFast
 from weighting_tiny import FAMILIES, llama, question, rationale, world
 
 from kpod.steps.cutting import spans, split
-from kpod.text.byte_tokens import ByteTokens
-from kpod.text.tokens import (
-    _MANY,
-    _token_spans,
-    answer_ids,
-    prompt_ids,
-    rationale_ids,
-    read_rationales,
-    token_spans,
-)
+from kpod.text.byte_tokens import byte_tokens
+from kpod.text.rationales import read_rationales
+from kpod.text.tokens import _MANY, _token_spans, answer_ids, prompt_ids, rationale_ids, token_spans
 
 TOKENIZERS = {name: build() for name, build in FAMILIES.items()}
 PIECES = st.sampled_from(
@@ -196,7 +189,7 @@ def with_added_tokens(**options: bool) -> PreTrainedTokenizerFast:
 @given(texts=st.lists(st.one_of(TEXTS, st.lists(WORDS, max_size=12).map("".join)), min_size=1, max_size=4))
 def test_lengths_in_bytes_are_the_offsets(options: dict[str, bool], texts: list[str]) -> None:
     tokenizer = with_added_tokens(**options)
-    bytewise = ByteTokens.of(tokenizer)
+    bytewise = byte_tokens(tokenizer)
     assert bytewise
     found = bytewise.spans(texts)
     for row, (ids, spans_) in enumerate(_token_spans(tokenizer, texts)):
@@ -217,7 +210,7 @@ def test_many_texts_equal_few_of_them() -> None:
 
 
 def test_only_a_tokenizer_that_keeps_bytes_is_counted_in_bytes() -> None:
-    kept = {name for name in FAMILIES if ByteTokens.of(TOKENIZERS[name])}
+    kept = {name for name in FAMILIES if byte_tokens(TOKENIZERS[name])}
     assert kept == {"byte_bpe"}
     for part, other in (
         ("normalizer", normalizers.NFC()),
@@ -226,4 +219,4 @@ def test_only_a_tokenizer_that_keeps_bytes_is_counted_in_bytes() -> None:
     ):
         changed = FAMILIES["byte_bpe"]()
         setattr(changed.backend_tokenizer, part, other)
-        assert ByteTokens.of(changed) is None, part
+        assert byte_tokens(changed) is None, part

@@ -15,7 +15,7 @@ from kpod.evaluate.compare import compare
 from kpod.evaluate.statistics import mcnemar_exact, paired_bootstrap, wilson
 from kpod.run import stages
 
-ORDER = ("questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum", "distill")
+ORDER = ("questions", "rationales", "steps", "base", "tokens", "weights", "difficulty", "curriculum", "distill")
 
 
 @pytest.fixture

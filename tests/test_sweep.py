@@ -99,7 +99,7 @@ def stage_settings(arm: Arm, stage: str) -> object:
 def test_only_the_chosen_seeds_vary() -> None:
     first, second = (arm for arm in arms(sweep(methods=["kpod"], seeds=[3, 4])))
     assert (first.config.distill.seed, second.config.distill.seed) == (3, 4)
-    for stage in ("questions", "rationales", "steps", "base", "weights", "difficulty", "curriculum"):
+    for stage in ("questions", "rationales", "steps", "base", "tokens", "weights", "difficulty", "curriculum"):
         assert stage_settings(first, stage) == stage_settings(second, stage)
     both = arms(sweep(methods=["kpod"], seeds=[3, 4], vary=["distill.seed", "weights.seed"]))
     assert [arm.config.weights.seed for arm in both] == [3, 4]

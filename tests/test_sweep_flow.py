@@ -61,7 +61,7 @@ def finished() -> list[Run]:
 def test_what_the_arms_share_is_computed_once_over_all_attempts(home: Path, swept: tuple[Path, str, set[str]]) -> None:
     stages = [run.data.tags["kpod.stage"] for run in finished() if "kpod.cache_key" in run.data.tags]
     assert Counter(stages) == {
-        "questions": 1, "rationales": 1, "steps": 1, "base": 1, "weights": 1, "difficulty": 1,
+        "questions": 1, "rationales": 1, "steps": 1, "base": 1, "tokens": 1, "weights": 1, "difficulty": 1,
         "curriculum": 2,  # the variant has one of its own
         "distill": 6, "evaluate": 7, "sweep": 1,
     }  # fmt: skip

@@ -1,32 +1,30 @@
-"""Rows by key as columns: the same groups as a dict of lists."""
+"""Keys as columns: the same rows as a dict finds."""
 
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpod.text.groups import Groups, keys_of
+from kpod.text.groups import Key, Keys, places_within
 
-rows = st.lists(st.tuples(st.sampled_from(["a", "b", "ä", ""]), st.integers(-3, 4), st.integers(0, 9)), max_size=40)
+key = st.tuples(st.sampled_from(["a", "b", "ä", ""]), st.integers(-3, 4))
 
 
-@given(rows)
-def test_groups_are_those_of_a_dict(found: list[tuple[str, int, int]]) -> None:
-    table = pa.table(
-        {
-            "question_id": pa.array([name for name, _, _ in found], pa.string()),
-            "sample": pa.array([sample for _, sample, _ in found], pa.int32()),
-        }
-    )
-    steps = np.array([step for _, _, step in found], dtype=np.int64)
-    expected: dict[tuple[str, int], list[int]] = {}
-    for row, (name, sample, _) in enumerate(found):
-        expected.setdefault((name, sample), []).append(row)
-    groups = Groups(table)
-    order = groups.sorted_by(steps)
-    assert keys_of(table) == [(name, sample) for name, sample, _ in found]
-    assert set(groups.keys) == set(expected)
-    for number, key in enumerate(groups.keys):
-        own = order[groups.begin[number] : groups.begin[number + 1]].tolist()
-        assert own == sorted(expected[key], key=lambda row: steps[row])
-        assert groups.first[number] == expected[key][0]
+def columns(found: list[Key]) -> tuple[pa.Array, np.ndarray]:
+    return pa.array([name for name, _ in found], pa.string()), np.array([sample for _, sample in found], np.int32)
+
+
+@given(st.lists(key, max_size=40), st.lists(st.tuples(st.sampled_from(["a", "x", "ä"]), st.integers(-9, 9))))
+def test_a_key_is_found_where_it_first_stands(own: list[Key], wanted: list[Key]) -> None:
+    keys = Keys(*columns(own))
+    assert list(keys) == keys[:] == own
+    expected = [own.index(one) if one in own else -1 for one in wanted]
+    assert keys.find(*columns(wanted)).tolist() == expected
+    assert [own[row] for row in keys.order] == sorted(own)
+
+
+@given(st.lists(st.integers(0, 3), max_size=30))
+def test_places_are_counted_within_each_group(groups: list[int]) -> None:
+    groups = sorted(groups)
+    expected = [place - groups.index(group) for place, group in enumerate(groups)]
+    assert places_within(np.array(groups, dtype=np.int32)).tolist() == expected

@@ -8,11 +8,12 @@ from weighting_tiny import MODELS, byte_bpe
 
 from kpod.config import Weights
 from kpod.errors import ModelError
-from kpod.text.tokens import Rationale
+from kpod.text.rationales import Rationale
+from kpod.tokens.rows import tokenise
 from kpod.weighting import network
 from kpod.weighting.batch import Batch, collate
 from kpod.weighting.build import build_predictor, build_weighter
-from kpod.weighting.examples import tokenise
+from kpod.weighting.examples import usable
 from kpod.weighting.loss import backward, blank, losses
 from kpod.weighting.masks import mask
 from kpod.weighting.network import Weighter
@@ -26,9 +27,11 @@ def setting(model: str = "llama", **settings: object) -> tuple[Batch, Weighter, 
     student = MODELS[model](len(TOKENIZER))
     predictor, _ = build_predictor(student, TOKENIZER, config)
     texts = ["Tom has 3 apples. So 3 + 4 = 7.", "It is 12. Let us see. So 12 - 5 = 7 apples."]
-    examples, _ = tokenise(
-        [Rationale(f"q{i}", 0, "How many?", None, "7", t, ((0, 9), (9, len(t)))) for i, t in enumerate(texts)],
-        TOKENIZER,
+    examples, _ = usable(
+        tokenise(
+            TOKENIZER,
+            [Rationale(f"q{i}", 0, "How many?", None, "7", t, ((0, 9), (9, len(t)))) for i, t in enumerate(texts)],
+        ),
         512,
     )
     batch = collate(examples, config.prefixes, 0, 0, torch.device("cpu"))

@@ -8,10 +8,11 @@ from weighting_tiny import MODELS, byte_bpe
 
 from kpod.config import Weights
 from kpod.observe import observing
-from kpod.text.tokens import Rationale
+from kpod.text.rationales import Rationale
+from kpod.tokens.rows import tokenise
 from kpod.weighting.batch import Batch, collate
 from kpod.weighting.build import build_predictor, one_row_a_prefix
-from kpod.weighting.examples import Example, template_length, tokenise
+from kpod.weighting.examples import Example, template_length, usable
 from kpod.weighting.predictor import EncoderDecoder, OnePass, Predictor, Separate
 from kpod.weighting.prefixes import copies, ends, sum_factor
 
@@ -22,12 +23,14 @@ def examples() -> list[Example]:
     """Rationales of very different lengths, the shortest of one token."""
     texts = ["Tom has 3 apples. Tom has 3 + 4 = 7 apples.", "7", "Let us see. " * 4 + "So 12 - 5 = 7."]
     answers = ["7", "12", "-3.5 dollars"]
-    found, dropped = tokenise(
-        [
-            Rationale(f"q{i}", 0, "How many? " * (i + 1), None, answer, text, ((0, 5), (5, len(text))))
-            for i, (text, answer) in enumerate(zip(texts, answers, strict=True))
-        ],
-        TOKENIZER,
+    found, dropped = usable(
+        tokenise(
+            TOKENIZER,
+            [
+                Rationale(f"q{i}", 0, "How many? " * (i + 1), None, answer, text, ((0, 5), (5, len(text))))
+                for i, (text, answer) in enumerate(zip(texts, answers, strict=True))
+            ],
+        ),
         512,
     )
     assert not dropped
@@ -177,9 +180,14 @@ def test_a_closing_statement_of_the_answer_is_never_seen() -> None:
     )
     for closing in closings:
         texts = [shown, f"{shown} {closing}", closing]
-        found, _ = tokenise(
-            [Rationale(f"q{i}", 0, "How many?", None, "7", text, ((0, len(text)),)) for i, text in enumerate(texts)],
-            TOKENIZER,
+        found, _ = usable(
+            tokenise(
+                TOKENIZER,
+                [
+                    Rationale(f"q{i}", 0, "How many?", None, "7", text, ((0, len(text)),))
+                    for i, text in enumerate(texts)
+                ],
+            ),
             512,
         )
         assert [example.visible for example in found] == [len(found[0].rationale), len(found[0].rationale), 0]
@@ -195,7 +203,9 @@ def test_a_closing_statement_of_the_answer_is_never_seen() -> None:
     ],
 )
 def test_reasoning_behind_the_words_is_seen(text: str) -> None:
-    [example], _ = tokenise([Rationale("q", 0, "How many?", None, "7", text, ((0, len(text)),))], TOKENIZER, 512)
+    [example], _ = usable(
+        tokenise(TOKENIZER, [Rationale("q", 0, "How many?", None, "7", text, ((0, len(text)),))]), 512
+    )
     assert example.visible == len(example.rationale)
 
 

@@ -14,13 +14,14 @@ from weighting_tiny import MODELS, byte_bpe, sums, train_saving_each_step, train
 from kpod import observe
 from kpod.config import Weights
 from kpod.errors import ModelError
-from kpod.text.tokens import Rationale
+from kpod.text.rationales import Rationale
+from kpod.tokens.rows import tokenise
 from kpod.training.batches import epoch_batches
 from kpod.training.engine import Engine
 from kpod.training.task import Position
 from kpod.weighting import train
 from kpod.weighting.build import build_predictor, build_weighter
-from kpod.weighting.examples import Example, tokenise
+from kpod.weighting.examples import Example, usable
 from kpod.weighting.order import held_out
 from kpod.weighting.train import Training
 
@@ -54,7 +55,7 @@ def examples(count: int = 12) -> list[Example]:
         Rationale(q["id"], 0, q["question"], None, q["answer"], t["rationale"], ((0, 5), (5, len(t["rationale"]))))
         for q, t in zip(questions, texts, strict=True)
     ]
-    return tokenise(rows, TOKENIZER, 512)[0]
+    return usable(tokenise(TOKENIZER, rows), 512)[0]
 
 
 def training(work: Path, rows: list[Example] | None = None, model: str = "llama", **settings: Any) -> Training:
@@ -168,14 +169,14 @@ def test_a_loss_that_is_not_finite_stops_with_the_ids_of_its_rows(tmp_path: Path
 
 
 def test_a_one_token_rationale_trains(tmp_path: Path) -> None:
-    rows, _ = tokenise(
-        [Rationale(f"q{i}", 0, "How many?", None, "7", "7", ((0, 1),)) for i in range(4)], TOKENIZER, 512
+    rows, _ = usable(
+        tokenise(TOKENIZER, [Rationale(f"q{i}", 0, "How many?", None, "7", "7", ((0, 1),)) for i in range(4)]), 512
     )
     assert math.isfinite(training(tmp_path, rows, validation=0.0).run()["answer_loss"])
 
 
 def test_whole_questions_are_held_out() -> None:
-    rows = examples(20)
+    rows = list(examples(20))
     rows += [Example((e.key[0], 1), e.prompt, e.rationale, e.step, e.answer, e.visible) for e in rows]
     training_rows, watched = held_out(rows, 0.2, None, 0)
     assert not {e.key[0] for e in training_rows} & {e.key[0] for e in watched}

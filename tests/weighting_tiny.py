@@ -22,8 +22,9 @@ from transformers import (
 )
 
 from kpod import schemas
-from kpod.config import Steps
+from kpod.config import Form, Steps
 from kpod.steps import stage as steps
+from kpod.tokens import stage as tokens
 
 CORPUS = [
     "Q: Tom has 3 apples and gets 4 more. How many apples? A: Let's think step by step.",
@@ -170,16 +171,20 @@ def world(
     tokenizer = tokenizer or byte_bpe()
     (model or llama(len(tokenizer))).save_pretrained(inputs["base"] / "student")
     tokenizer.save_pretrained(inputs["base"] / "student")
+    inputs["tokens"] = root / "tokens"
+    inputs["tokens"].mkdir(exist_ok=True)
+    tokens.run(inputs, Form(), inputs["tokens"])
     return inputs
 
 
 def trained(work: Path, kill_at: int | None = None) -> Any:
     """Three epochs on ten sums; with `kill_at` a checkpoint after every step and a SIGKILL behind step `kill_at`."""
     from kpod.config import Weights
-    from kpod.text.tokens import Rationale
+    from kpod.text.rationales import Rationale
+    from kpod.tokens.rows import tokenise
     from kpod.training import interval
     from kpod.weighting.build import build_predictor, build_weighter
-    from kpod.weighting.examples import tokenise
+    from kpod.weighting.examples import usable
     from kpod.weighting.train import Training
 
     torch.set_num_threads(1)
@@ -196,7 +201,7 @@ def trained(work: Path, kill_at: int | None = None) -> Any:
     student = llama(len(tokenizer))
     embedding = student.get_input_embeddings()
     predictor, _ = build_predictor(student, tokenizer, config)
-    examples = tokenise(rows, tokenizer, 512)[0]
+    examples = usable(tokenise(tokenizer, rows), 512)[0]
     run = Training(examples, build_weighter(embedding, config), embedding, predictor, config, work)
     if kill_at:
         interval.RATIO = 0

@@ -1,35 +1,39 @@
 """Clusters of questions for the diversity term of Eq. 12: K-means over embeddings."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-LARGE = 20_000  # questions above which K-means works on samples of the data
+LARGE = 20_000  # questions above which the centres are found on a sample of so many
+CHUNK = 131_072  # questions embedded at a time, at most
+VALUES = 2**28  # of their embeddings
 
 
-def assign(ids: Sequence[str], embeddings: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+def assign(ids: Sequence[str], embed: Callable[[np.ndarray], np.ndarray], clusters: int, seed: int) -> np.ndarray:
     """The cluster (int32 [n], 0-based) of each question.
 
-    `embeddings`: float32 [n, d]. The result depends on the seed and on which question has which embedding, not on the
-    order of the questions: they are sorted by id first. Fewer distinct questions than `clusters` fill fewer clusters.
+    `embed` gives the embeddings float32 [m, d] of the questions at places int64 [m]; those of all are never in memory
+    at one time. The result depends on the seed and on which question has which embedding, not on the order of the
+    questions: they are sorted by id first. Fewer distinct questions than `clusters` fill fewer clusters.
     """
     order = np.argsort(np.asarray(ids), kind="stable")
-    ordered = np.asarray(embeddings, dtype=np.float32)
-    if (np.diff(order) != 1).any():  # a large table that is already in order is not copied
-        ordered = ordered[order]
-    count = min(clusters, len(ordered))
-    if len(ordered) > LARGE:
-        model = MiniBatchKMeans(count, batch_size=4096, n_init=3, random_state=seed)
-    else:
-        model = KMeans(count, n_init=10, random_state=seed)
+    sample = order
+    if len(order) > LARGE:
+        sample = order[np.sort(np.random.default_rng(seed).choice(len(order), LARGE, replace=False))]
+    points = np.asarray(embed(sample), dtype=np.float32)
+    model = KMeans(min(clusters, len(order)), n_init=10, random_state=seed)
+    result = np.empty(len(order), dtype=np.int32)
     # Threads add partial sums in the order in which they finish, which moves points that lie between two clusters.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters
-        labels = model.fit_predict(ordered)
-    result = np.empty(len(ordered), dtype=np.int32)
-    result[order] = labels
+        result[sample] = model.fit_predict(points)
+        chunk = min(CHUNK, max(LARGE, VALUES // points.shape[1]))
+        rest = np.setdiff1d(order, sample)
+        for at in range(0, len(rest), chunk):
+            places = rest[at : at + chunk]
+            result[places] = model.predict(np.asarray(embed(places), dtype=np.float32))
     return result

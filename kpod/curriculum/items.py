@@ -9,39 +9,56 @@ import pyarrow.compute as pc
 
 from kpod import schemas
 from kpod.errors import DataError
+from kpod.text.groups import Keys, places_within
 
 
 @dataclass(frozen=True)
 class Items:
-    """Column by column; row i is one rationale."""
+    """Column by column; row i is one rationale, whose steps are `steps[i]` values of the flat columns."""
 
-    question_id: pa.Array  # string
-    sample: np.ndarray  # int32 [n]
-    difficulties: list[np.ndarray]  # float64 vectors, one value a step
-    tokens: list[np.ndarray]  # int64 vectors, one number a step
+    keys: Keys
+    steps: np.ndarray  # int64 [n]: number of steps
+    difficulty: np.ndarray  # float64 [N]: of each step, rationale after rationale
+    tokens: np.ndarray  # int64 [N]: of each step
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def question_id(self) -> pa.Array:
+        """string [n]."""
+        return self.keys.names.take(pa.array(self.keys.code))
 
     def first(self, samples: int) -> "Items":
         """The items of the first `samples` rationales of each question."""
-        question, rows = self.question_id.dictionary_encode().indices.to_numpy(), np.arange(len(self.sample))
-        begin = np.maximum.accumulate(np.where(np.diff(question, prepend=-1) != 0, rows, 0))
-        chosen = np.flatnonzero(rows - begin < samples)
-        difficulties, tokens = ([column[row] for row in chosen] for column in (self.difficulties, self.tokens))
-        return Items(self.question_id.take(pa.array(chosen)), self.sample[chosen], difficulties, tokens)
+        return self.take(np.flatnonzero(places_within(self.keys.code) < samples))
+
+    def take(self, rows: np.ndarray) -> "Items":
+        """The items int64 [m], in this order."""
+        steps = self.steps[rows]
+        begin = (np.cumsum(self.steps) - self.steps)[rows]
+        places = np.repeat(begin - (np.cumsum(steps) - steps), steps) + np.arange(steps.sum())
+        keys = Keys(self.keys.names.take(pa.array(self.keys.code[rows])), pa.array(self.keys.sample[rows]))
+        return Items(keys, steps, self.difficulty[places], self.tokens[places])
+
+    def sums(self) -> np.ndarray:
+        """Tokens of each whole rationale, int64 [n]."""
+        return np.add.reduceat(self.tokens, np.cumsum(self.steps) - self.steps)
 
 
-def read_items(path: Path, questions: pa.Table) -> tuple[Items, pa.Table]:
-    """The usable rationales, sorted by question order and sample, and the rest (schemas.QUARANTINE).
+def read_items(path: Path, ids: pa.Array) -> tuple[Items, pa.Table]:
+    """The usable rationales, sorted by the order of the questions `ids` and by sample, and the rest
+    (schemas.QUARANTINE).
 
     A rationale is unusable if its question is unknown, if its steps are not 0, 1, ... without gap or repetition, or
     if a difficulty is negative or not finite. Raises DataError if none is usable.
     """
-    found = schemas.read(path, schemas.DIFFICULTY).combine_chunks()
-    ids = questions["id"].combine_chunks()
+    found = schemas.read(path, schemas.DIFFICULTY)
     position = pc.index_in(found["question_id"], value_set=ids).fill_null(-1).to_numpy()
-    names = found["question_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    sample, step = found["sample"].to_numpy(), found["step"].to_numpy()
-    order = np.lexsort((step, sample, names, position))
-    position, names, sample, step = position[order], names[order], sample[order], step[order]
+    all_keys = Keys(found["question_id"], found["sample"])
+    sample, step = all_keys.sample, found["step"].to_numpy()
+    order = np.lexsort((step, sample, all_keys.code, position))
+    position, names, sample, step = position[order], all_keys.code[order], sample[order], step[order]
     value = found["difficulty"].to_numpy()[order].astype(np.float64)
     tokens = found["tokens"].to_numpy()[order].astype(np.int64)
 
@@ -58,18 +75,11 @@ def read_items(path: Path, questions: pa.Table) -> tuple[Items, pa.Table]:
     bad = np.logical_or.reduce(list(reasons.values()))
     quarantined = []
     for row in np.flatnonzero(bad):
-        name = f"{found['question_id'][int(order[begin[row]])].as_py()}/{sample[begin[row]]}"
+        question, number = all_keys[int(order[begin[row]])]
         reason = next(text for text, mask in reasons.items() if mask[row])
-        quarantined.append({"source": "difficulty", "row": name, "reason": reason})
+        quarantined.append({"source": "difficulty", "row": f"{question}/{number}", "reason": reason})
     if bad.all():
         raise DataError(f"{path} has no usable rationale; the first: {quarantined[0]['reason']}")
-    good = np.flatnonzero(~bad)
-    cut = [np.split(column, begin[1:]) for column in (value, tokens)]
-    difficulties, counted = ([column[row] for row in good] for column in cut)
-    items = Items(
-        question_id=found["question_id"].combine_chunks().take(pa.array(order[begin[good]])),
-        sample=sample[begin[good]].astype(np.int32),
-        difficulties=difficulties,
-        tokens=counted,
-    )
-    return items, schemas.table(quarantined, schemas.QUARANTINE)
+    first = pa.array(order[begin])
+    items = Items(Keys(found["question_id"].take(first), found["sample"].take(first)), counts, value, tokens)
+    return (items.take(np.flatnonzero(~bad)) if bad.any() else items), schemas.table(quarantined, schemas.QUARANTINE)

@@ -35,7 +35,11 @@ def plan(difficulties: Sequence[np.ndarray], clusters: np.ndarray, config: Curri
     Raises ValueError if a rationale has no step or a difficulty is negative or not finite.
     """
     flat = np.concatenate([np.zeros(0), *difficulties]).astype(np.float64)
-    steps = np.fromiter(map(len, difficulties), np.int64, len(difficulties))
+    return plan_flat(flat, np.fromiter(map(len, difficulties), np.int64, len(difficulties)), clusters, config)
+
+
+def plan_flat(flat: np.ndarray, steps: np.ndarray, clusters: np.ndarray, config: Curriculum) -> Schedule:
+    """`plan` for the difficulties of all steps in one vector, `steps` int64 [n] of them a rationale."""
     clusters = np.asarray(clusters)
     if clusters.shape != steps.shape:
         raise ValueError(f"{len(steps)} rationales but clusters of shape {clusters.shape}")

@@ -11,11 +11,13 @@ import pyarrow.compute as pc
 
 from kpod import observe, schemas
 from kpod.config import Curriculum, PlannedCurriculum
-from kpod.curriculum import Schedule, plan
+from kpod.curriculum import Schedule
 from kpod.curriculum.clusters import assign
 from kpod.curriculum.embed import embed
 from kpod.curriculum.items import Items, read_items
+from kpod.curriculum.schedule import plan_flat
 from kpod.curriculum.spend import answer_tokens, fewest_stages, lengths
+from kpod.text.table import Tokens
 from kpod.training.turns import allowed
 
 
@@ -27,50 +29,48 @@ def run(inputs: Mapping[str, Path], config: PlannedCurriculum, out_dir: Path) ->
     the key `stages` in its metadata: a JSON list of {stage, target, reached, certificate}. Raises DataError if no
     rationale is usable.
     """
-    questions = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS)
-    items, quarantined = read_items(inputs["difficulty"] / "difficulty.parquet", questions)
+    ids = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS, ("id",))["id"].combine_chunks()
+    items, quarantined = read_items(inputs["difficulty"] / "difficulty.parquet", ids)
     if len(quarantined):
         schemas.write(out_dir / "quarantine.parquet", quarantined)
-    student = inputs["base"] / "student"
     epochs = config.epochs or (None if config.budget.of else config.budget.epochs)
-
-    def answers(items: Items) -> np.ndarray:
-        return answer_tokens(items, questions, student, config.form)
-
-    limit = 0 if epochs else allowed(config.budget, *lengths(items, answers(items)))
+    tokens = None if epochs else Tokens.read(inputs["tokens"])
+    limit = allowed(config.budget, *lengths(items, answer_tokens(items, tokens))) if tokens else 0
     if config.samples:
         items = items.first(config.samples)
-    keys = np.asarray(items.question_id.to_pylist(), dtype=object)
-    clusters = _clusters(keys, questions, config, student)
+    clusters = _clusters(items, inputs["questions"], config, inputs["base"] / "student")
 
     def make(stages: int) -> Schedule:
-        return _plan(keys, items, clusters, config.model_copy(update={"epochs": stages}))
+        return _plan(items, clusters, config.model_copy(update={"epochs": stages}))
 
-    schedule = make(epochs) if epochs else fewest_stages(make, limit, items, answers(items))
+    schedule = fewest_stages(make, limit, items, answer_tokens(items, tokens)) if tokens else make(epochs or 0)
     _report(items, schedule, config)
 
-    n, stages = len(items.sample), len(schedule.target)
+    n, stages = len(items), len(schedule.target)
     facts = [
         {"stage": t, "target": float(target), "reached": float(reached), "certificate": float(gap)}
         for t, (target, reached, gap) in enumerate(
             zip(schedule.target, schedule.reached, schedule.certificate, strict=True)
         )
     ]
-    columns = {
-        "stage": np.repeat(np.arange(stages, dtype=np.int32), n),
-        "question_id": pa.chunked_array([items.question_id] * stages),
-        "sample": np.tile(items.sample, stages),
-        "input_steps": schedule.input_steps.reshape(-1),
-        "selected": schedule.selected.reshape(-1),
-    }
-    table = schemas.table(columns, schemas.CURRICULUM, {"stages": json.dumps(facts)})
-    schemas.write(out_dir / "curriculum.parquet", table)
-    labels = {"question_id": items.question_id, "sample": items.sample, "cluster": clusters}
+    told = {"stages": json.dumps(facts)}
+    with schemas.writing(out_dir / "curriculum.parquet", schemas.CURRICULUM, told) as write:
+        for stage in range(stages):
+            write(
+                {
+                    "stage": np.full(n, stage, dtype=np.int32),
+                    "question_id": items.question_id,
+                    "sample": items.keys.sample,
+                    "input_steps": schedule.input_steps[stage],
+                    "selected": schedule.selected[stage],
+                }
+            )
+    labels = {"question_id": items.question_id, "sample": items.keys.sample, "cluster": clusters}
     schemas.write(out_dir / "clusters.parquet", schemas.table(labels, schemas.CLUSTERS))
     return {
         "rationales": n,
         "stages": stages,
-        "difficulty_total": float(sum(float(values.sum()) for values in items.difficulties)),
+        "difficulty_total": float(items.difficulty.sum()),
         "reached_least": float(np.min(schedule.reached / np.maximum(schedule.target, 1e-300), initial=1.0)),
         "certificate_worst": float(schedule.certificate.max()),
         "clusters": len(np.unique(clusters)),
@@ -79,31 +79,35 @@ def run(inputs: Mapping[str, Path], config: PlannedCurriculum, out_dir: Path) ->
     }
 
 
-def _clusters(keys: np.ndarray, questions: pa.Table, config: Curriculum, student: Path) -> np.ndarray:
+def _clusters(items: Items, questions: Path, config: Curriculum, student: Path) -> np.ndarray:
     """The cluster (int32 [n]) of each item's question."""
-    unique, inverse = np.unique(keys, return_inverse=True)
-    rows = pc.index_in(pa.array(unique, pa.string()), value_set=questions["id"].combine_chunks())
-    texts = questions["question"].take(rows).to_pylist()
-    return assign(unique.tolist(), embed(texts, config.embedder, student), config.clusters, config.seed)[inverse]
+    table = schemas.read(questions / "questions.parquet", schemas.QUESTIONS, ("id", "question"))
+    names = items.keys.names
+    texts = table["question"].take(pc.index_in(names, value_set=table["id"].combine_chunks()))
+
+    def embedded(places: np.ndarray) -> np.ndarray:
+        return embed(texts.take(pa.array(places)).to_pylist(), config.embedder, student)
+
+    return assign(names.to_pylist(), embedded, config.clusters, config.seed)[items.keys.code]
 
 
-def _plan(keys: np.ndarray, items: Items, clusters: np.ndarray, config: Curriculum) -> Schedule:
+def _plan(items: Items, clusters: np.ndarray, config: Curriculum) -> Schedule:
     """The schedule in the order of the items; planned in the order of the keys, which decides between equal items."""
-    order = np.lexsort((items.sample, keys))
-    schedule = plan([items.difficulties[i] for i in order], clusters[order], config)
+    order = items.keys.order
+    sorted_items = items.take(order)
+    schedule = plan_flat(sorted_items.difficulty, sorted_items.steps, clusters[order], config)
     back = np.argsort(order)
     return replace(schedule, input_steps=schedule.input_steps[:, back], selected=schedule.selected[:, back])
 
 
 def _report(items: Items, schedule: Schedule, config: Curriculum) -> None:
-    steps = np.fromiter(map(len, items.difficulties), np.int64, len(items.difficulties))
     for t, given in enumerate(schedule.input_steps):
         figures = {
             "target": float(schedule.target[t]),
             "reached": float(schedule.reached[t]),
             "certificate": float(schedule.certificate[t]),
             "whole_share": float((given == 0).mean()),
-            "generated_share": float(1 - given.sum() / steps.sum()),
+            "generated_share": float(1 - given.sum() / items.steps.sum()),
             "selected_share": float(schedule.selected[t].mean()),
         }
         observe.metrics({f"curriculum.{name}": value for name, value in figures.items()}, t)

@@ -1,30 +1,34 @@
 """Stage `difficulty` (Eq. 8): how hard each step is for the student before distillation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from kpod import observe, schemas
 from kpod.config import Difficulty
 from kpod.errors import DataError
-from kpod.text.formats import resolve
-from kpod.text.tokens import distinct, read_rationales, split_by_tokens
+from kpod.text.table import Column, Tokens
+from kpod.text.tokens import batches_of
 from kpod.training import models
 from kpod.training.batches import collate, decoder_start
-from kpod.training.examples import ANSWER, Example, Key, build, read_weights, reject, weighted
+from kpod.training.examples import Examples, usable
 from kpod.training.head import TargetNll
 from kpod.training.processes import launch
 from kpod.training.ranks import ranks
+from kpod.training.weights import read_weights, weighted
+
+_ROWS = 65_536  # rationales written at a time
 
 
 def run(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict[str, float]:
     """Score every step of every kept rationale: writes difficulty.parquet.
 
-    Reads `questions`, `rationales`, `steps`, `base` and, unless `weighting` is uniform, `weights`. Rationales that
-    are too long or have no weights are quarantined. Raises DataError if none is left. With several `processes` the
-    batches are shared out to ranks of torchrun that are started and ended here.
+    Reads `tokens`, `base` and, unless `weighting` is uniform, `weights`. Rationales that are too long or have no
+    weights are quarantined. Raises DataError if none is left. With several `processes` the batches are shared out to
+    ranks of torchrun that are started and ended here.
     """
     return launch(score, inputs, config, out_dir, "rationale")
 
@@ -33,52 +37,54 @@ def score(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict
     """`run` in this process, as one of its ranks; the first of them writes."""
     writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
     model, tokenizer = models.load(inputs["base"] / "student", config.precision)
-    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    rationales, copies = distinct(rationales)
-    examples, rejected = build(
-        tokenizer, rationales, config.max_tokens, models.positions(model), resolve(tokenizer, config.form)
-    )
-    rejected += [reject(*copy) for copy in copies]
+    tokens = Tokens.read(inputs["tokens"])
+    examples, rejected = usable(tokens, config.max_tokens, models.positions(model))
     if config.weighting != "uniform":
-        examples, more = weighted(examples, read_weights(inputs["weights"]))
+        examples, more = weighted(examples, read_weights(inputs["weights"], tokens))
         rejected += more
     if rejected and writes:
         schemas.write(out_dir / "quarantine.parquet", schemas.table(rejected, schemas.QUARANTINE))
     if not examples:
         raise DataError(f"difficulty: no rationale can be scored ({len(rejected)} rejected): see quarantine.parquet")
     losses = token_losses(model, tokenizer.pad_token_id, examples, config.batch_tokens)
-    count = {rationale.key: len(rationale.steps) for rationale in rationales}
-    steps = np.array([count[example.key] for example in examples])
-    values, tokens = difficulties(examples, losses, steps, config)
-    columns = {
-        "question_id": np.repeat(np.array([example.key[0] for example in examples], dtype=object), steps),
-        "sample": np.repeat(np.array([example.key[1] for example in examples], dtype=np.int32), steps),
-        "step": (np.arange(len(values)) - np.repeat(np.cumsum(steps) - steps, steps)).astype(np.int32),
-        "difficulty": values.astype(np.float32),
-        "tokens": tokens.astype(np.int32),
-    }
-    if writes:
-        schemas.write(out_dir / "difficulty.parquet", schemas.table(columns, schemas.DIFFICULTY))
+    if not writes:
+        return {}
+    total = 0.0
+    with schemas.writing(out_dir / "difficulty.parquet", schemas.DIFFICULTY) as write:
+        for at in range(0, len(examples), _ROWS):
+            part = examples[at : at + _ROWS]
+            steps = tokens.steps[part.rows].astype(np.int64)
+            values, counts = difficulties(part, losses.take(np.arange(at, at + len(part))), steps, config)
+            total += float(values.sum())
+            rows = np.repeat(part.rows, steps)
+            write(
+                {
+                    "question_id": tokens.keys.names.take(pa.array(tokens.keys.code[rows])),
+                    "sample": tokens.keys.sample[rows],
+                    "step": (np.arange(len(values)) - np.repeat(np.cumsum(steps) - steps, steps)).astype(np.int32),
+                    "difficulty": values.astype(np.float32),
+                    "tokens": counts.astype(np.int32),
+                }
+            )
     return {
         "rationales": len(examples),
-        "difficulty_mean": float(values.mean()),
-        "difficulty_total": float(values.sum()),
+        "difficulty_mean": total / int(tokens.steps[examples.rows].sum()),
+        "difficulty_total": total,
         "quarantined": len(rejected),
     }
 
 
 def difficulties(
-    examples: Sequence[Example], losses: Mapping[Key, np.ndarray], steps: np.ndarray, config: Difficulty
+    examples: Examples, losses: Column, steps: np.ndarray, config: Difficulty
 ) -> tuple[np.ndarray, np.ndarray]:
     """d_k (float64) and number of tokens (int64) of every step of every rationale, in one vector each.
 
-    `losses`: one float vector a rationale, an entry a target token; `steps`: int [len(examples)].
+    `losses`: a row for each example, a value for each token of the rationale; `steps`: int [len(examples)].
     """
-    bodies = [example.step != ANSWER for example in examples]
-    first = np.cumsum(steps) - steps
-    place = np.concatenate([example.step[body] + at for example, body, at in zip(examples, bodies, first, strict=True)])
-    nll = np.concatenate([losses[example.key][body] for example, body in zip(examples, bodies, strict=True)])
-    weight = np.concatenate([example.weight[body] for example, body in zip(examples, bodies, strict=True)])
+    rows, tokens = examples.rows, examples.tokens
+    nll = losses.flat(np.arange(len(examples)))
+    weight = np.ones(len(nll), np.float32) if examples.weight is None else examples.weight.flat(rows)
+    place = tokens.step.flat(rows) + np.repeat(np.cumsum(steps) - steps, tokens.step.size[rows])
     total = int(steps.sum())
     return step_difficulty(nll, weight, place, total, config), np.bincount(place, minlength=total)
 
@@ -107,24 +113,24 @@ def step_difficulty(
 
 
 @torch.inference_mode()
-def token_losses(
-    model: torch.nn.Module, pad: int, examples: Sequence[Example], batch_tokens: int
-) -> dict[Key, np.ndarray]:
-    """-log P(r_j | r_<j, x) of every target token, float32 [n] a rationale: one forward pass scores all its steps.
+def token_losses(model: torch.nn.Module, pad: int, examples: Examples, batch_tokens: int) -> Column:
+    """-log P(r_j | r_<j, x) of the tokens of every rationale, float32: one forward pass scores all steps.
 
     The batches, ordered by length, are dealt out to the ranks; all get the whole.
     """
     rank, world = ranks().rank, ranks().world
     start = decoder_start(model)  # type: ignore[arg-type]
     device = next(model.parameters()).device
-    batches, losses = split_by_tokens(examples, batch_tokens), TargetNll(model)
-    found: list[tuple[Key, np.ndarray]] = []
+    batches, losses = batches_of(examples.prompts + examples.targets, batch_tokens), TargetNll(model)
+    size = examples.tokens.rationale.size[examples.rows]
+    found = Column(np.zeros(int(size.sum()), dtype=np.float32), np.cumsum(size) - size, size)
     with observe.progress("difficulty", len(examples), "rationale") as bar:
         for turn in range(0, len(batches), world):
             for rows in batches[turn + rank : turn + rank + 1]:
-                batch = collate(rows, [0] * len(rows), pad, start).to(device)
-                nll = losses(batch).cpu().numpy()
-                ends = np.cumsum([len(row.target) for row in rows])
-                found += zip((row.key for row in rows), np.split(nll, ends[:-1]), strict=True)
+                chosen = [examples[row] for row in rows.tolist()]
+                batch = collate(chosen, [0] * len(rows), pad, start).to(device)
+                found.values[found.places(rows)] = losses(batch)[~batch.answer].cpu().numpy()
             bar.advance(sum(map(len, batches[turn : turn + world])))
-    return dict(ranks().collect(found))
+    if world > 1:
+        found.values[:] = ranks().total(torch.from_numpy(found.values).to(device)).cpu().numpy()
+    return found

@@ -5,31 +5,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from kpod import schemas
-from kpod.text.groups import Groups
-from kpod.training.examples import Key
+from kpod.text.groups import Keys
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`steps[key]` is c_i(t), int32 [stages]; `difficulty[stage]` what the stage reached of D(t), if the file tells."""
+    """c_i(t) as a matrix, for the rationales of a table of tokens."""
 
-    steps: dict[Key, np.ndarray]
-    difficulty: list[float] | None
+    input_steps: np.ndarray  # int16 or int32 [stages, rationales]
+    whole: np.ndarray  # bool [rationales]: every stage is there
+    difficulty: list[float] | None  # what each stage reached of D(t), if the file tells
 
 
-def read_plan(folder: Path) -> Plan:
-    """Read `curriculum.parquet`; keys that lack a stage are left out."""
-    table = schemas.read(folder / "curriculum.parquet", schemas.CURRICULUM)
-    groups, stage = Groups(table), table["stage"].to_numpy()
-    stages = int(stage.max(initial=-1)) + 1
-    order, counts = groups.sorted_by(stage), np.diff(groups.begin)
-    found = np.flatnonzero(counts == stages)
-    chosen = order[np.repeat(counts == stages, counts)].reshape(-1, stages)
-    whole = (stage[chosen] == np.arange(stages)).all(axis=1)
-    keys = [groups.keys[group] for group in found[whole].tolist()]
-    steps = dict(zip(keys, table["input_steps"].to_numpy()[chosen[whole]], strict=True))
-    about = (table.schema.metadata or {}).get(b"stages")
+def read_plan(folder: Path, keys: Keys) -> Plan:
+    """Read `curriculum.parquet` for the rationales of `keys`."""
+    path = folder / "curriculum.parquet"
+    names = ("stage", "question_id", "sample", "input_steps")
+    stages = most = 0
+    for batch in schemas.batches(path, schemas.CURRICULUM, ("stage", "input_steps")):
+        stages = max(stages, 1 + int(batch["stage"].to_numpy().max(initial=-1)))
+        most = max(most, int(batch["input_steps"].to_numpy().max(initial=0)))
+    matrix = np.full((stages, len(keys)), -1, dtype=np.int16 if most <= np.iinfo(np.int16).max else np.int32)
+    for batch in schemas.batches(path, schemas.CURRICULUM, names):
+        rows = keys.find(batch["question_id"], batch["sample"].to_numpy())
+        known = rows >= 0
+        matrix[batch["stage"].to_numpy()[known], rows[known]] = batch["input_steps"].to_numpy()[known]
+    about = (pq.read_schema(path).metadata or {}).get(b"stages")
     difficulty = [float(stage["reached"]) for stage in json.loads(about)] if about else None
-    return Plan(steps, difficulty)
+    return Plan(matrix, (matrix >= 0).all(axis=0) & (stages > 0), difficulty)

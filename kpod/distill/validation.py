@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
@@ -29,13 +31,14 @@ from kpod.training.passes import Passes
 Row = Mapping[str, Any]  # of schemas.QUESTIONS
 
 
-def questions_of(table: Sequence[Row], count: int) -> list[Row]:
+def questions_of(table: pa.Table, count: int) -> list[Row]:
     """At most `count` questions of the split `validation`, of the sets that are trained on; by id, not by place.
 
-    Raises DataError if there is none.
+    `table` is of schemas.QUESTIONS. Raises DataError if there is none.
     """
-    trained = {row["dataset"] for row in table if row["split"] == "train"}
-    found = [row for row in table if row["split"] == "validation" and row["dataset"] in trained]
+    trained = table.filter(pc.equal(table["split"], "train"))["dataset"].unique()
+    watched = pc.and_(pc.equal(table["split"], "validation"), pc.is_in(table["dataset"], value_set=trained))
+    found = table.filter(watched).to_pylist()
     if not found:
         raise DataError("distill.validation: no set that is trained on has questions of the split validation")
     return sorted(found, key=lambda row: (zlib.crc32(row["id"].encode()), row["id"]))[:count]

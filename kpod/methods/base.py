@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from kpod import schemas
 from kpod.config import Distill
 from kpod.text.formats import PromptFormat
-from kpod.text.tokens import Rationale
+from kpod.text.rationales import Rationale
 from kpod.training.examples import Example, Key
 from kpod.training.passes import MicroBatch, Passes, Unit
 from kpod.training.turns import Turns
@@ -24,8 +24,8 @@ class StudentData:
     """What the stage `distill` has read, from which a method makes its examples."""
 
     tokenizer: PreTrainedTokenizerBase
-    examples: list[Example]  # of the usable kept rationales
-    rationales: dict[Key, Rationale]  # the kept ones
+    examples: Sequence[Example]  # of the usable kept rationales
+    rationales: Mapping[Key, Rationale]  # the kept ones
     inputs: Mapping[str, Path]  # folders of `rationales` and `questions`
     form: PromptFormat
 
@@ -70,7 +70,7 @@ class Objective:
         self.state: dict[str, Any] = {}  # JSON; saved with each checkpoint
 
     @classmethod
-    def make_examples(cls, data: StudentData, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
+    def make_examples(cls, data: StudentData, config: Distill) -> tuple[Sequence[Example], list[dict[str, str]]]:
         """The examples to train on, and the rows of `schemas.QUARANTINE` for those that cannot be used."""
         return data.examples, []
 

@@ -16,7 +16,8 @@ from kpod.config.methods import Specialized
 from kpod.errors import ConfigError, DataError
 from kpod.methods.base import Objective, StudentData
 from kpod.text.prompts import direct_prompt, prompt, question_text
-from kpod.text.tokens import Rationale, answer_ids, input_ids
+from kpod.text.rationales import Rationale
+from kpod.text.tokens import answer_ids, input_ids
 from kpod.training.examples import Example, Key, example
 from kpod.training.passes import Unit
 from kpod.training.turns import Turns

@@ -13,6 +13,7 @@ from kpod.errors import ConfigError, ModelError
 from kpod.methods.base import Objective, Step
 from kpod.training.batches import epoch_batches
 from kpod.training.checkpoint import Parameters
+from kpod.training.examples import sizes_of
 from kpod.training.optimizer import adamw, schedule
 from kpod.training.passes import Passes, Unit
 from kpod.training.ranks import no_sync, ranks
@@ -52,7 +53,7 @@ class StudentTask(Task):
         self.name, self.fingerprint, self.limit = name, fingerprint, limit
         self.model, self.objective, self.validator = model, objective, validator
         self.config: Distill = objective.config
-        self.ranks, self.targets = ranks(), np.array([len(row.target) for row in objective.rows])
+        self.ranks, self.targets = ranks(), sizes_of(objective.rows)[1]
         self.sharded = self.config.sharding and self.ranks.world > 1
         live = shard(model, self.ranks) if self.sharded else model
         wrapped = live if self.sharded else self.ranks.replicate(model)
@@ -92,7 +93,8 @@ class StudentTask(Task):
 
     def batches(self, epoch: int) -> list[list[Unit]]:
         units = self.objective.units(epoch)
-        lengths = np.array([sum(self.passes.rows[row].tokens for row in unit) for unit in units])
+        sizes = sum(sizes_of(self.objective.rows))
+        lengths = np.array([sum(sizes[row] for row in unit) for unit in units])
         size = max(1, self.config.batch_size // self.objective.unit_size)
         self.input_tokens = self.objective.input_tokens(epoch)
         return [[units[i] for i in chosen] for chosen in epoch_batches(lengths, size, self.config.seed, epoch)]

@@ -16,13 +16,13 @@ from kpod.methods.task import StudentTask, Validator
 from kpod.store.keys import identity
 from kpod.training.adapter import trainable
 from kpod.training.engine import Engine
-from kpod.training.examples import Example, Key
+from kpod.training.examples import Example, Key, arranged, sizes_of
 from kpod.training.ranks import ranks
 from kpod.training.task import Position
 from kpod.training.turns import Turns, allowed
 
-# c_i(t): leading steps that are input at each stage, as many stages for every key
-InputSteps = Mapping[Key, Sequence[int] | np.ndarray]
+# c_i(t): leading steps that are input at each stage, by key or int [stages, examples]
+InputSteps = Mapping[Key, Sequence[int] | np.ndarray] | np.ndarray
 
 
 def train(
@@ -54,13 +54,9 @@ def train(
     """
     if not examples:
         raise DataError("there is no example to train on: see the counts of the stages before")
-    rows = sorted(examples, key=lambda row: (row.key, row.form))
-    if input_steps is None:
-        input_tokens = np.zeros((1, len(rows)), dtype=np.int64)
-    else:
-        input_tokens = np.array([np.searchsorted(row.step, input_steps[row.key], side="left") for row in rows]).T
+    rows, input_tokens = arranged(examples, input_steps)
     if target_tokens is None:
-        lengths = np.array([len(row.target) for row in rows])
+        lengths = sizes_of(rows)[1]
         target_tokens = allowed(config.budget, lengths, Turns([row.key[0] for row in rows]))
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # LoRA's start
@@ -74,7 +70,7 @@ def train(
 
 
 def _fingerprint(
-    model: PreTrainedModel, rows: list[Example], input_tokens: np.ndarray, limit: int, config: Distill
+    model: PreTrainedModel, rows: Sequence[Example], input_tokens: np.ndarray, limit: int, config: Distill
 ) -> str:
     """Names a run by what its result depends on: settings, data, curriculum and the model it starts from."""
     digest = hashlib.sha256(json.dumps([identity(config), limit], sort_keys=True).encode())

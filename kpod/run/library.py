@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kpod import observe, tracking
+from kpod import observe, schemas, tracking
 from kpod.config import Pipeline
 from kpod.config.flat import flatten
 from kpod.config.settings import put, read, recipes, validate
@@ -20,6 +20,7 @@ from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.files import file_lock
 from kpod.store.home import home, prepare, set_environment
+from kpod.text.table import FILE
 
 ELSEWHERE = {"clusters": "curriculum", "predictions": "evaluate", "history": "distill"}  # table -> stage
 
@@ -42,12 +43,15 @@ class Run(Results):
         return artifacts.folder_of(found[-1].stage, found[-1].key)
 
     def table(self, name: str, method: str | None = None) -> pa.Table:
-        """A stage's Parquet file as an Arrow table (`kpod.schemas`): questions, rationales, steps, weights,
-        difficulty, curriculum, clusters, history (of `distill`) or predictions (of `evaluate`).
+        """A stage's file as an Arrow table (`kpod.schemas`): questions, rationales, steps, tokens, weights, difficulty,
+        curriculum, clusters, history (of `distill`) or predictions (of `evaluate`).
 
         Raises ConfigError if the run did not get as far.
         """
-        return pq.read_table(self.folder(ELSEWHERE.get(name, name), method) / f"{name}.parquet")
+        folder = self.folder(ELSEWHERE.get(name, name), method)
+        if name == "tokens":
+            return schemas.mapped(folder / FILE, schemas.TOKENS)[1]
+        return pq.read_table(folder / f"{name}.parquet")
 
     def compute(
         self,

@@ -52,18 +52,24 @@ STAGES = {
         Stage("rationales", "kpod.teacher.stage", lambda c: c.teaching, lambda c: ("questions",)),
         Stage("steps", "kpod.steps.stage", lambda c: c.steps, lambda c: ("rationales",)),
         Stage("base", "kpod.student.stage", lambda c: c.student, lambda c: ()),
-        Stage("weights", "kpod.weighting.stage", lambda c: c.weights, lambda c: (*_TEXTS, "base")),
+        Stage("tokens", "kpod.tokens.stage", lambda c: c.distill.form, lambda c: (*_TEXTS, "base")),
+        Stage(
+            "weights",
+            "kpod.weighting.stage",
+            lambda c: c.weights,
+            lambda c: ("questions", "rationales", "base", "tokens"),
+        ),
         Stage(
             "difficulty",
             "kpod.difficulty.stage",
             lambda c: c.difficulty,
-            lambda c: (*_TEXTS, "base", "weights") if _weights_matter(c) else (*_TEXTS, "base"),
+            lambda c: ("base", "tokens", *(("weights",) if _weights_matter(c) else ())),
         ),
         Stage(
             "curriculum",
             "kpod.curriculum.stage",
             lambda c: c.planned,
-            lambda c: ("questions", "base", "difficulty"),
+            lambda c: ("questions", "base", "tokens", "difficulty"),
         ),
         Stage(
             "distill",
@@ -72,6 +78,7 @@ STAGES = {
             lambda c: (
                 *_TEXTS,
                 "base",
+                "tokens",
                 *(("weights",) if c.distill.token_weights else ()),
                 *(("curriculum",) if c.distill.progressive else ()),
             ),

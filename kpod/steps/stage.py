@@ -2,11 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from kpod import observe, schemas
 from kpod.config import Steps
 from kpod.errors import DataError
 from kpod.steps.cutting import merged, spans, split
+from kpod.text.groups import Keys
+
+_ROWS = 16_384  # rationales cut at a time
 
 
 def run(inputs: Mapping[str, Path], config: Steps, out_dir: Path) -> dict[str, float]:
@@ -14,47 +21,64 @@ def run(inputs: Mapping[str, Path], config: Steps, out_dir: Path) -> dict[str, f
 
     A rationale without a step, or one whose key came before, is quarantined. Raises DataError if none is left.
     """
-    found = schemas.read(inputs["rationales"] / "rationales.parquet", schemas.RATIONALES)
-    kept = found.select(["question_id", "sample", "rationale", "kept"]).to_pylist()
-    kept = [row for row in kept if row["kept"]]
-    order = {question: i for i, question in enumerate(dict.fromkeys(row["question_id"] for row in kept))}
-    kept.sort(key=lambda row: (order[row["question_id"]], row["sample"]))
+    names = ("question_id", "sample", "rationale", "kept")
+    found = schemas.read(inputs["rationales"] / "rationales.parquet", schemas.RATIONALES, names)
+    found = found.filter(found["kept"])
+    keys, texts = Keys(found["question_id"], found["sample"]), found["rationale"].cast(pa.large_string())
+    texts = texts.combine_chunks()
+    new = keys.find(found["question_id"], keys.sample) == np.arange(len(keys))
+    order = np.lexsort((keys.sample, keys.code))  # by the question's first rationale
 
-    columns: dict[str, list] = {name: [] for name in schemas.STEPS.names}
     quarantined: list[dict[str, str]] = []
-    counts: list[int] = []
-    seen: set[tuple[str, int]] = set()
-    with observe.progress("steps", len(kept), "rationale") as bar:
-        for row in kept:
-            bar.advance()
-            key = (row["question_id"], row["sample"])
-            reason = "the rationale is empty" if not row["rationale"].strip() else None
-            if reason or key in seen:
-                name = f"{key[0]}/{key[1]}"
-                quarantined.append({"source": "rationales", "row": name, "reason": reason or "the key came before"})
-                continue
-            seen.add(key)
-            parts = split(row["rationale"], config.rule)
-            if config.max_steps is not None:
-                parts = merged(parts, config.max_steps)
-            places = spans(parts)
-            counts.append(len(parts))
-            columns["question_id"] += [key[0]] * len(parts)
-            columns["sample"] += [key[1]] * len(parts)
-            columns["step"] += range(len(parts))
-            columns["text"] += parts
-            columns["char_start"] += places[:, 0].tolist()
-            columns["char_end"] += places[:, 1].tolist()
+    counts = [np.zeros(0, np.int64)]
+    with (
+        schemas.writing(out_dir / "steps.parquet", schemas.STEPS) as write,
+        observe.progress("steps", len(order), "rationale") as bar,
+    ):
+        for at in range(0, len(order), _ROWS):
+            rows = order[at : at + _ROWS]
+            cut = [_cut(text, config) for text in texts.take(pa.array(rows)).to_pylist()]
+            for row, parts in zip(rows.tolist(), cut, strict=True):
+                if not parts or not new[row]:
+                    name = "/".join(map(str, keys[row]))
+                    reason = "the key came before" if parts else "the rationale is empty"
+                    quarantined.append({"source": "rationales", "row": name, "reason": reason})
+            used = np.array([bool(parts) for parts in cut]) & new[rows]
+            write(_columns(keys, rows[used], [parts for parts, use in zip(cut, used, strict=True) if use]))
+            counts.append(np.array([len(parts) for parts in cut], dtype=np.int64)[used])
+            bar.advance(len(rows))
+    total = np.concatenate(counts)
     if quarantined:
         schemas.write(out_dir / "quarantine.parquet", schemas.table(quarantined, schemas.QUARANTINE))
-    if not counts:
+    if not len(total):
         raise DataError("steps: no kept rationale has a step: look at drop_reason in rationales.parquet")
-    schemas.write(out_dir / "steps.parquet", schemas.table(columns, schemas.STEPS))
     return {
-        "rationales": len(counts),
-        "steps": sum(counts),
-        "steps_mean": sum(counts) / len(counts),
-        "steps_max": max(counts),
-        "single_step_share": counts.count(1) / len(counts),
+        "rationales": len(total),
+        "steps": int(total.sum()),
+        "steps_mean": float(total.mean()),
+        "steps_max": int(total.max()),
+        "single_step_share": float((total == 1).mean()),
         "quarantined": len(quarantined),
+    }
+
+
+def _cut(text: str, config: Steps) -> list[str]:
+    if not text.strip():
+        return []
+    parts = split(text, config.rule)
+    return parts if config.max_steps is None else merged(parts, config.max_steps)
+
+
+def _columns(keys: Keys, rows: np.ndarray, cut: list[list[str]]) -> dict[str, Any]:
+    """The columns of `schemas.STEPS` of some rationales."""
+    count = np.array([len(parts) for parts in cut], dtype=np.int64)
+    each = np.repeat(rows, count)
+    places = np.concatenate([np.empty((0, 2), dtype=np.int32), *map(spans, cut)])
+    return {
+        "question_id": keys.names.take(pa.array(keys.code[each])),
+        "sample": keys.sample[each],
+        "step": (np.arange(len(each)) - np.repeat(np.cumsum(count) - count, count)).astype(np.int32),
+        "text": [text for parts in cut for text in parts],
+        "char_start": places[:, 0],
+        "char_end": places[:, 1],
     }

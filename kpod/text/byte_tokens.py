@@ -7,6 +7,7 @@ character is one byte, so the lengths of an ASCII text's tokens, added up, are t
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, pairwise
 from typing import Any
 
@@ -21,24 +22,6 @@ class ByteTokens:
 
     backend: Tokenizer
     length: np.ndarray
-
-    @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase) -> "ByteTokens | None":
-        """None for a tokenizer of another kind, or one that changes a text before it cuts it."""
-        if not tokenizer.is_fast:
-            return None
-        serialized = tokenizer.backend_tokenizer.to_str()
-        if not _keeps_bytes(json.loads(serialized)):
-            return None
-        backend = Tokenizer.from_str(serialized)  # a copy: its settings are not the caller's
-        backend.no_truncation()
-        backend.no_padding()
-        backend.encode_special_tokens = True  # special tokens in a text are plain characters
-        vocabulary = backend.get_vocab(with_added_tokens=True)
-        length = np.zeros(1 + max(vocabulary.values()), dtype=np.int64)
-        for token, number in vocabulary.items():
-            length[number] = len(token)
-        return cls(backend, length)
 
     def spans(self, texts: Sequence[str]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         """Ids (int32 [n]) and characters [start, end) (int64 [n, 2]) of the tokens of each ASCII text, by its place.
@@ -57,6 +40,28 @@ class ByteTokens:
             if edges[-1] == len(texts[row]):
                 found[row] = ids[first:last], np.stack([edges[:-1], edges[1:]], axis=1)
         return found
+
+
+def byte_tokens(tokenizer: PreTrainedTokenizerBase) -> ByteTokens | None:
+    """None for a tokenizer of another kind, or one that changes a text before it cuts it."""
+    return _byte_tokens(tokenizer, len(tokenizer)) if tokenizer.is_fast else None
+
+
+@lru_cache(maxsize=8)
+def _byte_tokens(tokenizer: PreTrainedTokenizerBase, size: int) -> ByteTokens | None:
+    """`size` changes with the vocabulary."""
+    serialized = tokenizer.backend_tokenizer.to_str()
+    if not _keeps_bytes(json.loads(serialized)):
+        return None
+    backend = Tokenizer.from_str(serialized)  # a copy: its settings are not the caller's
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = True  # special tokens in a text are plain characters
+    vocabulary = backend.get_vocab(with_added_tokens=True)
+    length = np.zeros(1 + max(vocabulary.values()), dtype=np.int64)
+    for token, number in vocabulary.items():
+        length[number] = len(token)
+    return ByteTokens(backend, length)
 
 
 def _keeps_bytes(config: dict[str, Any]) -> bool:

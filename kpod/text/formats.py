@@ -15,6 +15,7 @@ from kpod.text.templates import literal, reason, wrapped
 if TYPE_CHECKING:
     from kpod.config import Form
 
+_IDS = {"return_attention_mask": False, "return_token_type_ids": False}
 THINK, END_THINK = "<think>", "</think>"
 _COT = "Q: {{ messages[-1]['content'] | trim }} A: Let's think step by step."
 
@@ -58,21 +59,29 @@ class PromptFormat:
         self, tokenizer: PreTrainedTokenizerBase, question: str, choices: Sequence[str] | None = None
     ) -> list[int]:
         """Ids of the prompt; special tokens that stand in the question itself are plain characters."""
-        text = self.prompt_text(tokenizer, question, choices)
+        return self.prompts_ids(tokenizer, [(question, choices)])[0]
+
+    def prompts_ids(
+        self, tokenizer: PreTrainedTokenizerBase, asked: Sequence[tuple[str, Sequence[str] | None]]
+    ) -> list[list[int]]:
+        """`prompt_ids` of many questions, each with its options, at once."""
+        texts = [self.prompt_text(tokenizer, question, choices) for question, choices in asked]
         if self.template is None:
-            return list(reader(tokenizer, [text])(text, **AS_TEXT)["input_ids"])
-        asked = question_text(question, choices)
-        if not any(mark in asked for mark in self.marks):
-            return list(tokenizer(text, add_special_tokens=self.specials)["input_ids"])
+            return list(reader(tokenizer, texts)(texts, **AS_TEXT, **_IDS)["input_ids"]) if texts else []
+        words = [question_text(question, choices) for question, choices in asked]
+        marked = {row for row, text in enumerate(words) if any(mark in text for mark in self.marks)}
+        plain = [text for row, text in enumerate(texts) if row not in marked]
+        found = iter(tokenizer(plain, add_special_tokens=self.specials, **_IDS)["input_ids"] if plain else [])
+        return [
+            self._with_marks(tokenizer, text, words[row]) if row in marked else list(next(found))
+            for row, text in enumerate(texts)
+        ]
+
+    def _with_marks(self, tokenizer: PreTrainedTokenizerBase, text: str, asked: str) -> list[int]:
+        """Ids of a prompt whose question holds marks that are plain characters there."""
         front, _, behind = text.rpartition(asked)
         first, last = _around(tokenizer) if self.specials else ([], [])
-        return [
-            *first,
-            *_plain(tokenizer, front),
-            *_words(tokenizer, asked),
-            *_plain(tokenizer, behind),
-            *last,
-        ]
+        return [*first, *_plain(tokenizer, front), *_words(tokenizer, asked), *_plain(tokenizer, behind), *last]
 
     def dialogue_ids(
         self, tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], asked: str

@@ -1,42 +1,77 @@
-"""Rows of a table by their key, as columns: a million rows are a few arrays."""
+"""The key `(question_id, sample)` of many rows as columns, and where a key stands: a million keys are two arrays."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Key = tuple[str, int]  # question_id, sample
 
 
-def keys_of(table: pa.Table) -> list[Key]:
-    """The key of each row. Rows of one question share its string."""
-    names = table["question_id"].combine_chunks().dictionary_encode()
-    words = names.dictionary.to_pylist()
-    return [(words[name], sample) for name, sample in zip(_codes(names), table["sample"].to_pylist(), strict=True)]
+class Keys(Sequence[Key]):
+    """The keys of a table's rows, in its order.
 
-
-class Groups:
-    """The distinct keys of a table and the rows of each.
-
-    `keys[g]` is the key of group g, `first[g]` the row in which it comes first, and of the rows in the order of
-    `sorted_by` those from `begin[g]` to `begin[g + 1]` are its own.
+    `names` are the distinct question ids, `code` int32 [n] is the place of each row's id among them in the order in
+    which they first come, `sample` is int32 [n].
     """
 
-    def __init__(self, table: pa.Table) -> None:
-        names = table["question_id"].combine_chunks().dictionary_encode()
-        words, name, sample = names.dictionary.to_pylist(), np.array(_codes(names)), table["sample"].to_numpy()
-        low = int(sample.min(initial=0))
-        width = int(sample.max(initial=0)) - low + 1
-        code = name.astype(np.int64) * width + (sample - low)
-        distinct, self.first, self._group, counts = np.unique(
-            code, return_index=True, return_inverse=True, return_counts=True
-        )
-        self.begin = np.concatenate([[0], np.cumsum(counts)])
-        self.keys: list[Key] = [(words[one // width], one % width + low) for one in distinct.tolist()]
+    def __init__(self, question_id: pa.ChunkedArray | pa.Array, sample: pa.ChunkedArray | pa.Array) -> None:
+        coded = pa.chunked_array(question_id).combine_chunks().dictionary_encode()
+        self.names: pa.Array = coded.dictionary
+        self.code: np.ndarray = coded.indices.to_numpy()
+        self.sample = np.asarray(sample, dtype=np.int32)
 
-    def sorted_by(self, column: np.ndarray) -> np.ndarray:
-        """Row numbers, int64 [rows], ordered by group and within a group by `column`."""
-        return np.lexsort((column, self._group))
+    def __len__(self) -> int:
+        return len(self.code)
+
+    @overload
+    def __getitem__(self, row: int) -> Key: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> list[Key]: ...
+
+    def __getitem__(self, row: int | slice) -> Key | list[Key]:
+        if isinstance(row, slice):
+            words = self.names.take(pa.array(self.code[row])).to_pylist()
+            return list(zip(words, self.sample[row].tolist(), strict=True))
+        return self.names[int(self.code[row])].as_py(), int(self.sample[row])
+
+    def find(self, question_id: pa.ChunkedArray | pa.Array, sample: np.ndarray) -> np.ndarray:
+        """The row of each of these keys here, int64; the first of several, -1 if there is none."""
+        code = pc.index_in(question_id, value_set=self.names).fill_null(-1).to_numpy().astype(np.int64)
+        sample = np.asarray(sample, dtype=np.int64)
+        numbers, rows, low, width = self._sorted
+        inside = (code >= 0) & (sample >= low) & (sample < low + width)
+        wanted = np.where(inside, code * width + sample - low, -1)
+        place = np.minimum(np.searchsorted(numbers, wanted), max(len(numbers) - 1, 0))
+        if not len(numbers):
+            return np.full(len(code), -1)
+        return np.where(inside & (numbers[place] == wanted), rows[place], -1)
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """int64 [n]: the rows sorted by question id and sample."""
+        place = np.empty(len(self.names), dtype=np.int64)
+        place[pc.sort_indices(self.names).to_numpy()] = np.arange(len(self.names))
+        return np.lexsort((self.sample, place[self.code]))
+
+    @cached_property
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray, int, int]:
+        """One number for each key, ascending, the row of each, and the smallest sample and number of samples."""
+        low = int(self.sample.min(initial=0))
+        width = int(self.sample.max(initial=0)) - low + 1
+        numbers = self.code.astype(np.int64) * width + self.sample - low
+        if (numbers[1:] >= numbers[:-1]).all():
+            return numbers, np.arange(len(numbers)), low, width
+        rows = np.argsort(numbers, kind="stable")
+        return numbers[rows], rows, low, width
 
 
-def _codes(names: pa.DictionaryArray) -> list[int]:
-    codes: list[int] = names.indices.to_pylist()
-    return codes
+def places_within(groups: np.ndarray) -> np.ndarray:
+    """int64 [n]: the place of each row in its group; equal `groups` int [n] stand side by side."""
+    new = np.concatenate([np.ones(min(1, len(groups)), dtype=bool), groups[1:] != groups[:-1]])
+    rows = np.arange(len(groups))
+    return rows - np.maximum.accumulate(np.where(new, rows, 0))

@@ -5,106 +5,20 @@ therefore, id for id, the prompt that the student sees at evaluation, and the ra
 `weights.parquet` and in every later stage, whatever the tokenizer would merge across the borders.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, pairwise
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
-import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
-from kpod import schemas
-from kpod.text.byte_tokens import ByteTokens
+from kpod.text.byte_tokens import byte_tokens
 from kpod.text.formats import COT, PromptFormat
-from kpod.text.groups import Groups, keys_of
 from kpod.text.offsets import token_steps
 from kpod.text.special import AS_TEXT, reader
 
-_WORDS = re.compile(r"\d+(?:[.,]\d+)*|\w+|[^\w\s.,;:!?*`'\"]")  # of a text, with the signs that change what it says
 _CHUNK = 512  # texts whose tokens are Python objects at one time
-_ASKED, _TOLD = ("id", "question", "answer", "choices"), ("question_id", "sample", "rationale", "kept")
-_CUT = ("question_id", "sample", "step", "char_start", "char_end")
 _MANY = 100  # texts for which a copy of the tokenizer is worth its making
-
-
-@dataclass(frozen=True)
-class Rationale:
-    """One kept rationale with its question, the unit of weighting, difficulty and distillation."""
-
-    question_id: str
-    sample: int
-    question: str
-    choices: tuple[str, ...] | None
-    answer: str  # gold
-    text: str
-    steps: tuple[tuple[int, int], ...]  # character span of each step; the spans tile `text`
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return self.question_id, self.sample
-
-
-def read_rationales(questions: Path, rationales: Path, steps: Path) -> list[Rationale]:
-    """Join the three stages by `(question_id, sample)`; only kept rationales that have steps, in the order of steps.
-
-    Steps are many, so they stay columns: at no time is there a Python object for each of their rows.
-    """
-    asked = {row["id"]: row for row in _columns(questions / "questions.parquet", schemas.QUESTIONS, _ASKED).to_pylist()}
-    told = _columns(rationales / "rationales.parquet", schemas.RATIONALES, _TOLD)
-    told = told.filter(told["kept"])
-    texts = dict(zip(keys_of(told), told["rationale"].to_pylist(), strict=True))
-    cut = _columns(steps / "steps.parquet", schemas.STEPS, _CUT)
-    groups = Groups(cut)
-    order = groups.sorted_by(cut["step"].to_numpy())
-    starts, ends = (cut[name].to_numpy()[order] for name in ("char_start", "char_end"))
-    found = []
-    for number in np.argsort(groups.first, kind="stable").tolist():
-        key = groups.keys[number]
-        if key in texts and key[0] in asked:
-            rows = slice(groups.begin[number], groups.begin[number + 1])
-            row = asked[key[0]]
-            found.append(
-                Rationale(
-                    question_id=key[0],
-                    sample=key[1],
-                    question=row["question"],
-                    choices=tuple(row["choices"]) if row["choices"] else None,
-                    answer=row["answer"],
-                    text=texts[key],
-                    steps=tuple(zip(starts[rows].tolist(), ends[rows].tolist(), strict=True)),
-                )
-            )
-    return found
-
-
-def distinct(rationales: Sequence[Rationale]) -> tuple[list[Rationale], list[tuple[tuple[str, int], str]]]:
-    """The rationales without near-copies of an earlier sample of their question; keys of the copies with the reason.
-
-    Texts that differ in case, white space and punctuation alone are copies: training on both is training twice on one.
-    """
-    texts = [(one.question_id, hash(_normalised(one.text))) for one in rationales]
-    first: dict[tuple[str, int], int] = {}
-    for text, one in sorted(zip(texts, rationales, strict=True), key=lambda pair: pair[1].sample):
-        first.setdefault(text, one.sample)
-    original = [first[text] for text in texts]
-    kept = [one for one, sample in zip(rationales, original, strict=True) if one.sample == sample]
-    copies = [
-        (one.key, f"the same text as sample {sample}")
-        for one, sample in zip(rationales, original, strict=True)
-        if one.sample != sample
-    ]
-    return kept, copies
-
-
-def _normalised(text: str) -> str:
-    return " ".join(_WORDS.findall(text.casefold()))
-
-
-def _columns(path: Path, schema: Any, names: Sequence[str]) -> Any:
-    return schemas.read(path, pa.schema([schema.field(name) for name in names]))
 
 
 class _Sized(Protocol):
@@ -122,13 +36,26 @@ def split_by_tokens(
     rows: Sequence[_Row], limit: int, size: Callable[[_Row], int] = lambda row: row.tokens
 ) -> list[list[_Row]]:
     """Cut rows, ordered by size and key, into batches of at most `limit` padded tokens; a longer row stands alone."""
-    batches: list[list[_Row]] = []
-    for row in sorted(rows, key=lambda one: (size(one), one.key)):
-        if batches and size(row) * (len(batches[-1]) + 1) <= limit:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
+    ordered = sorted(rows, key=lambda one: (size(one), one.key))
+    sizes = np.fromiter(map(size, ordered), np.int64, len(ordered))
+    return [[ordered[place] for place in part] for part in batches_of(sizes, limit)]
+
+
+def batches_of(sizes: np.ndarray, limit: int) -> list[np.ndarray]:
+    """Rows of `sizes` int [n] in batches of at most `limit` padded tokens, the smallest first; int64 vectors.
+
+    Every row is padded to the largest of its batch; one that is larger than `limit` stands alone.
+    """
+    order = np.argsort(sizes, kind="stable")
+    ascending = np.maximum(sizes[order], 1)
+    found, first = [], 0
+    while first < len(order):
+        most = max(1, limit // int(ascending[first]))
+        window = ascending[first : first + most]
+        fitting = int(np.searchsorted(window * np.arange(1, len(window) + 1), limit, side="right"))
+        found.append(order[first : first + max(1, fitting)])
+        first += max(1, fitting)
+    return found
 
 
 def prompt_ids(
@@ -183,7 +110,7 @@ def _chunks(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], lead: str
 ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
     """`token_spans` of `_CHUNK` texts at a time."""
-    bytewise = ByteTokens.of(reader(tokenizer, texts)) if len(texts) >= _MANY else None
+    bytewise = byte_tokens(reader(tokenizer, texts)) if len(texts) >= _MANY else None
     for first in range(0, len(texts), _CHUNK):
         spaced = [f"{lead}{text}" for text in texts[first : first + _CHUNK]]
         found = bytewise.spans(spaced) if bytewise else {}

@@ -1,22 +1,17 @@
-"""Training rows: ids, weights and steps of one rationale, tokenised once for all epochs."""
+"""Training rows: ids, weights and steps of one rationale, views of flat columns that are read once for all epochs."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
+from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
-import pyarrow as pa
-from transformers import PreTrainedTokenizerBase
 
-from kpod import schemas
 from kpod.errors import DataError
-from kpod.text.formats import COT, PromptFormat
-from kpod.text.groups import Key, keys_of
-from kpod.text.tokens import Rationale, answer_ids, prompt_ids, rationale_ids
+from kpod.text.groups import Key, places_within
+from kpod.text.table import Column, Tokens
 
-ANSWER = np.iinfo(np.int32).max  # "step" of the answer's tokens: behind every step, so never given as input
+ANSWER = np.iinfo(np.int32).max  # "step" of the answer's tokens: behind every step, so never input
+_CHUNK = 8192  # rationales whose steps are counted at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +37,9 @@ class Example:
     @property
     def rationale_tokens(self) -> int:
         """Number of target tokens in front of the answer's."""
-        return self.given(ANSWER)
+        return self.input_tokens(ANSWER)
 
-    def given(self, input_steps: int) -> int:
+    def input_tokens(self, input_steps: int) -> int:
         """Number of leading target tokens that are input when the first `input_steps` steps are (c_i of Eq. 15)."""
         return int(np.searchsorted(self.step, input_steps, side="left"))
 
@@ -60,6 +55,91 @@ def example(key: Key, prompt: Sequence[int], rationale: Sequence[int], answer: S
     )
 
 
+class Examples(Sequence[Example]):
+    """Some rows of a table of tokens, each of them an `Example` at the moment it is asked for.
+
+    `rows` int64 [n] are row numbers of `tokens`. The rationales' tokens weigh what `weight`, a column with a row for
+    each of `tokens`, holds; 1 without it.
+    """
+
+    def __init__(self, tokens: Tokens, rows: np.ndarray | None = None, weight: Column | None = None) -> None:
+        self.tokens = tokens
+        self.rows = np.arange(len(tokens)) if rows is None else rows
+        self.weight = weight
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Examples": ...
+
+    def __getitem__(self, place: int | slice) -> "Example | Examples":
+        if isinstance(place, slice):
+            return self.take(np.arange(len(self))[place])
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        row, tokens = int(self.rows[place]), self.tokens
+        rationale, answer = tokens.rationale[row], tokens.answer[row]
+        ones = np.ones(len(answer), dtype=np.float32)
+        weight = np.ones(len(rationale), dtype=np.float32) if self.weight is None else self.weight[row]
+        return Example(
+            key=tokens.keys[row],
+            prompt=tokens.prompt[row],
+            target=np.concatenate([rationale, answer]),
+            weight=np.concatenate([weight, ones]),
+            step=np.concatenate([tokens.step[row], np.full(len(answer), ANSWER, dtype=np.int32)]),
+        )
+
+    def take(self, places: np.ndarray) -> "Examples":
+        """The examples at some places, int [m] or bool [n]."""
+        return Examples(self.tokens, self.rows[places], self.weight)
+
+    @property
+    def prompts(self) -> np.ndarray:
+        """Tokens of each prompt, int64 [n]."""
+        return self.tokens.prompt.size[self.rows]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Target tokens of each row, int64 [n]."""
+        return self.tokens.rationale.size[self.rows] + self.tokens.answer.size[self.rows]
+
+    @property
+    def questions(self) -> np.ndarray:
+        """A number for the question of each row, int32 [n]."""
+        return self.tokens.keys.code[self.rows]
+
+    def key(self, place: int) -> Key:
+        return self.tokens.keys[int(self.rows[place])]
+
+    def first(self, samples: int) -> "Examples":
+        """Those among the first so many of their question, by sample."""
+        order = np.lexsort((self.tokens.keys.sample[self.rows], self.questions))
+        return self.take(np.sort(order[places_within(self.questions[order]) < samples]))
+
+    def input_tokens(self, input_steps: np.ndarray) -> np.ndarray:
+        """Leading target tokens that are input, int32 [stages, n], for `input_steps` int [stages, n] (Eq. 15)."""
+        result = np.empty(input_steps.shape, dtype=np.int32)
+        for at in range(0, len(self), _CHUNK):
+            rows = self.rows[at : at + _CHUNK]
+            size, step = self.tokens.step.size[rows], self.tokens.step.flat(rows) + 1
+            width = int(step.max(initial=0)) + 1
+            place = np.repeat(np.arange(len(rows)) * width, size) + step
+            upto = np.bincount(place, minlength=len(rows) * width).reshape(-1, width).cumsum(axis=1)
+            column = np.minimum(input_steps[:, at : at + _CHUNK], width - 1)
+            result[:, at : at + _CHUNK] = upto[np.arange(len(rows)), column]
+        return result
+
+    def mean_weight(self) -> float:
+        """Mean weight of all tokens of all rationales, the answers' left out."""
+        if self.weight is None:
+            return 1.0
+        return float(np.mean(self.weight.flat(self.rows), dtype=np.float64))
+
+
 @dataclass(frozen=True)
 class Positions:
     """How many positions a model has learnt. `apart`: prompt and target have their own (encoder-decoder)."""
@@ -67,10 +147,9 @@ class Positions:
     count: int
     apart: bool = False
 
-    def lack(self, row: Example) -> str | None:
-        """Why a row does not fit, or None."""
-        needed = max(len(row.prompt), len(row.target)) if self.apart else row.tokens
-        return f"{needed} tokens, the model has {self.count} positions" if needed > self.count else None
+    def needed(self, prompts: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Positions that rows of so many tokens need, int64 [n]."""
+        return np.maximum(prompts, targets) if self.apart else prompts + targets
 
 
 def reject(key: Key, reason: str) -> dict[str, str]:
@@ -78,128 +157,68 @@ def reject(key: Key, reason: str) -> dict[str, str]:
     return {"source": "rationales", "row": f"{key[0]}/{key[1]}", "reason": reason}
 
 
-def read_weights(folder: Path) -> dict[Key, tuple[np.ndarray, np.ndarray]]:
-    """`(question_id, sample)` -> token ids int32 [n] and weights float32 [n] of the rationale, views of two arrays."""
-    names = ("question_id", "sample", "token_ids", "weight")
-    table = schemas.read(folder / "weights.parquet", pa.schema([schemas.WEIGHTS.field(name) for name in names]))
-    ids, weights = (table[name].combine_chunks() for name in ("token_ids", "weight"))
-    parts = [
-        np.split(one.flatten().to_numpy(), np.cumsum(one.value_lengths().to_numpy())[:-1]) for one in (ids, weights)
-    ]
-    return dict(zip(keys_of(table), zip(*parts, strict=True), strict=True))
-
-
-def build(
-    tokenizer: PreTrainedTokenizerBase,
-    rationales: Sequence[Rationale],
-    max_tokens: int,
-    positions: Positions | None = None,
-    form: PromptFormat = COT,
-) -> tuple[list[Example], list[dict[str, str]]]:
+def usable(
+    tokens: Tokens, max_tokens: int, positions: Positions | None = None
+) -> tuple[Examples, list[dict[str, str]]]:
     """Examples whose tokens all weigh 1, and the rows that cannot be used, as rows of `schemas.QUARANTINE`.
 
     Rows longer than `max_tokens`, or than the model's `positions`, are left out, never cut.
     """
-    examples: list[Example] = []
-    rejected: list[dict[str, str]] = []
-    tokenised = rationale_ids(tokenizer, [r.text for r in rationales], [r.steps for r in rationales], form.lead)
-    for rationale, (ids, step) in zip(rationales, tokenised, strict=True):
-        answer = np.asarray(answer_ids(tokenizer, rationale.answer, form), dtype=np.int32)
-        made = Example(
-            key=rationale.key,
-            prompt=np.asarray(prompt_ids(tokenizer, rationale.question, rationale.choices, form), dtype=np.int32),
-            target=np.concatenate([ids, answer]),
-            weight=np.ones(len(ids) + len(answer), dtype=np.float32),
-            step=np.concatenate([step, np.full(len(answer), ANSWER, dtype=np.int32)]),
-        )
-        if made.tokens > max_tokens:
-            rejected.append(reject(rationale.key, f"{made.tokens} tokens, max_tokens is {max_tokens}"))
-        else:
-            examples.append(made)
-    fitting, lacking = within(examples, positions)
+    examples = Examples(tokens)
+    sizes = examples.prompts + examples.targets
+    long = np.flatnonzero(sizes > max_tokens)
+    rejected = [reject(examples.key(i), f"{sizes[i]} tokens, max_tokens is {max_tokens}") for i in long.tolist()]
+    fitting, lacking = within(examples.take(sizes <= max_tokens), positions)
     return fitting, rejected + lacking
 
 
-def within(examples: Sequence[Example], positions: Positions | None) -> tuple[list[Example], list[dict[str, str]]]:
+_Rows = Examples | list[Example]
+
+
+def within(examples: _Rows, positions: Positions | None) -> tuple[_Rows, list[dict[str, str]]]:
     """The examples that the model's `positions` suffice for, and the others as rows of `schemas.QUARANTINE`."""
-    lacking = {id(row): reason for row in examples if positions and (reason := positions.lack(row))}
-    return (
-        [row for row in examples if id(row) not in lacking],
-        [reject(row.key, lacking[id(row)]) for row in examples if id(row) in lacking],
-    )
+    if positions is None:
+        return examples, []
+    prompts, targets = sizes_of(examples)
+    needed = positions.needed(prompts, targets)
+    why = f"the model has {positions.count} positions"
+    lacking = np.flatnonzero(needed > positions.count).tolist()
+    rejected = [reject(examples[i].key, f"{needed[i]} tokens, {why}") for i in lacking]
+    fits = needed <= positions.count
+    if isinstance(examples, Examples):
+        return examples.take(fits), rejected
+    return [row for row, fit in zip(examples, fits, strict=True) if fit], rejected
 
 
-def weighted(
-    examples: Sequence[Example],
-    weights: Mapping[Key, tuple[np.ndarray, np.ndarray]],
-    floor: float = 0.0,
-    scale: Literal["raw", "mean1"] = "raw",
-) -> tuple[list[Example], list[dict[str, str]]]:
-    """The examples with `weights` on their rationales, and those that have none, as rows of `schemas.QUARANTINE`.
+def sizes_of(examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of each row's prompt and of its target, int64 [n] both."""
+    if isinstance(examples, Examples):
+        return examples.prompts, examples.targets
+    sizes = np.array([(len(row.prompt), len(row.target)) for row in examples], dtype=np.int64).reshape(-1, 2)
+    return sizes[:, 0], sizes[:, 1]
 
-    `floor` f turns w into f + (1 - f) w; `mean1` then scales each rationale's weights to mean 1. The answer's tokens
-    keep weight 1. Raises DataError if the weights were made with another tokenizer.
+
+def arranged(
+    examples: Sequence[Example], input_steps: Mapping[Key, Sequence[int] | np.ndarray] | np.ndarray | None
+) -> tuple[Sequence[Example], np.ndarray]:
+    """The rows ordered by key and form, and their leading target tokens that are input, int [stages, n].
+
+    `input_steps`: c_i(t) of each key, or int [stages, n] in the order of `examples`; None: the student writes all.
     """
-    found: list[Example] = []
-    rejected: list[dict[str, str]] = []
-    for example in examples:
-        weight, reason = _weight(example, weights)
-        if reason is not None:
-            rejected.append(reject(example.key, reason))
-            continue
-        weight = floor + (1 - floor) * weight
-        if scale == "mean1" and weight.sum() > 0:
-            weight = weight / weight.mean()
-        answer = example.weight[example.rationale_tokens :]
-        found.append(replace(example, weight=np.concatenate([weight, answer]).astype(np.float32)))
-    return found, rejected
-
-
-def pruned(
-    examples: Sequence[Example], weights: Mapping[Key, tuple[np.ndarray, np.ndarray]], least: float
-) -> list[Example]:
-    """The examples without the steps in which no token's weight is `least`; one without any other step stays whole.
-
-    `weights` must have every example. Steps keep their numbers, so that a curriculum still fits.
-    """
-    found = []
-    for example in examples:
-        steps = example.step[: example.rationale_tokens]
-        highest = np.zeros(int(steps.max(initial=-1)) + 1, dtype=np.float32)
-        np.maximum.at(highest, steps, weights[example.key][1])
-        if (highest >= least).any():
-            kept = np.concatenate([highest[steps] >= least, np.full(len(example.step) - len(steps), True)])
-            rest = {name: getattr(example, name)[kept] for name in ("target", "weight", "step")}
-            example = replace(example, **rest)
-        found.append(example)
-    return found
-
-
-def first_samples(examples: Sequence[Example], samples: int) -> list[Example]:
-    """The examples that are among the first so many of their question, by sample."""
-    places: Counter[str] = Counter()
-    kept = set()
-    for key in sorted(example.key for example in examples):
-        places[key[0]] += 1
-        if places[key[0]] <= samples:
-            kept.add(key)
-    return [example for example in examples if example.key in kept]
-
-
-def mean_weight(examples: Sequence[Example]) -> float:
-    """Mean weight of all tokens of all rationales, the answers' left out."""
-    return float(np.mean(np.concatenate([example.weight[: example.rationale_tokens] for example in examples])))
-
-
-def _weight(example: Example, weights: Mapping[Key, tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, str | None]:
-    """The weights of one rationale, or why it has none."""
-    if example.key not in weights:
-        return np.empty(0, dtype=np.float32), "not in weights.parquet"
-    ids, weight = weights[example.key]
-    if not np.array_equal(ids, example.target[: example.rationale_tokens]):
-        raise DataError(
-            f"weights.parquet, row {example.key}: other token ids than the student's; rerun the stage weights"
-        )
-    if not np.isfinite(weight).all() or (weight < 0).any():
-        return weight, "a weight is negative or not finite"
-    return weight, None
+    if isinstance(examples, Examples):
+        place = np.empty(len(examples.tokens), dtype=np.int64)
+        place[examples.tokens.keys.order] = np.arange(len(examples.tokens))
+        order = np.argsort(place[examples.rows])
+        rows: Sequence[Example] = examples.take(order)
+    else:
+        order = np.array(sorted(range(len(examples)), key=lambda i: (examples[i].key, examples[i].form)))
+        rows = [examples[i] for i in order]
+    if input_steps is None:
+        return rows, np.zeros((1, len(rows)), dtype=np.int32)
+    if isinstance(input_steps, np.ndarray):
+        matrix = input_steps[:, order]
+    else:
+        matrix = np.array([input_steps[row.key] for row in rows]).T
+    if isinstance(rows, Examples):
+        return rows, rows.input_tokens(matrix)
+    return rows, np.array([np.searchsorted(row.step, c, "left") for row, c in zip(rows, matrix.T, strict=True)]).T

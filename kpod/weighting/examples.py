@@ -1,28 +1,32 @@
 """Rationales as token ids, and the reasons why some cannot be used."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
 from kpod import schemas
-from kpod.answers.formats import strip_statement
 from kpod.config import Form, Prompt
 from kpod.errors import DataError
 from kpod.text.formats import COT, PromptFormat, resolve
-from kpod.text.tokens import Rationale, answer_ids, distinct, prompt_ids, rationale_ids, read_rationales, token_spans
+from kpod.text.groups import Key
+from kpod.text.table import Column, Tokens
+from kpod.text.tokens import answer_ids
 
-Quarantined = tuple[tuple[str, int], str]  # key, reason
+Quarantined = tuple[Key, str]  # key, reason
 
 
 @dataclass(frozen=True)
 class Example:
     """One rationale, tokenised; int32 ids. `prompt` and `answer` are in the predictor's vocabulary."""
 
-    key: tuple[str, int]
+    key: Key
     prompt: np.ndarray
     rationale: np.ndarray  # [n], the student's ids
     step: np.ndarray  # [n], non-decreasing
@@ -40,60 +44,115 @@ class Example:
         return len(self.prompt) + len(self.rationale) + len(self.answer)
 
 
-def read(inputs: Mapping[str, Path]) -> tuple[list[Rationale], list[Quarantined]]:
-    """Kept rationales with question and steps, and those that lack one; in the order of questions, then samples."""
-    questions, texts, steps = (inputs[name] for name in ("questions", "rationales", "steps"))
-    found = read_rationales(questions, texts, steps)
-    order = {
-        name: place
-        for place, name in enumerate(schemas.read(questions / "questions.parquet", schemas.QUESTIONS)["id"].to_pylist())
-    }
-    found, copies = distinct(found)
-    kept = {
-        (row["question_id"], row["sample"])
-        for row in schemas.read(texts / "rationales.parquet", schemas.RATIONALES).to_pylist()
-        if row["kept"]
-    }
-    lost = kept - {rationale.key for rationale in found} - {key for key, _ in copies}
-    reasons = copies + [(key, "no step" if key[0] in order else "no question of this id") for key in sorted(lost)]
-    return sorted(found, key=lambda one: (order[one.question_id], one.sample)), reasons
+class Examples(Sequence[Example]):
+    """Some rows of a table of tokens, each of them an `Example` at the moment it is asked for.
 
-
-def tokenise(
-    rationales: Sequence[Rationale],
-    student: PreTrainedTokenizerBase,
-    max_tokens: int,
-    predictor: PreTrainedTokenizerBase | None = None,
-    positions: int | None = None,
-    form: PromptFormat = COT,
-    asked: PromptFormat | None = None,
-) -> tuple[list[Example], list[Quarantined]]:
-    """Examples in the order of `rationales`, and the keys that were dropped, with the reason.
-
-    `form` is the student's, `asked` the one in which a predictor with a tokenizer of its own is asked.
-
-    Dropped: no token, an answer with a token that the predictor does not know, more than `max_tokens` in all, or
-    than the `positions` that the predictor has learnt.
+    `rows` int64 [n] are row numbers of `tokens`; `prompt` and `answer` have a row for each of `tokens`.
     """
-    reader, asked = predictor or student, asked or form
-    texts = [one.text for one in rationales]
-    tokens = rationale_ids(student, texts, [one.steps for one in rationales], form.lead)
-    examples, dropped = [], []
-    for one, (ids, step) in zip(rationales, tokens, strict=True):
-        answer = answer_ids(reader, one.answer, asked)
-        example = Example(
-            key=one.key,
-            prompt=np.asarray(prompt_ids(reader, one.question, one.choices, asked), dtype=np.int32),
-            rationale=ids,
-            step=step,
-            answer=np.asarray(answer, dtype=np.int32),
-            visible=_visible(student, one.text, len(ids), form),
+
+    def __init__(self, tokens: Tokens, rows: np.ndarray, prompt: Column, answer: Column) -> None:
+        self.tokens, self.rows, self.prompt, self.answer = tokens, rows, prompt, answer
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Examples": ...
+
+    def __getitem__(self, place: int | slice) -> "Example | Examples":
+        if isinstance(place, slice):
+            return self.take(np.arange(len(self))[place])
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        row, tokens = int(self.rows[place]), self.tokens
+        return Example(
+            key=tokens.keys[row],
+            prompt=self.prompt[row],
+            rationale=tokens.rationale[row],
+            step=tokens.step[row],
+            answer=self.answer[row],
+            visible=int(tokens.visible[row]),
         )
-        if reason := _unusable(example, one.answer, reader, max_tokens, positions):
-            dropped.append((one.key, reason))
-        else:
-            examples.append(example)
-    return examples, dropped
+
+    def take(self, places: np.ndarray) -> "Examples":
+        """The examples at some places, int [m] or bool [n]."""
+        return Examples(self.tokens, self.rows[places], self.prompt, self.answer)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each rationale, int64 [n]."""
+        return self.tokens.rationale.size[self.rows]
+
+
+def usable(
+    tokens: Tokens,
+    max_tokens: int,
+    asked: tuple[Column, Column] | None = None,
+    positions: int | None = None,
+    unknown: int | None = None,
+) -> tuple[Examples, list[Quarantined]]:
+    """Examples in the order of `tokens`, and the keys that were dropped, with the reason.
+
+    `asked`: prompts and answers in the vocabulary of a predictor with a tokenizer of its own, a row for each of
+    `tokens`. Dropped: an answer with the token `unknown`, more than `max_tokens` in all, or than the `positions` that
+    the predictor has learnt.
+    """
+    prompt, answer = asked or (tokens.prompt, tokens.answer)
+    rows = np.arange(len(tokens))
+    sizes = prompt.size + tokens.rationale.size + answer.size
+    strange = np.zeros(len(tokens), dtype=bool)
+    if unknown is not None:
+        strange[np.repeat(rows, answer.size)[answer.flat(rows) == unknown]] = True
+    long, longer = sizes > max_tokens, sizes > (np.inf if positions is None else positions)
+    dropped = []
+    for row in np.flatnonzero(strange | long | longer).tolist():
+        reason = f"{sizes[row]} tokens, the predictor has {positions} positions"
+        if long[row]:
+            reason = f"{sizes[row]} tokens, more than max_tokens {max_tokens}"
+        dropped.append((tokens.keys[row], "the answer cannot be encoded" if strange[row] else reason))
+    return Examples(tokens, np.flatnonzero(~(strange | long | longer)), prompt, answer), dropped
+
+
+def asked_by(
+    reader: PreTrainedTokenizerBase, form: PromptFormat, tokens: Tokens, questions: Path
+) -> tuple[Column, Column]:
+    """Prompts and answers in the vocabulary of `reader`, a row for each of `tokens`.
+
+    `questions`: the folder of that stage. The samples of a question share its ids.
+    """
+    names = ("id", "question", "answer", "choices")
+    table = schemas.read(questions / "questions.parquet", schemas.QUESTIONS, names)
+    rows = pc.index_in(tokens.keys.names, value_set=table["id"].combine_chunks())
+    told = table.take(rows).select(names[1:]).to_pydict()
+    prompts = form.prompts_ids(reader, list(zip(told["question"], told["choices"], strict=True)))
+    answers = [answer_ids(reader, answer, form) for answer in told["answer"]]
+    return Column.of(prompts).take(tokens.keys.code), Column.of(answers).take(tokens.keys.code)
+
+
+def texts_of(rationales: Path, examples: Examples) -> pa.Array:
+    """The text of each example's rationale, from the folder of the stage `rationales`; large_string [n].
+
+    Raises DataError if one is not there.
+    """
+    found = [pa.array([], pa.large_string())]
+    wanted = np.full(len(examples.tokens), -1)
+    wanted[examples.rows] = np.arange(len(examples))
+    places = []
+    for batch in schemas.batches(
+        rationales / "rationales.parquet", schemas.RATIONALES, ("question_id", "sample", "rationale", "kept")
+    ):
+        kept = batch.filter(batch["kept"])
+        rows = examples.tokens.keys.find(kept["question_id"], kept["sample"].to_numpy())
+        place = np.where(rows >= 0, wanted[rows], -1)
+        found.append(kept["rationale"].filter(pa.array(place >= 0)).cast(pa.large_string()).combine_chunks())
+        places.append(place[place >= 0])
+    there, first = np.unique(np.concatenate([np.zeros(0, np.int64), *places]), return_index=True)
+    if len(there) < len(examples):
+        raise DataError(f"{rationales} lacks rationales that were tokenised: rerun the stage tokens")
+    return pa.concat_arrays(found).take(pa.array(first))
 
 
 def predictor_form(reader: PreTrainedTokenizerBase, form: Form) -> PromptFormat:
@@ -111,25 +170,3 @@ def template_length(tokenizer: PreTrainedTokenizerBase, form: PromptFormat = COT
     if not common:
         raise DataError(f"the predictor's tokenizer does not keep {form.answer.template!r} apart from its answer")
     return common
-
-
-def _visible(student: PreTrainedTokenizerBase, text: str, tokens: int, form: PromptFormat) -> int:
-    shown = strip_statement(form.answer, text)
-    if shown == text.rstrip():
-        return tokens
-    [(_, spans)] = token_spans(student, [text], form.lead)
-    return int((spans[:, 0] < len(shown)).sum())
-
-
-def _unusable(
-    example: Example, answer: str, reader: PreTrainedTokenizerBase, max_tokens: int, positions: int | None
-) -> str | None:
-    if not len(example.rationale):
-        return "the rationale has no token"
-    if not answer.strip() or (reader.unk_token_id is not None and reader.unk_token_id in example.answer):
-        return "the answer cannot be encoded"
-    if example.tokens > max_tokens:
-        return f"{example.tokens} tokens, more than max_tokens {max_tokens}"
-    if positions is not None and example.tokens > positions:
-        return f"{example.tokens} tokens, the predictor has {positions} positions"
-    return None

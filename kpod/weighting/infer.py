@@ -7,33 +7,38 @@ import torch
 from torch import nn
 
 from kpod import observe
-from kpod.text.tokens import split_by_tokens
+from kpod.text.table import Column
+from kpod.text.tokens import batches_of
 from kpod.training.ranks import ranks
 from kpod.weighting.batch import collate
 from kpod.weighting.classes import classify
 from kpod.weighting.examples import Example
 from kpod.weighting.network import Weighter
 
-Weighted = dict[tuple[str, int], np.ndarray]  # key -> float32 [n]
-
 RULE_HIGH, RULE_LOW = 0.9, 0.1
 
 
-def infer(examples: Sequence[Example], weighter: Weighter, embedding: nn.Embedding, batch_tokens: int) -> Weighted:
-    """w_j of every token (Eq. 2-3), the same for any batching; each rank computes its share, all get the whole.
+def infer(examples: Sequence[Example], weighter: Weighter, embedding: nn.Embedding, batch_tokens: int) -> Column:
+    """w_j of every token (Eq. 2-3), float32, a row for each example, the same for any batching.
 
-    A closing statement of the answer is not seen; its tokens weigh 1, as those of the answer in Eq. 1.
+    Each rank computes its share, all get the whole. A closing statement of the answer is not seen; its tokens weigh
+    1, as those of the answer in Eq. 1.
     """
     rank, world = ranks().rank, ranks().world
-    rows: list[tuple[tuple[str, int], np.ndarray]] = []
+    sizes = np.fromiter((len(example.rationale) for example in examples), np.int64, len(examples))
+    found = Column(np.zeros(int(sizes.sum()), dtype=np.float32), np.cumsum(sizes) - sizes, sizes)
     with observe.progress("weights: inference", len(examples), "rationale") as bar, torch.inference_mode():
-        for part in split_by_tokens(examples, batch_tokens)[rank::world]:
-            batch = collate(part, 1, 0, 0, embedding.weight.device)
+        for part in batches_of(sizes, batch_tokens)[rank::world]:
+            batch = collate([examples[row] for row in part.tolist()], 1, 0, 0, embedding.weight.device)
             logits = weighter(embedding(batch.rationale).float(), batch.visible)
             weight = torch.sigmoid(logits).masked_fill(~batch.visible, 1.0).cpu().numpy()
-            rows += [(e.key, w[: len(e.rationale)].copy()) for e, w in zip(part, weight, strict=True)]
+            for row, values in zip(part.tolist(), weight, strict=True):
+                found[row][:] = values[: sizes[row]]
             bar.advance(len(part) * world)
-    return dict(ranks().collect(rows))
+    if world > 1:
+        total = torch.from_numpy(found.values).to(embedding.weight.device)
+        found.values[:] = ranks().total(total).cpu().numpy()
+    return found
 
 
 def by_rule(texts: Sequence[str], spans: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -1,16 +1,18 @@
 """Stage `weights`: train the token weighter (Eq. 2-7) and weigh every token of every kept rationale."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from transformers import AutoTokenizer
+import pyarrow as pa
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from kpod import observe, schemas
 from kpod.config import Weights, collapsed
 from kpod.errors import DataError, ModelError
 from kpod.text.formats import resolve
-from kpod.text.tokens import Rationale, token_spans
+from kpod.text.table import Column, Tokens, list_array
+from kpod.text.tokens import token_spans
 from kpod.training import models
 from kpod.training.processes import launch
 from kpod.training.ranks import ranks
@@ -18,15 +20,19 @@ from kpod.weighting import network
 from kpod.weighting.batch import collate
 from kpod.weighting.build import build_predictor, build_weighter, one_row_a_prefix, predictor_precision, resolved
 from kpod.weighting.classes import CLASSES, classify
-from kpod.weighting.examples import Example, Quarantined, predictor_form, read, tokenise
-from kpod.weighting.infer import Weighted, by_rule, infer
+from kpod.weighting.examples import Examples, Quarantined, asked_by, predictor_form, texts_of, usable
+from kpod.weighting.infer import by_rule, infer
 from kpod.weighting.train import Training
+
+_ROWS = 65_536  # rationales written at a time
+_CLASSIFIED = 10_000  # rationales that the means by class are taken of
 
 
 def run(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str, float]:
-    """`questions`, `rationales`, `steps` and `base` -> `weights.parquet` (schemas.WEIGHTS) and `weighter/`.
+    """`rationales`, `tokens` and `base` -> `weights.parquet` (schemas.WEIGHTS) and `weighter/`.
 
-    Returns counts, the last epoch's means, the mean weight of each class of tokens, and `collapsed` (0 or 1).
+    A predictor with a tokenizer of its own reads `questions` too. Returns counts, the last epoch's means, the mean
+    weight of each class of tokens (over a sample of 10,000 rationales where there are more), and `collapsed` (0 or 1).
     Raises DataError if no rationale is usable, ModelError if the loss is not finite. With several `processes` the
     batches are shared out to ranks of torchrun that are started and ended here.
     """
@@ -36,97 +42,102 @@ def run(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str,
 def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str, float]:
     """`run` in this process, as one of its ranks; the first of them writes."""
     writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
-    rationales, quarantined = read(inputs)
-    folder = inputs["base"] / "student"
+    tokens, folder = Tokens.read(inputs["tokens"]), inputs["base"] / "student"
     figures: dict[str, float] = {}
     if config.source == "rule":
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        examples, dropped = _tokenise(rationales, tokenizer, config)
-        known = {one.key: one.text for one in rationales}
-        texts = [known[example.key] for example in examples]
-        lead = resolve(tokenizer, config.form).lead
-        ruled = by_rule(texts, [spans for _, spans in token_spans(tokenizer, texts, lead)])
-        weights = {example.key: row for example, row in zip(examples, ruled, strict=True)}
-    elif config.weighter is not None:
-        student, tokenizer = models.load(folder)
-        embedding = student.get_input_embeddings()
-        weighter = network.load(config.weighter)
-        if weighter.width != embedding.weight.shape[1]:
-            raise ModelError(f"weights.weighter was trained for width {weighter.width}, the student has another")
-        examples, dropped = _tokenise(rationales, tokenizer, config)
-        weights = infer(examples, weighter.to(embedding.weight.device), embedding, config.batch_tokens)
-        if writes:
-            network.save(weighter, out_dir / "weighter")
+        examples, dropped = _usable(tokens, config, None, None, tokenizer.unk_token_id)
+        weights = _ruled(examples, tokenizer, inputs, config)
     else:
         config = resolved(folder, config)
         # The student is the predictor, or gives nothing but its embedding to be read.
         student, tokenizer = models.load(folder, config.precision if config.predictor else predictor_precision(config))
         embedding = student.get_input_embeddings()
-        predictor, reader = build_predictor(student, tokenizer, config)
-        learnt = models.positions(predictor.model)
-        examples, dropped = _tokenise(rationales, tokenizer, config, reader, learnt and learnt.count)
-        weighter = build_weighter(embedding, config)
-        trial = [example for example in examples if example.visible][:2]
-        if trial:
-            batch = collate(trial, 2, config.seed, 0, embedding.weight.device)
-            predictor = one_row_a_prefix(predictor, batch, embedding(batch.rationale))
-        figures = Training(examples, weighter, embedding, predictor, config, out_dir / "work").run()
+        if config.weighter is not None:
+            weighter = network.load(config.weighter)
+            if weighter.width != embedding.weight.shape[1]:
+                raise ModelError(f"weights.weighter was trained for width {weighter.width}, the student has another")
+            examples, dropped = _usable(tokens, config, None, None, tokenizer.unk_token_id)
+            weighter = weighter.to(embedding.weight.device)
+        else:
+            predictor, reader = build_predictor(student, tokenizer, config)
+            learnt = models.positions(predictor.model)
+            asked = None
+            if reader is not tokenizer:
+                asked = asked_by(reader, predictor_form(reader, config.form), tokens, inputs["questions"])
+            limits = (asked, learnt and learnt.count, reader.unk_token_id)
+            examples, dropped = _usable(tokens, config, *limits)
+            weighter = build_weighter(embedding, config)
+            trial = examples.take(np.flatnonzero(tokens.visible[examples.rows])[:2])
+            if trial:
+                batch = collate(trial, 2, config.seed, 0, embedding.weight.device)
+                predictor = one_row_a_prefix(predictor, batch, embedding(batch.rationale))
+            figures = Training(examples, weighter, embedding, predictor, config, out_dir / "work").run()
         weights = infer(examples, weighter, embedding, config.batch_tokens)
         if writes:
             network.save(weighter, out_dir / "weighter")
-    quarantined += dropped
     if writes:
-        _write(out_dir, examples, weights, quarantined)
+        _write(out_dir, examples, weights, dropped)
     ranks().wait()
-    figures |= _summary(rationales, tokenizer, weights, resolve(tokenizer, config.form).lead)
-    return {"rationales": float(len(examples)), "quarantined": float(len(quarantined)), **figures}
+    if not writes:
+        return {}
+    figures |= _summary(examples, weights, tokenizer, inputs, config)
+    return {"rationales": float(len(examples)), "quarantined": float(len(dropped)), **figures}
 
 
-def _tokenise(rationales: list[Rationale], student, config: Weights, reader=None, positions=None):  # type: ignore[no-untyped-def]
-    form = resolve(student, config.form)
-    asked = predictor_form(reader, config.form) if reader else None
-    examples, dropped = tokenise(rationales, student, config.max_tokens, reader, positions, form, asked)
+def _usable(tokens: Tokens, config: Weights, *limits) -> tuple[Examples, list[Quarantined]]:  # type: ignore[no-untyped-def]
+    examples, dropped = usable(tokens, config.max_tokens, *limits)
     if not examples:
         why = f"; first: {dropped[0][1]}" if dropped else ""
-        raise DataError(f"weights: none of {len(rationales)} rationales is usable{why}")
+        raise DataError(f"weights: none of {len(tokens)} rationales is usable{why}")
     return examples, dropped
 
 
-def _write(out_dir: Path, examples: Sequence[Example], weights: Weighted, quarantined: Sequence[Quarantined]) -> None:
-    rows = [
-        {
-            "question_id": example.key[0],
-            "sample": example.key[1],
-            "token_ids": example.rationale,
-            "step": example.step,
-            "weight": weights[example.key],
-        }
-        for example in examples
-    ]
+def _ruled(
+    examples: Examples, tokenizer: PreTrainedTokenizerBase, inputs: Mapping[str, Path], config: Weights
+) -> Column:
+    texts, lead = texts_of(inputs["rationales"], examples), resolve(tokenizer, config.form).lead
+    found: list[np.ndarray] = []
+    for at in range(0, len(texts), _CLASSIFIED):
+        part = texts[at : at + _CLASSIFIED].to_pylist()
+        found += by_rule(part, [spans for _, spans in token_spans(tokenizer, part, lead)])
+    return Column.of(found, np.float32)
+
+
+def _write(out_dir: Path, examples: Examples, weights: Column, quarantined: list[Quarantined]) -> None:
     if quarantined:
-        write_quarantine(out_dir, "weights", quarantined)
-    schemas.write(out_dir / "weights.parquet", schemas.table(rows, schemas.WEIGHTS))
+        rows = [{"source": "weights", "row": f"{key[0]}/{key[1]}", "reason": reason} for key, reason in quarantined]
+        schemas.write(out_dir / "quarantine.parquet", schemas.table(rows, schemas.QUARANTINE))
+    tokens = examples.tokens
+    with schemas.writing(out_dir / "weights.parquet", schemas.WEIGHTS) as write:
+        for at in range(0, len(examples), _ROWS):
+            rows, places = examples.rows[at : at + _ROWS], np.arange(len(examples))[at : at + _ROWS]
+            sizes = tokens.rationale.size[rows]
+            write(
+                {
+                    "question_id": tokens.keys.names.take(pa.array(tokens.keys.code[rows])),
+                    "sample": tokens.keys.sample[rows],
+                    "token_ids": list_array(tokens.rationale.flat(rows), sizes),
+                    "step": list_array(tokens.step.flat(rows), sizes),
+                    "weight": list_array(weights.flat(places), sizes),
+                }
+            )
 
 
-def write_quarantine(out_dir: Path, source: str, quarantined: Sequence[Quarantined]) -> None:
-    """Write the rows that could not be used, and why."""
-    rows = [{"source": source, "row": f"{key[0]}/{key[1]}", "reason": reason} for key, reason in quarantined]
-    schemas.write(out_dir / "quarantine.parquet", schemas.table(rows, schemas.QUARANTINE))
-
-
-def _summary(rationales: Sequence[Rationale], tokenizer, weights: Weighted, lead: str) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def _summary(
+    examples: Examples, weights: Column, tokenizer: PreTrainedTokenizerBase, inputs: Mapping[str, Path], config: Weights
+) -> dict[str, float]:
     """Mean weight, over all tokens and by class; one near 0 or 1 is reported as a collapse."""
-    used = [one for one in rationales if one.key in weights]
-    texts = [one.text for one in used]
-    placed = token_spans(tokenizer, texts, lead)
-    kinds = [classify(text, spans) for text, (_, spans) in zip(texts, placed, strict=True)]
-    flat = np.concatenate([weights[one.key] for one in used])
-    kind = np.array([name for row in kinds for name in row])
-    mean = float(flat.mean())
+    mean = float(weights.values.mean(dtype=np.float64))
     if collapsed(mean):
         observe.warning(
             f"weights: collapsed to a mean of {mean:.3f}, so distill will train with weights of 1; "
             f"{'lower' if mean < 0.5 else 'raise'} weights.alpha, or train longer"
         )
+    chosen = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), _CLASSIFIED)).astype(np.int64))
+    texts = texts_of(inputs["rationales"], examples.take(chosen)).to_pylist()
+    placed = token_spans(tokenizer, texts, resolve(tokenizer, config.form).lead)
+    kind = np.array([name for text, (_, spans) in zip(texts, placed, strict=True) for name in classify(text, spans)])
+    flat = weights.flat(chosen)
     by_class = {f"weight_{name}": float(flat[kind == name].mean()) for name in CLASSES if (kind == name).any()}
-    return {"tokens": float(len(flat)), "weight": mean, **by_class, "collapsed": float(collapsed(mean))}
+    return {"tokens": float(len(weights.values)), "weight": mean, **by_class, "collapsed": float(collapsed(mean))}

@@ -11,9 +11,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from kpod.errors import ModelError
 from kpod.text.formats import COT, PromptFormat
-from kpod.text.tokens import Rationale
+from kpod.text.rationales import Rationale
+from kpod.tokens.rows import tokenise
 from kpod.weighting import network
-from kpod.weighting.examples import tokenise
+from kpod.weighting.examples import usable
 from kpod.weighting.infer import infer
 
 _BATCH_TOKENS = 4096
@@ -32,9 +33,10 @@ def text_weights(
     tokenizer = AutoTokenizer.from_pretrained(student, local_files_only=True)
     net = network.load(weighter)
     rows = [Rationale(str(i), 0, "", None, "0", text, ((0, len(text)),)) for i, text in enumerate(texts)]
-    examples, _ = tokenise(rows, tokenizer, max_tokens=2**31, form=form, asked=COT)
-    found = infer(examples, net, nn.Embedding.from_pretrained(input_embedding(student).float()), _BATCH_TOKENS)
-    return [found.get(row.key) for row in rows]
+    examples, _ = usable(tokenise(tokenizer, rows, PromptFormat(lead=form.lead, answer=form.answer)), max_tokens=2**31)
+    embedding = nn.Embedding.from_pretrained(input_embedding(student).float())
+    found = infer(examples, net, embedding, _BATCH_TOKENS)
+    return [found[row] if found.size[row] else None for row in range(len(texts))]
 
 
 def input_embedding(folder: Path) -> torch.Tensor:

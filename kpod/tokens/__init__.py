@@ -1,0 +1,1 @@
+"""Stage `tokens`: every kept rationale as token ids, once for all later stages."""
