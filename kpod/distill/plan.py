@@ -35,4 +35,5 @@ def read_plan(folder: Path, keys: Keys) -> Plan:
         matrix[batch["stage"].to_numpy()[known], rows[known]] = batch["input_steps"].to_numpy()[known]
     about = (pq.read_schema(path).metadata or {}).get(b"stages")
     difficulty = [float(stage["reached"]) for stage in json.loads(about)] if about else None
-    return Plan(matrix, (matrix >= 0).all(axis=0) & (stages > 0), difficulty)
+    whole = np.all(matrix >= 0, axis=0) if stages else np.zeros(len(keys), dtype=bool)
+    return Plan(matrix, np.asarray(whole), difficulty)

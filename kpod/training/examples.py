@@ -168,26 +168,26 @@ def usable(
     sizes = examples.prompts + examples.targets
     long = np.flatnonzero(sizes > max_tokens)
     rejected = [reject(examples.key(i), f"{sizes[i]} tokens, max_tokens is {max_tokens}") for i in long.tolist()]
-    fitting, lacking = within(examples.take(sizes <= max_tokens), positions)
-    return fitting, rejected + lacking
+    examples = examples.take(sizes <= max_tokens)
+    fits, lacking = _fits(examples, positions)
+    return examples.take(fits), rejected + lacking
 
 
-_Rows = Examples | list[Example]
-
-
-def within(examples: _Rows, positions: Positions | None) -> tuple[_Rows, list[dict[str, str]]]:
+def within(examples: Sequence[Example], positions: Positions | None) -> tuple[Sequence[Example], list[dict[str, str]]]:
     """The examples that the model's `positions` suffice for, and the others as rows of `schemas.QUARANTINE`."""
-    if positions is None:
-        return examples, []
-    prompts, targets = sizes_of(examples)
-    needed = positions.needed(prompts, targets)
-    why = f"the model has {positions.count} positions"
-    lacking = np.flatnonzero(needed > positions.count).tolist()
-    rejected = [reject(examples[i].key, f"{needed[i]} tokens, {why}") for i in lacking]
-    fits = needed <= positions.count
+    fits, rejected = _fits(examples, positions)
     if isinstance(examples, Examples):
         return examples.take(fits), rejected
     return [row for row, fit in zip(examples, fits, strict=True) if fit], rejected
+
+
+def _fits(examples: Sequence[Example], positions: Positions | None) -> tuple[np.ndarray, list[dict[str, str]]]:
+    if positions is None:
+        return np.ones(len(examples), dtype=bool), []
+    needed = positions.needed(*sizes_of(examples))
+    lacking = np.flatnonzero(needed > positions.count).tolist()
+    why = f"the model has {positions.count} positions"
+    return needed <= positions.count, [reject(examples[i].key, f"{needed[i]} tokens, {why}") for i in lacking]
 
 
 def sizes_of(examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
