@@ -189,8 +189,7 @@ def test_the_stage_writes_a_plain_student_and_its_history(inputs: dict[str, Path
     ]
     seconds = [figures.pop(name) for name in ("cpu_seconds", "wall_seconds")]
     assert min(seconds) > 0
-    rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
-    whole, _ = build(distill_tiny.tokenizer(), rationales, 512)
+    whole, _ = usable(Tokens.read(inputs["tokens"]), 512)
     assert figures == {
         "loss": history[-1]["loss"],
         "target_tokens": history[-1]["tokens"],

@@ -89,4 +89,4 @@ def pruned(examples: Examples, weights: Column, least: float) -> Examples:
         return Column(values[kept], np.cumsum(size) - size, size)
 
     shorter = tokens.replaced(rest(tokens.rationale.flat(rows)), rest(tokens.step.flat(rows)))
-    return Examples(shorter, examples.rows, examples.weight and rest(examples.weight.values))
+    return Examples(shorter, examples.rows, None if examples.weight is None else rest(examples.weight.values))
