@@ -93,8 +93,8 @@ class StudentTask(Task):
 
     def batches(self, epoch: int) -> list[list[Unit]]:
         units = self.objective.units(epoch)
-        sizes = sum(sizes_of(self.objective.rows))
-        lengths = np.array([sum(sizes[row] for row in unit) for unit in units])
+        prompts, targets = sizes_of(self.objective.rows)
+        lengths = np.array([sum(prompts[row] + targets[row] for row in unit) for unit in units])
         size = max(1, self.config.batch_size // self.objective.unit_size)
         self.input_tokens = self.objective.input_tokens(epoch)
         return [[units[i] for i in chosen] for chosen in epoch_batches(lengths, size, self.config.seed, epoch)]
