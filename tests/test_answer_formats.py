@@ -9,6 +9,7 @@ from configs import REQUIRED, pipeline
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kpod.answers.closings import _BEGINS, _may_state
 from kpod.answers.extract import extract_answer
 from kpod.answers.formats import as_sentence, states_answer, strip_statement
 from kpod.config import ScriptedEndpoint
@@ -148,3 +149,27 @@ def test_fewer_answers_tell_nothing(tmp_path: Path) -> None:
     said, _ = _ask(tmp_path, 20)
     assert isinstance(said, dict)
     assert said["kept"] > 10  # their answers can be read all the same
+
+
+STATED = st.sampled_from(
+    [
+        *("the", "our", "final", "correct", "answer", "Ans", "is", ":", "=", "option", "choice", "solution", "letter"),
+        *("####", "\\boxed{7}", "<final>", "<answer>", "7", "(B)", "I choose", "we pick", "select", "go with", "right"),
+        *(
+            "La respuesta es",
+            "a resposta é",
+            "la risposta",
+            "die Antwort ist",
+            "lautet die Lösung",
+            "答案是",
+            "so",
+            ".",
+        ),
+        *("\n", "as", "comes out to be", "can be found", "Seven", "would be"),
+    ]
+)
+
+
+@given(st.lists(STATED, max_size=8).map(" ".join))
+def test_a_text_without_the_words_of_a_statement_is_not_searched(text: str) -> None:
+    assert _may_state(text) or not _BEGINS.search(text)
