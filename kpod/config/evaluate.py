@@ -1,8 +1,8 @@
 """Settings of the stage `evaluate`."""
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kpod.answers.verifiers import Verifier
 from kpod.config.prompt import StudentStage
@@ -27,7 +27,20 @@ class Evaluate(StudentStage):
     splits: list[Split] = Field(["test"], min_length=1, description="Splits whose questions the student answers.")
     max_new_tokens: int = Field(512, ge=1, description="Longest answer, in the student's tokens.")
     batch_size: int = Field(64, ge=1, description="Questions a batch; greedy output can depend on it in low precision.")
+    backend: Literal["auto", "transformers", "vllm"] = Field(
+        "auto",
+        description="What generates the answers: transformers, by the built-in batches; vllm, in this process (extra "
+        "`kpod[vllm]`, a CUDA device, decoder-only students); auto: vllm where it is installed. Greedy answers are "
+        "equal up to rounding.",
+    )
+    processes: int = operational(1, "Processes on this machine that share the questions, one a GPU.", ge=1)
     server: StudentServer | None = Field(
         None, description="Ask this server, which has loaded the (exported) student, instead of loading it here."
     )
     verifier: Verifier | None = Field(None, description="Set by `verifier`, the setting of all stages.")
+
+    @model_validator(mode="after")
+    def _one_process_asks(self) -> "Evaluate":
+        if self.processes > 1 and (self.backend == "vllm" or self.server):
+            raise ValueError("evaluate.processes is of the backend transformers: vllm and servers batch by themselves")
+        return self

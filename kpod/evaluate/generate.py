@@ -5,8 +5,8 @@ tokens: after each, the rows that are done leave the batch, and their part of th
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
+from transformers.generation import GenerateDecoderOnlyOutput
 from transformers.modeling_outputs import BaseModelOutput
 
 from kpod import observe
@@ -26,9 +27,13 @@ from kpod.store.files import write_text
 from kpod.text.formats import COT, PromptFormat
 from kpod.text.stops import NEXT_QUESTION, first_answer
 from kpod.text.tokens import prompt_ids
+from kpod.training.ranks import Ranks
 
 ROUND = 32  # tokens
+# Newer releases call it `cache`, which older ones do not know.
+CACHE = "cache" if "cache" in {field.name for field in fields(GenerateDecoderOnlyOutput)} else "past_key_values"
 Question = tuple[str, str, Sequence[str] | None]  # id, question, choices
+Decode = Callable[[Mapping[str, list[int]]], dict[str, list[int]]]  # prompts by id -> new tokens by id
 
 
 @dataclass(frozen=True)
@@ -48,35 +53,66 @@ def generate(
     work: Path,
     name: str = "evaluate",
     form: PromptFormat = COT,
+    ranks: Ranks | None = None,
 ) -> dict[str, Completion]:
     """Answer `(id, question, choices)` with the training prompt, greedily, up to the form's end; id -> completion.
 
     Batches follow from lengths and ids alone, not from the order of `questions`. Finished batches are kept in
-    `work`, so that a killed evaluation goes on behind them. `name` stands beside the progress bar.
+    `work`, so that a killed evaluation goes on behind them. `name` stands beside the progress bar. With `ranks` each
+    of them answers every so-many-th batch, and all get the whole.
     """
     model.generation_config = settings = _greedy(model, tokenizer, form)
+    stop = _NextQuestion(model, tokenizer) if form.asks_on else None
+
+    def decode(batch: Mapping[str, list[int]]) -> dict[str, list[int]]:
+        return _batch(model, tokenizer, batch, max_new_tokens, stop)
+
+    return answers(decode, tokenizer, settings.eos_token_id, questions, batch_size, work, name, form, ranks)
+
+
+def answers(
+    decode: Decode,
+    tokenizer: PreTrainedTokenizerBase,
+    ends: Sequence[int],
+    questions: Sequence[Question],
+    batch_size: int,
+    work: Path,
+    name: str,
+    form: PromptFormat,
+    ranks: Ranks | None = None,
+) -> dict[str, Completion]:
+    """What `decode` makes of the questions' prompts, as `generate` says; `ends`: the ids that end an answer."""
     prompts = {key: prompt_ids(tokenizer, question, choices, form) for key, question, choices in questions}
     order = sorted(prompts, key=lambda key: (len(prompts[key]), key))
-    stop = _NextQuestion(model, tokenizer) if form.asks_on else None
+    rank, world = (ranks.rank, ranks.world) if ranks else (0, 1)
     generated: dict[str, list[int]] = {}
     work.mkdir(parents=True, exist_ok=True)
     with observe.progress(name, len(prompts), "question") as bar:
-        for first in range(0, len(order), batch_size):
+        for first in range(rank * batch_size, len(order), world * batch_size):
             batch = {key: prompts[key] for key in order[first : first + batch_size]}
             kept = work / f"batch-{first}.json"
             found = _read(kept, batch)
             if found is None:
-                found = _batch(model, tokenizer, batch, max_new_tokens, stop)
+                found = decode(batch)
                 write_text(kept, json.dumps(found))
             generated |= found
-            bar.advance(len(found))
+            bar.advance(min(len(found) * world, len(order) - first))
+    if ranks:
+        generated = dict(ranks.collect(list(generated.items())))
     return {
         key: Completion(
-            _text(tokenizer, settings, tokens, form.asks_on),
-            truncated=not _ended(tokenizer, settings, tokens, form.asks_on),
+            _text(tokenizer, ends, tokens, form.asks_on), truncated=not _ended(tokenizer, ends, tokens, form.asks_on)
         )
         for key, tokens in generated.items()
     }
+
+
+def end_ids(
+    own: GenerationConfig | PretrainedConfig, tokenizer: PreTrainedTokenizerBase, form: PromptFormat
+) -> list[int]:
+    """Ids that end an answer: those of the model's config, the tokenizer's EOS and the form's."""
+    ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
+    return sorted({tokenizer.eos_token_id, form.eos_id(tokenizer), *ends} - {None})
 
 
 def longest_prompt(config: PretrainedConfig, max_new_tokens: int) -> int | None:
@@ -104,7 +140,6 @@ def fitting(
 def _greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, form: PromptFormat) -> GenerationConfig:
     """Nothing but greedy: a model folder may ask for sampling, penalties or bans of its own."""
     own = model.generation_config
-    ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
     start = getattr(own, "decoder_start_token_id", None)
     return GenerationConfig(
         do_sample=False,
@@ -112,7 +147,7 @@ def _greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, form: Pr
         use_cache=True,
         bos_token_id=own.bos_token_id,
         decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None) if start is None else start,
-        eos_token_id=sorted({tokenizer.eos_token_id, form.eos_id(tokenizer), *ends} - {None}),
+        eos_token_id=end_ids(own, tokenizer, form),
         pad_token_id=tokenizer.pad_token_id,
     )
 
@@ -148,7 +183,7 @@ def _batch(
         out = decode(
             **sources,
             attention_mask=mask,
-            past_key_values=cache,
+            **{CACHE: cache},
             max_new_tokens=min(ROUND, max_new_tokens - spent),
             stopping_criteria=StoppingCriteriaList([stop] if stop else []),
             return_dict_in_generate=True,
@@ -156,8 +191,8 @@ def _batch(
         fresh = out.sequences[:, start:]
         for key, tokens in zip(keys, fresh.tolist(), strict=True):
             generated[key] += tokens
-        settings, asks_on = model.generation_config, stop is not None
-        going = [row for row, key in enumerate(keys) if not _ended(tokenizer, settings, generated[key], asks_on)]
+        ends, asks_on = model.generation_config.eos_token_id, stop is not None
+        going = [row for row, key in enumerate(keys) if not _ended(tokenizer, ends, generated[key], asks_on)]
         if not going:
             break
         keys, ids, mask = [keys[row] for row in going], out.sequences[going], mask[going]
@@ -165,7 +200,7 @@ def _batch(
             mask = torch.nn.functional.pad(mask, (0, fresh.shape[1]), value=1)
         else:
             encoded = encoded[going]
-        cache = out.past_key_values if hasattr(out.past_key_values, "batch_select_indices") else None
+        cache = out[CACHE] if hasattr(out[CACHE], "batch_select_indices") else None
         if cache is not None:
             cache.batch_select_indices(torch.tensor(going, device=model.device))
     return generated
@@ -209,13 +244,13 @@ def _read(path: Path, batch: Mapping[str, object]) -> dict[str, list[int]] | Non
     return found if list(found) == list(batch) else None
 
 
-def _ended(tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig, tokens: list[int], asks_on: bool) -> bool:
-    return any(end in tokens for end in settings.eos_token_id) or (asks_on and _asks(tokenizer, tokens))
+def _ended(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], tokens: list[int], asks_on: bool) -> bool:
+    return any(end in tokens for end in ends) or (asks_on and _asks(tokenizer, tokens))
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig, tokens: list[int], asks_on: bool) -> str:
+def _text(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], tokens: list[int], asks_on: bool) -> str:
     """The words up to EOS or to the next question."""
-    end = min((tokens.index(end) for end in settings.eos_token_id if end in tokens), default=len(tokens))
+    end = min((tokens.index(end) for end in ends if end in tokens), default=len(tokens))
     text = str(tokenizer.decode(tokens[:end], skip_special_tokens=True))
     return first_answer(text) if asks_on else text.strip()
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from kpod import schemas
 from kpod.answers.verify import check
 from kpod.config import Evaluate
 from kpod.errors import DataError
+from kpod.evaluate import vllm
 from kpod.evaluate.accuracy import accuracies, accuracy, as_dict, by_steps, share
 from kpod.evaluate.generate import Completion, fitting, generate, longest_prompt
 from kpod.evaluate.judge import examine, prediction
@@ -22,6 +23,8 @@ from kpod.store.files import write_text
 from kpod.text.formats import CHOSEN, PromptFormat, resolve
 from kpod.text.prompts import answer_format
 from kpod.training import models
+from kpod.training.processes import launch
+from kpod.training.ranks import ranks
 
 Row = dict[str, Any]
 UNASKED = Completion("", truncated=True)
@@ -32,8 +35,14 @@ def run(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dict[str
 
     Writes predictions.parquet, metrics.json and report.html. A question too long for the student stays in the table
     as truncated and wrong, so that all students are judged on the same questions. Questions without a gold answer
-    and second rows of an id are set aside. Raises DataError if no usable question is in the splits.
+    and second rows of an id are set aside. Raises DataError if no usable question is in the splits. With several
+    `processes` the batches are shared out to ranks of torchrun that are started and ended here.
     """
+    return launch(evaluate, inputs, config, out_dir, "question")
+
+
+def evaluate(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dict[str, float]:
+    """`run` in this process, as one of its ranks; the first of them judges and writes."""
     check(config.verifier)
     table = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS)
     questions, bad = _usable([row for row in table.to_pylist() if row["split"] in config.splits])
@@ -42,6 +51,8 @@ def run(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dict[str
     if bad:
         warning(f"{len(bad)} questions are not asked, see quarantine.parquet")
     completions, too_long = _ask(inputs["student"] / "student", questions, config, out_dir / "work")
+    if not ranks().writes:
+        return {}
     stated = answer_format(config.form.answer.kind, config.form.answer.template)
     outcomes = [examine(row, completions[row["id"]], config.verifier, stated) for row in questions]
     rows = [prediction(row, completions[row["id"]], outcome) for row, outcome in zip(questions, outcomes, strict=True)]
@@ -88,19 +99,25 @@ def _usable(rows: list[Row]) -> tuple[list[Row], list[dict[str, str]]]:
 
 def _ask(folder: Path, questions: list[Row], config: Evaluate, work: Path) -> tuple[dict[str, Completion], int]:
     """Completions by id of the student in `folder`, and how many questions are too long to be asked."""
-    if config.server:
+    model: PreTrainedModel | None = None
+    if config.server or vllm.chosen(config, folder):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        shape = AutoConfig.from_pretrained(folder, local_files_only=True)
-        form = resolve(tokenizer, config.form)
-        short = _short(questions, tokenizer, shape, config, form)
-        prompts = {row["id"]: form.sent_text(tokenizer, row["question"], row["choices"]) for row in short}
-        completions = ask(config.server, prompts, config.max_new_tokens, work, form.asks_on)
+        shape: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
     else:
+        ranks()  # before a model is loaded, because each rank has a GPU of its own
         model, tokenizer = models.load(folder, config.precision, config.attn_implementation)
-        form = resolve(tokenizer, config.form)
-        short = _short(questions, tokenizer, model.config, config, form)
-        texts = [(row["id"], row["question"], row["choices"]) for row in short]
-        completions = generate(model, tokenizer, texts, config.batch_size, config.max_new_tokens, work, form=form)
+        shape = model.config
+    form = resolve(tokenizer, config.form)
+    short = _short(questions, tokenizer, shape, config, form)
+    texts = [(row["id"], row["question"], row["choices"]) for row in short]
+    limits = config.batch_size, config.max_new_tokens
+    if config.server:
+        prompts = {name: form.sent_text(tokenizer, text, choices) for name, text, choices in texts}
+        completions = ask(config.server, prompts, config.max_new_tokens, work, form.asks_on)
+    elif model is None:
+        completions = vllm.generate(folder, tokenizer, shape, texts, config, work, form)
+    else:
+        completions = generate(model, tokenizer, texts, *limits, work, form=form, ranks=ranks())
     return {row["id"]: completions.get(row["id"], UNASKED) for row in questions}, len(questions) - len(short)
 
 

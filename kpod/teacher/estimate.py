@@ -40,9 +40,8 @@ class Estimate:
             for one, two in ((self.expected_usd, other.expected_usd), (self.most_usd, other.most_usd))
         ]
         counts = ("finished", "requests", "prompt_tokens", "completion_tokens")
-        return Estimate(
-            *(getattr(self, name) + getattr(other, name) for name in counts), *usd, max(self.usual, other.usual)
-        )
+        added = [getattr(self, name) + getattr(other, name) for name in counts]
+        return Estimate(*added, *usd, usual=max(self.usual, other.usual))
 
     def __str__(self) -> str:
         money = "no price is set"

@@ -17,6 +17,8 @@ def check(config: Pipeline) -> None:
         check_attention(stage.attn_implementation, f"{name}.")
     if isinstance(config.distill.adapter, Lora) and config.distill.adapter.quantize:
         check_quantize("distill.adapter.")
+    if config.evaluate.backend == "vllm":
+        check_vllm("evaluate.")
 
 
 def check_attention(chosen: Attention, stage: str = "") -> None:
@@ -39,6 +41,14 @@ def check_quantize(stage: str = "") -> None:
         raise ConfigError(f"{stage}quantize: needs the package bitsandbytes: pip install 'kpod[qlora]'")
     if not cuda():
         raise ConfigError(f"{stage}quantize: needs a CUDA device, and torch sees none: leave it out")
+
+
+def check_vllm(stage: str = "") -> None:
+    """Raise ConfigError if vLLM cannot run here; `stage` stands before the key."""
+    if find_spec("vllm") is None:
+        raise ConfigError(f"{stage}backend: vllm is not installed: pip install 'kpod[vllm]', or take transformers")
+    if not cuda():
+        raise ConfigError(f"{stage}backend: vllm needs a CUDA device, and torch sees none: take transformers")
 
 
 def cuda() -> bool:

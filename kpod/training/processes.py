@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from kpod import errors, observe
-from kpod.config import Difficulty, Distill, Weights
+from kpod.config import Difficulty, Distill, Evaluate, Weights
 from kpod.store.liveness import kill_descendants
 
 MARK = "kpod-event:"  # in front of what a rank reports, on its stdout
@@ -21,7 +21,7 @@ MARK = "kpod-event:"  # in front of what a rank reports, on its stdout
 def launch(
     part: Callable[..., dict[str, float]],
     inputs: Mapping[str, Path],
-    config: Distill | Difficulty | Weights,
+    config: Distill | Difficulty | Evaluate | Weights,
     out_dir: Path,
     unit: str,
 ) -> dict[str, float]:

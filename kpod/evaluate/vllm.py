@@ -1,0 +1,100 @@
+"""Greedy answers by vLLM in this process: prompts, stops and limits of the built-in generator, faster on a GPU.
+
+The package is imported when it is used: it is an extra, and takes its time.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
+
+from kpod.config import Evaluate
+from kpod.errors import ConfigError
+from kpod.evaluate.generate import Completion, Question, answers, end_ids
+from kpod.text.formats import PromptFormat
+from kpod.text.stops import STOPS
+from kpod.text.tokens import prompt_ids
+from kpod.training.extras import check_vllm, cuda
+from kpod.training.models import compute_dtype
+
+CHUNK = 4096  # questions: vLLM makes its own batches, and what is done is kept after each chunk
+SHARE = 0.9  # of the free GPU memory
+
+
+def chosen(config: Evaluate, folder: Path) -> bool:
+    """Whether vLLM answers: if asked for, or if `auto` finds it and a GPU. It has no encoder-decoder models.
+
+    Raises ConfigError if it is asked for and cannot be had.
+    """
+    asked = config.backend == "vllm"
+    if config.backend == "transformers" or config.processes > 1:
+        return False
+    try:
+        check_vllm("evaluate.")
+    except ConfigError:
+        if asked:
+            raise
+        return False
+    joint = bool(AutoConfig.from_pretrained(folder, local_files_only=True).is_encoder_decoder)
+    if joint and asked:
+        raise ConfigError("evaluate.backend: vllm has no encoder-decoder models: take transformers")
+    return not joint
+
+
+def generate(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    shape: PretrainedConfig,
+    questions: Sequence[Question],
+    config: Evaluate,
+    work: Path,
+    form: PromptFormat,
+) -> dict[str, Completion]:
+    """Completions by id of the student in `folder`, as `kpod.evaluate.generate.generate` makes them."""
+    import vllm
+
+    own = GenerationConfig.from_pretrained(folder) if (folder / "generation_config.json").exists() else shape
+    ends = end_ids(own, tokenizer, form)
+    longest = max((len(prompt_ids(tokenizer, text, choices, form)) for _, text, choices in questions), default=0)
+    sampling = vllm.SamplingParams(
+        temperature=0.0,
+        max_tokens=config.max_new_tokens,
+        stop=STOPS if form.asks_on else None,
+        stop_token_ids=ends,
+        skip_special_tokens=False,
+    )
+    model = vllm.LLM(
+        model=str(folder),
+        dtype=str(compute_dtype(config.precision)).removeprefix("torch."),
+        max_model_len=longest + config.max_new_tokens,
+        seed=0,
+        generation_config="vllm",  # not the folder's own sampling settings
+        gpu_memory_utilization=_share(),
+    )
+
+    def decode(batch: Mapping[str, list[int]]) -> dict[str, list[int]]:
+        prompts = [vllm.TokensPrompt(prompt_token_ids=ids) for ids in batch.values()]
+        found = model.generate(prompts, sampling, use_tqdm=False)
+        return {key: _tokens(out.outputs[0], ends) for key, out in zip(batch, found, strict=True)}
+
+    return answers(decode, tokenizer, ends, questions, CHUNK, work, "evaluate", form)
+
+
+def _tokens(output: Any, ends: Sequence[int]) -> list[int]:
+    """New tokens with the id that ended them, which is left out by some releases."""
+    tokens = list(output.token_ids)
+    by_id = output.finish_reason == "stop" and not isinstance(output.stop_reason, str)
+    if by_id and not set(tokens) & set(ends):
+        tokens.append(output.stop_reason if output.stop_reason is not None else ends[0])
+    return tokens
+
+
+def _share() -> float:
+    """Share of the whole GPU memory to take: earlier stages may still hold some of it."""
+    if not cuda():
+        return SHARE
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info()
+    return SHARE * free / total
