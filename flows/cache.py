@@ -1,6 +1,5 @@
 """The stage cache: one Prefect task a stage, keyed by content, computed once however many runs need it."""
 
-from collections.abc import Mapping
 from contextlib import nullcontext
 
 from prefect import task
@@ -12,9 +11,9 @@ from flows.locks import FlockManager
 from flows.pages import show_stage
 from flows.progress import ProgressArtifact
 from kpod import tracking
-from kpod.config import Pipeline
 from kpod.observe import warning
 from kpod.run import stages
+from kpod.run.chain import Task
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.home import home
 
@@ -22,30 +21,23 @@ TEACHER_LIMIT = "kpod-teacher"  # a global concurrency limit of the server; with
 LEASE = 60.0  # seconds that a slot outlives the run that held it and was killed; the server's least
 
 
-def run_cached(
-    stage: stages.Stage,
-    key: str,
-    config: Pipeline,
-    inputs: Mapping[str, ArtifactRef],
-    parent: str,
-    tags: Mapping[str, str],
-    refresh: bool = False,
-) -> tuple[ArtifactRef, bool]:
-    """The stage's result, and whether it was computed now; a result whose bytes are gone or altered is a miss.
+def run_cached(work: Task, parent: str) -> tuple[ArtifactRef, bool]:
+    """The result of a stage, and whether it was computed now; a result whose bytes are gone or altered is a miss.
 
-    The lock of `key` is held while it is computed: whoever else needs it waits and then finds it.
+    `parent` is the MLflow run above the stage's. The lock of the key is held while the stage is computed: whoever else
+    needs its result waits and then finds it.
     """
-    computed, method = False, tags["kpod.method"]
+    stage, method, computed = work.stage, work.tags["kpod.method"], False
 
     def compute() -> ArtifactRef:
         nonlocal computed
-        if not refresh and (found := stages.recorded(key)):
+        if not work.refresh and (found := stages.recorded(work.key)):
             return found  # another machine, or a cache that was cleared
         computed = True
         # One slot a stage, not one a request: a slot costs a call to the server.
         with concurrency(TEACHER_LIMIT, lease_duration=LEASE) if stage.name == "rationales" else nullcontext():
             watchers = (ProgressArtifact(stage.name),)
-            ref = stages.execute(stage, config, inputs, parent, tags, watchers=watchers, refresh=refresh)
+            ref = stages.execute(stage, work.config, work.inputs, parent, work.tags, watchers, work.refresh)
         show_stage(stage.name, method, tracking.final_metrics(ref.run_id))
         return ref
 
@@ -54,7 +46,7 @@ def run_cached(
     cached = task(
         name=stage.name,
         task_run_name=f"{stage.name} ({method})",
-        cache_policy=CacheKeyFnPolicy(cache_key_fn=lambda context, arguments: key).configure(
+        cache_policy=CacheKeyFnPolicy(cache_key_fn=lambda context, arguments: work.key).configure(
             isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=FlockManager(home() / "locks")
         ),
         persist_result=True,
@@ -62,7 +54,7 @@ def run_cached(
         result_serializer="json",
     )(compute)
     # None leaves the decision to PREFECT_TASKS_REFRESH_CACHE, False would override it.
-    ref = cached.with_options(refresh_cache=refresh or None)()  # type: ignore[arg-type]
+    ref = cached.with_options(refresh_cache=work.refresh or None)()  # type: ignore[arg-type]
     if not computed and tracking.fetch(ref) is None:
         warning(f"the cached result of {stage.name} is gone or altered: it is computed again")
         ref = cached.with_options(refresh_cache=True)()

@@ -18,7 +18,7 @@ from kpod.curriculum.embed import check as check_embedder
 from kpod.report.settings import Lineage, ReportSettings
 from kpod.report.summary import description, outcome, version_text
 from kpod.run import stages
-from kpod.run.chain import Results
+from kpod.run.chain import Results, Task
 from kpod.run.results import CONFIG, REFERENCES, figures_of, took
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
@@ -182,14 +182,6 @@ class Session(Results):
             "report": str(folder / "report.html") if folder else None,
         }
 
-    def compute(
-        self,
-        stage: stages.Stage,
-        key: str,
-        config: Pipeline,
-        inputs: Mapping[str, ArtifactRef],
-        tags: Mapping[str, str],
-        refresh: bool,
-    ) -> tuple[ArtifactRef, bool]:
+    def compute(self, task: Task) -> tuple[ArtifactRef, bool]:
         """The result as a Prefect task, below the MLflow run of its method."""
-        return run_cached(stage, key, config, inputs, self.run_of(tags["kpod.method"]).run_id, tags, refresh)
+        return run_cached(task, self.run_of(task.tags["kpod.method"]).run_id)

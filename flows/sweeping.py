@@ -13,7 +13,7 @@ from kpod import observe, tracking
 from kpod.config.flat import flatten
 from kpod.config.sweep import Sweep
 from kpod.run import stages
-from kpod.run.chain import Chain, Plan
+from kpod.run.chain import Chain, Plan, Task
 from kpod.run.results import REFERENCES, figures_of
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
@@ -78,7 +78,7 @@ class SweepSession:
         config = self.arms[0].config
         key = stages.key_of(stage, config, self._results)
         tags = {"kpod.method": "all", "kpod.pipeline": self.sweep.name}
-        ref, computed = run_cached(stage, key, config, self._results, self.run.run_id, tags)
+        ref, computed = run_cached(Task(stage, key, config, self._results, tags), self.run.run_id)
         if computed:
             self.computed.append("sweep (all)")
         figures = tracking.final_metrics(ref.run_id)

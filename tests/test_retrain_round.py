@@ -28,6 +28,7 @@ from kpod.models.lineage import lineage
 from kpod.questions import wordproblems
 from kpod.retrain.incoming import add
 from kpod.run import results, stages
+from kpod.run.chain import Task
 from kpod.run.results import references
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.home import prepare
@@ -77,12 +78,10 @@ def _answers(questions: Path, random: Random, out: Path) -> None:
     schemas.write(out / "predictions.parquet", schemas.table(rows, schemas.PREDICTIONS))
 
 
-def cached(
-    stage: stages.Stage, key: str, config: Any, inputs: Any, parent: str, tags: Any, refresh: bool = False
-) -> tuple[ArtifactRef, bool]:
+def cached(task: Task, parent: str) -> tuple[ArtifactRef, bool]:
     """`flows.cache.run_cached` without a Prefect server."""
-    found = stages.recorded(key)
-    return (found, False) if found else (stages.execute(stage, config, inputs, parent, tags), True)
+    found = stages.recorded(task.key)
+    return (found, False) if found else (stages.execute(task.stage, task.config, task.inputs, parent, task.tags), True)
 
 
 class Rounds:

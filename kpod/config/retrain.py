@@ -11,16 +11,10 @@ from kpod.fields import Fraction, Strict
 class Contract(Strict):
     """Rules for rows and files of new questions; those that break a rule are set aside with the reason."""
 
-    min_chars: int = Field(10, ge=1, description="Shortest question.")
     max_chars: int = Field(4000, ge=1, description="Longest question, options included.")
-    max_answer_chars: int = Field(200, ge=1, description="Longest answer.")
     kinds: list[Literal["options", "numbers", "texts"]] | None = Field(
         None, description="Kinds of answers; null: those that the training questions have already."
     )
-    max_rejected: Fraction = Field(
-        0.5, description="A file of which a larger share breaks the contract is set aside whole."
-    )
-    max_rows: int = Field(100_000, ge=1, description="Most rows a file.")
     max_mb: float = Field(256, gt=0, description="Largest file, in megabytes, unpacked.")
 
 

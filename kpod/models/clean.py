@@ -70,7 +70,9 @@ def needed(days: float) -> set[str]:
                 queue.append(tracking.run_of(place))
             else:  # a file of another result, such as a grown dataset or a weighter
                 keys |= set(Path(place).parts)
-                makers = [tracking.finished_run(part) for part in Path(place).parts if len(part) == 64]
+                makers = [
+                    tracking.newest_run({"kpod.cache_key": part}) for part in Path(place).parts if len(part) == 64
+                ]
                 queue += [maker.info.run_id for maker in makers if maker]
     return keys
 

@@ -57,7 +57,7 @@ def _maker(path: str) -> str:
     parts = path.removeprefix(f"{home()}/artifacts/").split("/")
     if not path.startswith(f"{home()}/artifacts/") or len(parts) < 2:
         return ""
-    run = tracking.finished_run(parts[1])
+    run = tracking.newest_run({"kpod.cache_key": parts[1]})
     return run.info.run_id if run else ""
 
 

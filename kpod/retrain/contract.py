@@ -8,6 +8,8 @@ from typing import Any
 from kpod.answers.quantities import parse
 from kpod.config.retrain import Contract
 
+MIN_CHARS, MAX_ANSWER_CHARS = 10, 200  # of a question and of an answer
+
 # Control tokens of chat templates and tokenizers; no genuine question contains them.
 _MARKS = re.compile(r"<\|[^|>]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</?think>", re.IGNORECASE)
 _ORDERS = re.compile(
@@ -25,12 +27,12 @@ def kind_of(row: dict[str, Any]) -> str:
 def violation(row: dict[str, Any], contract: Contract, kinds: Collection[str]) -> str | None:
     """Why a row of schemas.QUESTIONS breaks the contract, or None; `kinds` are the accepted kinds of answers."""
     text = "\n".join([row["question"], *(row["choices"] or ())])
-    if len(row["question"]) < contract.min_chars:
-        return f"the question is shorter than {contract.min_chars} characters"
+    if len(row["question"]) < MIN_CHARS:
+        return f"the question is shorter than {MIN_CHARS} characters"
     if len(text) > contract.max_chars:
         return f"the question is longer than {contract.max_chars} characters"
-    if len(row["answer"]) > contract.max_answer_chars:
-        return f"the answer is longer than {contract.max_answer_chars} characters"
+    if len(row["answer"]) > MAX_ANSWER_CHARS:
+        return f"the answer is longer than {MAX_ANSWER_CHARS} characters"
     whole = f"{row['id']}\n{text}\n{row['answer']}"
     if any(unicodedata.category(char) in ("Cc", "Cs", "Co") and char not in "\n\t\r" for char in whole):
         return "holds control characters"

@@ -21,6 +21,8 @@ from kpod.retrain.duplicates import Index, words
 from kpod.store.files import sha256_file, write_text
 
 Row = dict[str, Any]
+MAX_REJECTED = 0.5  # a file of which a larger share breaks the contract is set aside whole
+MAX_ROWS = 100_000  # of a file
 
 
 class Growth(Strict):
@@ -99,8 +101,8 @@ class _RowChecks:
         contract = self._config.contract
         try:
             raws = [Raw("incoming", "train", row) for _, row in read(path, int(contract.max_mb * 1e6))]
-            if len(raws) > contract.max_rows:
-                raise DataError(f"{path.name} has {len(raws)} rows, more than {contract.max_rows}")
+            if len(raws) > MAX_ROWS:
+                raise DataError(f"{path.name} has {len(raws)} rows, more than {MAX_ROWS}")
         except DataError as error:
             self._reject(path, "", str(error))
             return []
@@ -117,7 +119,7 @@ class _RowChecks:
                 self._reject(path, raw.shown, reason)
             else:
                 valid.append((raw, row))
-        if violations > contract.max_rejected * len(raws):
+        if violations > MAX_REJECTED * len(raws):
             for raw, _ in valid:
                 self._reject(path, raw.shown, f"{violations} of the file's {len(raws)} rows break the contract")
             return []

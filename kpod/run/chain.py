@@ -3,6 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
 from hashlib import sha256
 
 from kpod import observe
@@ -26,6 +27,18 @@ class Chain(ABC):
         self, stage: stages.Stage, config: Pipeline, method: str, inputs: Mapping[str, ArtifactRef]
     ) -> ArtifactRef:
         """The result of a stage for these inputs."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage to compute: its key, inputs, the tags of its MLflow run, and whether a recorded result is ignored."""
+
+    stage: stages.Stage
+    key: str
+    config: Pipeline
+    inputs: Mapping[str, ArtifactRef]
+    tags: Mapping[str, str]
+    refresh: bool = False
 
 
 class Results(Chain):
@@ -56,16 +69,8 @@ class Results(Chain):
         self._known: MutableMapping[str, ArtifactRef] = {} if known is None else known
 
     @abstractmethod
-    def compute(
-        self,
-        stage: stages.Stage,
-        key: str,
-        config: Pipeline,
-        inputs: Mapping[str, ArtifactRef],
-        tags: Mapping[str, str],
-        refresh: bool,
-    ) -> tuple[ArtifactRef, bool]:
-        """The result with this key, and whether it was computed now; `tags` are those of the stage's MLflow run."""
+    def compute(self, task: Task) -> tuple[ArtifactRef, bool]:
+        """The result of a task, and whether it was computed now."""
 
     def obtain(
         self, stage: stages.Stage, config: Pipeline, method: str, inputs: Mapping[str, ArtifactRef]
@@ -76,7 +81,7 @@ class Results(Chain):
             started = time.monotonic()
             observe.stage_started(stage.name, method)
             tags = {**self.tags, "kpod.method": method, "kpod.pipeline": self.config.name}
-            ref, computed = self.compute(stage, key, config, inputs, tags, stage.name in self._refresh)
+            ref, computed = self.compute(Task(stage, key, config, inputs, tags, stage.name in self._refresh))
             observe.stage_finished(stage.name, method, time.monotonic() - started, computed)
             self.computed += [f"{stage.name} ({method})"] if computed else []
             self._known[key] = ref

@@ -1,6 +1,6 @@
 """A pipeline in Python: settings in, tables out, without Prefect; results are shared with the command line's cache."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from kpod.config.settings import put, read, recipes, validate
 from kpod.display import displayed
 from kpod.errors import ConfigError
 from kpod.run import stages
-from kpod.run.chain import Results, planned, students
+from kpod.run.chain import Results, Task, planned, students
 from kpod.run.results import CONFIG, REFERENCES
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
@@ -53,21 +53,14 @@ class Run(Results):
             return schemas.mapped(folder / FILE, schemas.TOKENS)[1]
         return pq.read_table(folder / f"{name}.parquet")
 
-    def compute(
-        self,
-        stage: stages.Stage,
-        key: str,
-        config: Pipeline,
-        inputs: Mapping[str, ArtifactRef],
-        tags: Mapping[str, str],
-        refresh: bool,
-    ) -> tuple[ArtifactRef, bool]:
+    def compute(self, task: Task) -> tuple[ArtifactRef, bool]:
         """The result, computed in this process."""
-        with file_lock(home() / "locks" / f"{key}.lock"):  # the lock that a flow takes for this key
-            ref = None if refresh else stages.recorded(key)
+        with file_lock(home() / "locks" / f"{task.key}.lock"):  # the lock that a flow takes for this key
+            ref = None if task.refresh else stages.recorded(task.key)
             if ref is not None:
                 return ref, False
-            return stages.execute(stage, config, inputs, self.run_id, tags, refresh=refresh), True
+            ref = stages.execute(task.stage, task.config, task.inputs, self.run_id, task.tags, refresh=task.refresh)
+            return ref, True
 
     def _go(self, until: str | None) -> None:
         tree = self.config.model_dump(mode="json")

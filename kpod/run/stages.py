@@ -143,7 +143,7 @@ def _cpu_seconds() -> float:
 
 def recorded(key: str) -> ArtifactRef | None:
     """The result with this key from MLflow, computed here or on another machine, digest verified; None if missing."""
-    run = tracking.finished_run(key)
+    run = tracking.newest_run({"kpod.cache_key": key})
     ref = ref_of(run) if run else None
     return ref if ref and tracking.fetch(ref) else None
 

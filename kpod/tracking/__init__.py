@@ -5,7 +5,6 @@ from kpod.tracking.reading import Run, get_run, inputs_of, newest_run, runs_of
 from kpod.tracking.record import (
     download,
     final_metrics,
-    finished_run,
     read_document,
     recent_runs,
     run_of,
@@ -30,7 +29,6 @@ __all__ = [
     "experiment_id",
     "fetch",
     "final_metrics",
-    "finished_run",
     "get_run",
     "inputs_of",
     "log_student",

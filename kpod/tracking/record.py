@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kpod.tracking.reading import Run, artifacts_of, converted, get_run, newest_run
+from kpod.tracking.reading import Run, artifacts_of, converted, get_run
 from kpod.tracking.server import client, experiment_id
 
 
@@ -27,11 +27,6 @@ def download(source: str, destination: Path) -> bool:
     finally:
         shutil.rmtree(landing, ignore_errors=True)
     return True
-
-
-def finished_run(key: str) -> Run | None:
-    """The newest finished run of the stage with this key, or None."""
-    return newest_run({"kpod.cache_key": key})
 
 
 def final_metrics(run_id: str) -> dict[str, float]:
