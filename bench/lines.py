@@ -29,6 +29,7 @@ WHY = {  # folder -> what libraries do in it, and what is left for us
     "sweep": "arms, tables and statistics over seeds",
     "teacher": "openai and httpx2 send; the journal that pays nothing twice, budgets, batches, limits, planned faults",
     "text": "prompts, closings and token offsets for any tokenizer of transformers",
+    "tokens": "pyarrow; token ids of all rationales as flat columns, mapped into memory",
     "tracking": "MLflow; reading its SQLite file in milliseconds",
     "training": "torch and accelerate; the loop that can be killed at any step and gives the same bytes",
     "weighting": "Eq. 2-7: masks, predictor, weighter",

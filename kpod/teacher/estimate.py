@@ -35,13 +35,17 @@ class Estimate:
 
     def __add__(self, other: "Estimate") -> "Estimate":
         """Of two teachers; dollars are known only if both have a price."""
-        usd = [
-            None if one is None or two is None else one + two
-            for one, two in ((self.expected_usd, other.expected_usd), (self.most_usd, other.most_usd))
-        ]
-        counts = ("finished", "requests", "prompt_tokens", "completion_tokens")
-        added = [getattr(self, name) + getattr(other, name) for name in counts]
-        return Estimate(*added, *usd, usual=max(self.usual, other.usual))
+        pairs = ((self.expected_usd, other.expected_usd), (self.most_usd, other.most_usd))
+        expected, most = (None if one is None or two is None else one + two for one, two in pairs)
+        return Estimate(
+            self.finished + other.finished,
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            expected,
+            most,
+            max(self.usual, other.usual),
+        )
 
     def __str__(self) -> str:
         money = "no price is set"
