@@ -147,19 +147,27 @@ def test_a_floor_lifts_every_weight_of_the_rationale(inputs: dict[str, Path]) ->
 def test_steps_without_a_keypoint_are_left_out(inputs: dict[str, Path]) -> None:
     examples, _ = usable(Tokens.read(inputs["tokens"]), 512)
     plain = {row.key: row for row in examples}
-    weights = Column.of([np.float32(0.2) * (examples.tokens.step[row] == 1) for row in range(3)], np.float32)
-    examples, _ = weighted(examples, (weights, {}))
-    found = pruned(examples, weights, 0.2)
-    assert [row.key for row in found] == list(plain)
-    for row in found:
-        kept = np.isin(plain[row.key].step, [1, ANSWER])  # steps keep their numbers: given ones are found by them
-        assert set(row.weight) == {np.float32(0.2), np.float32(1)}
-        for name in ("target", "step"):
-            assert getattr(row, name).tolist() == getattr(plain[row.key], name)[kept].tolist()
-        assert (row.input_tokens(1), row.input_tokens(2)) == (0, row.rationale_tokens)
-    for least in (0.0, 0.3):  # no step is light, or none is heavy
-        whole = pruned(examples, weights, least)
-        assert [row.target.tolist() for row in whole] == [row.target.tolist() for row in plain.values()]
+    rng = np.random.default_rng(0)
+    drawn = [rng.random(row.rationale_tokens) for row in examples]
+    of_token: dict[int, list[float]] = {}
+    for row, weight in zip(examples, drawn, strict=True):
+        for token, value in zip(row.target.tolist(), weight.tolist(), strict=False):
+            of_token.setdefault(token, []).append(value)
+    mean = {token: float(np.mean(values)) for token, values in of_token.items()}
+    column = Column.of(drawn, np.float64)
+    examples, _ = weighted(examples, (column, {}))
+    tops = {
+        (key, number): max(mean[token] for token in row.target[row.step == number].tolist())
+        for key, row in plain.items()
+        for number in set(row.step.tolist()) - {ANSWER}
+    }
+    for least in [0.0, *sorted(tops.values()), 1.1]:
+        for row in pruned(examples, column, least):
+            whole = plain[row.key]
+            left = [number for (key, number), top in tops.items() if key == row.key and top >= least - 1e-9]
+            kept = np.isin(whole.step, [*(left or whole.step.tolist()), ANSWER])  # nothing left: all stays
+            assert row.target.tolist() == whole.target[kept].tolist()
+            assert row.step.tolist() == whole.step[kept].tolist()  # numbers stay: given steps are found by them
 
 
 @pytest.mark.parametrize("value", [0.001, 0.99])

@@ -56,8 +56,8 @@ class Distill(StudentStage):
     weight_scale: Literal["raw", "mean1"] = Field("raw", description="mean1: scale each rationale's weights to mean 1.")
     prune_steps: Fraction = Field(
         0.1,
-        description="Leave out each step of a rationale in which no token's weight w_j is this high: the weighter "
-        "could predict the answer without it. 0 keeps every step, as in the paper.",
+        description="Leave out each step of a rationale in which no token weighs this much on average over all its "
+        "occurrences: it has no keypoint. 0 keeps every step, as in the paper.",
     )
     samples: int | None = Field(
         None, ge=1, description="Train on the first so many different rationales of each question; null: on all."

@@ -34,7 +34,7 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
     Reads the folders of `tokens` and `base`; of `weights` with `token_weights`, of `curriculum` with `progressive`;
     of `questions` with `validation`; of `questions`, `rationales` and `steps` for a method that makes records of its
     own. A rationale that is too long, has no weights or is missing in the curriculum goes to `quarantine.parquet` with
-    the reason. Steps in which no token has the weight `prune_steps` are left out. Weights whose mean is near 0 or 1 are
+    the reason. Steps without a keypoint (`prune_steps`) are left out. Weights whose mean is near 0 or 1 are
     replaced by ones, with a warning. A LoRA adapter is merged into `student/`, and with `adapter.keep` also written to
     `adapter/`. With `validation` the student is that of the best epoch, and validation.json has the right answers after
     each. Figures are those of the training (`target_tokens`, `cpu_seconds` of all processes and `wall_seconds`, both

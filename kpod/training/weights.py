@@ -70,17 +70,22 @@ def weighted(
 
 
 def pruned(examples: Examples, weights: Column, least: float) -> Examples:
-    """The examples without the steps in which no token's weight is `least`; one without any other step stays whole.
+    """The examples without the steps that have no keypoint; one in which no step has any stays whole.
 
+    A keypoint is a token whose weight is at least `least` on average over all its occurrences in `examples`: single
+    weights can miss the first steps of a rationale, because the answer can be predicted from the last one.
     `weights`: of each row of their table of tokens. Steps keep their numbers, so that a curriculum still fits.
     """
     if least <= 0:
         return examples
     tokens, rows = examples.tokens, np.arange(len(examples.tokens))
     row = np.repeat(rows, weights.size)
+    ids, weighed = tokens.rationale.flat(rows), np.isin(rows, examples.rows)[row]
+    count = np.bincount(ids, weighed)
+    mean = np.bincount(ids, weights.values * weighed) / np.maximum(count, 1)
     step = tokens.step.flat(rows) + np.repeat(np.cumsum(tokens.steps) - tokens.steps, weights.size)
-    highest = np.zeros(int(tokens.steps.sum()), dtype=np.float32)
-    np.maximum.at(highest, step, weights.values)
+    highest = np.zeros(int(tokens.steps.sum()))
+    np.maximum.at(highest, step, mean[ids])
     kept = highest[step] >= least
     kept |= (np.bincount(row, kept, len(rows)) == 0)[row]
     size = np.bincount(row, kept, len(rows)).astype(np.int64)
