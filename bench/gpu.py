@@ -19,7 +19,6 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from kpod.config import Difficulty, Distill, Evaluate, Form, Lora, Weights
-from kpod.difficulty.stage import token_losses
 from kpod.errors import ConfigError
 from kpod.estimate import memory
 from kpod.estimate.hours import GPUS
@@ -31,8 +30,10 @@ from kpod.questions.wordproblems import easy
 from kpod.student.pretrain import build_tokenizer
 from kpod.text.formats import resolve
 from kpod.training import models
+from kpod.training.batches import collate
 from kpod.training.examples import ANSWER, Example
 from kpod.training.extras import check_attention
+from kpod.training.head import TargetNll
 from kpod.weighting import examples as weighed
 from kpod.weighting.build import build_predictor, build_weighter, predictor_precision
 from kpod.weighting.train import Training
@@ -214,12 +215,19 @@ def weights(bench: Bench) -> dict[str, Any]:
 
 
 def difficulty(bench: Bench) -> dict[str, Any]:
+    """The passes of the stage over rows that lie in memory."""
     shape, settings = bench.large, Difficulty(precision=bench.precision, batch_tokens=16_384)
     model, tokenizer = models.load(bench.folder(shape), bench.precision)
-    rows = bench.rows(16 if bench.smoke else 2000, shape["vocab_size"])
+    rows = sorted(bench.rows(16 if bench.smoke else 2000, shape["vocab_size"]), key=lambda row: row.tokens)
+    losses = TargetNll(model)
     for _ in range(2):
-        started = bench.sync()
-        token_losses(model, tokenizer.pad_token_id, rows, settings.batch_tokens)
+        started, left = bench.sync(), list(rows)
+        with torch.inference_mode():
+            while left:
+                part = left[-max(1, settings.batch_tokens // left[-1].tokens) :]
+                left = left[: -len(part)]
+                batch = collate(part, [0] * len(part), tokenizer.pad_token_id, None).to(models.device())
+                losses(batch).cpu()
         seconds = bench.sync() - started
     return {"rationales_a_second": len(rows) / seconds, "tokens_a_second": sum(r.tokens for r in rows) / seconds}
 

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from kpod.cli.app import app
 from kpod.config import Difficulty, Distill, Evaluate, Weights
-from kpod.difficulty.stage import token_losses
 from kpod.errors import ConfigError
 from kpod.estimate import memory
 from kpod.estimate.memory import Row
@@ -119,8 +118,10 @@ def test_scoring_takes_what_was_estimated() -> None:
     settings = Difficulty(precision="fp32", batch_tokens=4 * ROW.tokens)
     told, _ = memory.scoring(shape_of(llama()), settings, ROW)
     model = real(llama(), torch.float32).eval()
-    with Meter([*model.parameters(), *model.buffers()]) as meter:
-        token_losses(model, 0, rows(8), settings.batch_tokens)
+    with Meter([*model.parameters(), *model.buffers()]) as meter, torch.inference_mode():  # as the stage does
+        losses = TargetNll(model)
+        for some in (rows(8)[:4], rows(8)[4:]):
+            losses(collate(some, [0] * 4, 0, None))
     assert told.total == pytest.approx(meter.peak, rel=0.15)
 
 
