@@ -187,7 +187,7 @@ def test_samples_are_sorted_by_who_is_right():
         assert 1 <= len(group.samples) <= 3
         for sample in group.samples:
             right = {m: rows[sample.question_id] for m, rows in by_method.items()}
-            assert [said.correct for said in sample.said] == list(right.values())
+            assert [said.correct for said in sample.outputs] == list(right.values())
             others = [value for m, value in right.items() if m != "scotd"]
             if group.title.startswith("All"):
                 assert set(right.values()) == {group.title == "All right"}

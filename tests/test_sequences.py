@@ -15,7 +15,7 @@ from weighting_tiny import FAMILIES, llama, question, rationale, world
 from kpod.steps.cutting import spans, split
 from kpod.text.byte_tokens import byte_tokens
 from kpod.text.rationales import read_rationales
-from kpod.text.tokens import _MANY, _token_spans, answer_ids, prompt_ids, rationale_ids, token_spans
+from kpod.text.tokens import _MANY, _decoded_spans, _token_spans, answer_ids, prompt_ids, rationale_ids, token_spans
 
 TOKENIZERS = {name: build() for name, build in FAMILIES.items()}
 PIECES = st.sampled_from(
@@ -109,6 +109,22 @@ def test_without_offsets_any_text_still_has_ordered_steps(text: str) -> None:
     [(_, step)] = rationale_ids(slow, [text], [places(text)])
     assert (np.diff(step) >= 0).all()
     assert not len(step) or 0 <= step[0] <= step[-1] < len(places(text))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_long_text_is_decoded_in_short_pieces(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = TOKENIZERS[family]
+    text = "Tom has 3 apples, Zoë's 2.50 € and 数 more. " * 8
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    whole = [len(tokenizer.decode(ids[:n], clean_up_tokenization_spaces=False)) for n in range(len(ids) + 1)]
+    edges = np.minimum(np.maximum.accumulate(whole), len(text))
+    asked, decode = [], type(tokenizer).decode
+    monkeypatch.setattr(
+        type(tokenizer), "decode", lambda self, ids, **k: asked.append(len(ids)) or decode(self, ids, **k)
+    )
+    found = _decoded_spans(tokenizer, ids, len(text))
+    assert found.tolist() == np.stack([edges[:-1], edges[1:]], axis=1).tolist()
+    assert max(asked) < len(ids) / 3
 
 
 def test_special_words_in_a_rationale_are_text() -> None:

@@ -18,6 +18,7 @@ from kpod.text.offsets import token_steps
 from kpod.text.special import AS_TEXT, reader
 
 _CHUNK = 512  # texts whose tokens are Python objects at one time
+_WINDOW = 16  # tokens that are decoded together with those before them
 _MANY = 100  # texts for which a copy of the tokenizer is worth its making
 
 
@@ -157,7 +158,19 @@ def _ordered(spans: np.ndarray, bounds: np.ndarray, characters: np.ndarray) -> n
 
 
 def _decoded_spans(tokenizer: PreTrainedTokenizerBase, ids: list[int], characters: int) -> np.ndarray:
-    """Spans from the length of the decoded prefixes, for tokenizers without usable offsets."""
-    lengths = [len(tokenizer.decode(ids[:count], clean_up_tokenization_spaces=False)) for count in range(len(ids) + 1)]
+    """Spans from the length of the decoded prefixes, for tokenizers without usable offsets.
+
+    A prefix is that of some tokens before plus what the decoder makes of the rest, read with a few tokens in front of
+    it, so that a text takes time in proportion to its length.
+    """
+
+    def length(first: int, last: int) -> int:
+        return len(tokenizer.decode(ids[first:last], clean_up_tokenization_spaces=False))
+
+    lengths = [0]
+    for start in range(0, len(ids), _WINDOW):
+        front = max(0, start - _WINDOW)
+        before = lengths[start] - length(front, start)
+        lengths += [before + length(front, end) for end in range(start + 1, min(start + _WINDOW, len(ids)) + 1)]
     edges = np.minimum(np.maximum.accumulate(np.asarray(lengths, dtype=np.int64)), characters)
     return np.stack([edges[:-1], edges[1:]], axis=1)
