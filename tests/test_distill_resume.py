@@ -9,8 +9,8 @@ from distill_tiny import train_until_killed, trained
 
 from kpod import observe
 from kpod.training import interval
-from kpod.training.checkpoint import restore, save
-from kpod.training.task import Position
+from kpod.training.checkpoint import Checkpoints
+from kpod.training.task import Position, Task
 
 pytestmark = pytest.mark.usefixtures("checkpoint_every_step")
 
@@ -75,7 +75,7 @@ def test_an_interval_is_twenty_times_the_cost_of_a_checkpoint_or_more(
     """Steps of 10 seconds, a checkpoint each 25 seconds at most; epochs have three steps and change nothing."""
     now, saved = [0.0], []
 
-    def save(work: Path, fingerprint: str, position: Position, *_: object) -> None:
+    def save(_: Checkpoints, position: Position) -> None:
         saved.append(position.step)
         now[0] += cost
 
@@ -88,7 +88,7 @@ def test_an_interval_is_twenty_times_the_cost_of_a_checkpoint_or_more(
     monkeypatch.setattr(interval, "RATIO", 20)
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     monkeypatch.setattr(torch.optim.AdamW, "step", slow)
-    monkeypatch.setattr("kpod.training.checkpoint.save", save)
+    monkeypatch.setattr(Checkpoints, "save", save)
     trained("llama", tmp_path, checkpoint_seconds=25.0)
     assert saved == expected
 
@@ -162,18 +162,21 @@ class TeacherReplies:
 
 
 def test_a_parameter_that_never_had_a_gradient_comes_back(tmp_path: Path) -> None:
-    idle, used = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.AdamW([idle, used])
-    used.grad = torch.ones(2)
-    optimizer.step()
-    named = {"idle": idle, "used": used}
-    buffers = {"kept": torch.full((2,), 7.0)}
-    save(tmp_path, "run", Position(step=1), named, optimizer, buffers)
-    buffers["kept"].zero_()
-    others = {name: torch.nn.Parameter(torch.zeros_like(value)) for name, value in named.items()}
-    again = torch.optim.AdamW(others.values())
-    assert restore(tmp_path, "run", others, again, buffers) == Position(step=1)
-    assert buffers["kept"].tolist() == [7.0, 7.0]
-    assert all(torch.equal(others[name], value) for name, value in named.items())
-    assert set(again.state[others["used"]]) == set(optimizer.state[used])
-    assert not again.state[others["idle"]]
+    def task(value: float) -> Task:
+        made = Task()
+        made.fingerprint = "run"
+        made.parameters = {name: torch.nn.Parameter(torch.full((2,), value)) for name in ("idle", "used")}
+        made.optimizer = torch.optim.AdamW(made.parameters.values())
+        made.buffers = {"kept": torch.full((3,), value)}
+        return made
+
+    old, new = task(7.0), task(0.0)
+    old.parameters["used"].grad = torch.ones(2)
+    old.optimizer.step()
+    Checkpoints(tmp_path, old).save(Position(step=1))
+    assert Checkpoints(tmp_path, new).restore() == Position(step=1)
+    for mine, theirs in ((old.parameters, new.parameters), (old.buffers, new.buffers)):
+        assert all(torch.equal(theirs[name], value) for name, value in mine.items())
+    states = [one.optimizer.state[one.parameters["used"]] for one in (old, new)]
+    assert all(torch.equal(states[1][slot], value) for slot, value in states[0].items())
+    assert not new.optimizer.state[new.parameters["idle"]]

@@ -232,6 +232,4 @@ def test_settings_that_would_choose_by_what_is_judged_are_refused() -> None:
     ]
     with pytest.raises(ConfigError, match=r"no set of questions\.sources has"):  # another set's do not count
         pipeline({"distill": {"validation": {}}, "questions": {"sources": hub}})
-    with pytest.raises(ValueError, match=r"distill\.sharding has split"):
-        Distill(validation=Validation(), sharding=True)
     assert pipeline({"distill": {"validation": {}}}).distill.validation == Validation()

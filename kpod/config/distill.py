@@ -115,9 +115,3 @@ class Distill(StudentStage):
         if self.objective.kind != "eq15" and (self.token_weights or self.progressive):
             raise ValueError(f"objective {self.objective.kind} needs token_weights and progressive to be false")
         return self
-
-    @model_validator(mode="after")
-    def _a_split_student_is_not_asked(self) -> "Distill":
-        if self.validation and self.sharding:
-            raise ValueError("distill.validation cannot ask a student that distill.sharding has split: leave one out")
-        return self

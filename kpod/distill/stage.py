@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from kpod import observe, schemas
 from kpod.config import Distill, Lora, collapsed
@@ -47,11 +48,13 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
 def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
     """`run` in this process, as one of its `ranks()`; the first of them writes."""
     writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
+    # Only the first rank of a sharded run reads the weights, into main memory; FSDP hands them out.
+    where = torch.device("cpu" if writes else "meta") if config.sharding and ranks().world > 1 else None
     # What is trained is fp32. What LoRA freezes needs no more digits than are computed with, but FSDP wants one type.
     frozen = isinstance(config.adapter, Lora) and not config.sharding
     quantised = isinstance(config.adapter, Lora) and config.adapter.quantize is not None
     base, precision = inputs["base"] / "student", config.precision if frozen else "fp32"
-    model, tokenizer = models.load(base, precision, config.attn_implementation, quantised)
+    model, tokenizer = models.load(base, precision, config.attn_implementation, quantised, where)
     form = resolve(tokenizer, config.form)
     if writes and form.kind == "chat" and config.form.prompt.kind is None:
         observe.warning(f"distill: {CHOSEN}")

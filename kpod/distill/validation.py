@@ -27,6 +27,7 @@ from kpod.evaluate.judge import judged
 from kpod.store.files import atomic, write_text
 from kpod.text.formats import COT, PromptFormat
 from kpod.training.passes import Passes
+from kpod.training.sharding import distribute_like, full_tensor, unsharded
 
 Row = Mapping[str, Any]  # of schemas.QUESTIONS
 
@@ -80,17 +81,16 @@ class Validator:
             right = torch.tensor(float(self._right(epoch)), device=self.passes.device)
             found = Point(epoch, tokens, int(ranks.total(right)), len(self.rows))
             self.points.append(found)
-            if ranks.writes:
-                self._keep(found, parameters)
+            self._keep(found, parameters)
         return {"validation_accuracy": found.accuracy}
 
     def restore_best(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
-        """Put the weights of the best epoch back, on the rank that writes the student."""
-        if self.passes.ranks.writes:
-            kept = load_file(self._weights(points.best(self.points).epoch))
-            with torch.no_grad():
-                for name, value in parameters.items():
-                    value.copy_(kept[name])
+        """Put the weights of the best epoch back. On all ranks."""
+        self.passes.ranks.wait()  # for the first one to have written them
+        kept = load_file(self._weights(points.best(self.points).epoch))
+        with torch.no_grad():
+            for name, value in parameters.items():
+                value.copy_(distribute_like(kept[name], value))
 
     def _right(self, epoch: int) -> int:
         """Right answers to this rank's part of the questions."""
@@ -101,7 +101,7 @@ class Validator:
         model, own = passes.model, passes.model.generation_config
         model.eval()
         try:
-            with passes.autocast():
+            with passes.autocast(), unsharded(model):
                 told = generate(
                     model, self.tokenizer, [(row["id"], row["question"], row["choices"]) for row in mine],
                     self.settings.batch_size, self.settings.max_new_tokens, work, name="validate", form=self.form,
@@ -114,11 +114,19 @@ class Validator:
 
     def _keep(self, found: Point, parameters: Mapping[str, torch.nn.Parameter]) -> None:
         """Weights, then points, then away with what is not the best: a kill in between loses nothing."""
-        best = points.best(self.points)
+        best, writes = points.best(self.points), self.passes.ranks.writes
         weights = self._weights(best.epoch)
         if best == found:
-            with atomic(weights) as path:
-                save_file({name: value.detach().cpu().contiguous() for name, value in parameters.items()}, path)
+            tensors = {}
+            for name, value in parameters.items():
+                whole = full_tensor(value.detach())
+                if writes:
+                    tensors[name] = whole.cpu().contiguous()
+            if writes:
+                with atomic(weights) as path:
+                    save_file(tensors, path)
+        if not writes:
+            return
         write_text(self.folder / points.FILE, points.written(self.points))
         for file in self.folder.iterdir():
             if file.is_file() and file.name not in (weights.name, points.FILE):

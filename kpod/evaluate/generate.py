@@ -187,6 +187,7 @@ def _batch(
             max_new_tokens=min(ROUND, max_new_tokens - spent),
             stopping_criteria=StoppingCriteriaList([stop] if stop else []),
             return_dict_in_generate=True,
+            synced_gpus=False,  # each rank has all weights and questions of its own
         )
         fresh = out.sequences[:, start:]
         for key, tokens in zip(keys, fresh.tolist(), strict=True):

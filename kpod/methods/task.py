@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kpod.config import Distill
-from kpod.errors import ConfigError, ModelError
+from kpod.errors import ModelError
 from kpod.methods.base import Objective, Step
 from kpod.training.batches import epoch_batches
 from kpod.training.checkpoint import Parameters
@@ -55,15 +55,13 @@ class StudentTask(Task):
         self.config: Distill = objective.config
         self.ranks, self.targets = ranks(), sizes_of(objective.rows)[1]
         self.sharded = self.config.sharding and self.ranks.world > 1
-        live = shard(model, self.ranks) if self.sharded else model
+        live = shard(model, self.ranks, self.config.precision) if self.sharded else model
         wrapped = live if self.sharded else self.ranks.replicate(model)
         pad: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self.passes = Passes(live, wrapped, objective.rows, pad, self.config, self.ranks)
         self.parameters = {name: value for name, value in live.named_parameters() if value.requires_grad}
         objective.setup(self.passes)
         if validator:
-            if self.sharded:
-                raise ConfigError("distill.validation: a student that is split over processes cannot be asked")
             validator.setup(work / f"validation-{fingerprint[:12]}", self.passes)
         self.compiled = blocks(live) if self.config.compile else []
         for block in self.compiled:

@@ -60,7 +60,9 @@ def train(
         target_tokens = allowed(config.budget, lengths, Turns([row.key[0] for row in rows]))
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # LoRA's start
-        fingerprint = _fingerprint(model, rows, input_tokens, target_tokens, config)
+        # The first rank's: where the student is sharded, only that one has its weights.
+        own = _fingerprint(model, rows, input_tokens, target_tokens, config) if ranks().writes else ""
+        fingerprint = ranks().first(own)
         objective = objective_of(config)(rows, input_tokens, config)
         adapter = config.adapter
         keeps = isinstance(adapter, Lora) and bool(adapter.keep or adapter.quantize) and ranks().writes

@@ -1,117 +1,141 @@
-"""Checkpoints of a training run: whole or absent, only the last kept."""
+"""Checkpoints of a training run: whole or absent, only the last kept.
+
+A run whose weights lie whole on each rank writes one safetensors file. One that shards them leaves the shards to
+torch.distributed.checkpoint, which writes in the background. Either is restored by any number of processes.
+"""
 
 import json
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.api import CheckpointException
 
 from kpod import observe, schemas
 from kpod.errors import DataError
 from kpod.store.files import publish
+from kpod.training import shards
 from kpod.training.ranks import ranks
-from kpod.training.sharding import distribute_like, full_tensor
-from kpod.training.task import Position
+from kpod.training.sharding import distribute_like, is_sharded
+from kpod.training.task import Position, Task
 
 Parameters = Mapping[str, torch.nn.Parameter]
-Buffers = Mapping[str, torch.Tensor]
+WHOLE, SHARDS = "state.safetensors", "shards"
 
 
-def save(
-    work: Path,
-    fingerprint: str,
-    position: Position,
-    parameters: Parameters,
-    optimizer: torch.optim.Optimizer,
-    buffers: Buffers,
-) -> None:
-    """Write `work/checkpoint-<step>` and remove the older ones; all ranks call this, the first one writes.
+class Checkpoints:
+    """The checkpoints of one task in the folder `work`; all ranks call the methods together, the first one publishes.
 
-    `fingerprint` names the run (settings and data): a checkpoint of another run is never taken up.
+    Those of another run, by the task's fingerprint, are never restored.
     """
-    writes = ranks().writes
-    tensors = {}
-    for name, tensor in _tensors(parameters, optimizer, buffers).items():
-        full = full_tensor(tensor)
-        if writes:
-            tensors[name] = full.cpu().contiguous()
-    if not writes:
-        return
-    building = work / "building"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    save_file(tensors, building / "state.safetensors")
-    schemas.write(building / "history.parquet", schemas.table(position.history, schemas.HISTORY))
-    numbers = {name: value for name, value in vars(position).items() if name != "history"}
-    (building / "position.json").write_text(json.dumps({"fingerprint": fingerprint, **numbers}))
-    older = _found(work)
-    publish(building, work / f"checkpoint-{position.step}")
-    for path in older:
-        shutil.rmtree(path)
 
+    def __init__(self, work: Path, task: Task) -> None:
+        self.work, self.task = work, task
+        self.sharded = any(is_sharded(value) for value in task.parameters.values())
+        self.writing: Future[Any] | None = None  # of shards, in the background
+        self.step = 0
 
-def restore(
-    work: Path, fingerprint: str, parameters: Parameters, optimizer: torch.optim.Optimizer, buffers: Buffers
-) -> Position | None:
-    """Load the last checkpoint of the run `fingerprint` into its tensors; None if there is none.
+    def save(self, position: Position) -> None:
+        """Write `checkpoint-<step>` and remove the older ones; shards are only copied here, and written later."""
+        self.complete()
+        self.step = position.step
+        building = self.work / "building"
+        if ranks().writes:
+            shutil.rmtree(building, ignore_errors=True)
+            building.mkdir(parents=True)
+            schemas.write(building / "history.parquet", schemas.table(position.history, schemas.HISTORY))
+            numbers = {name: value for name, value in vars(position).items() if name != "history"}
+            (building / "position.json").write_text(json.dumps({"fingerprint": self.task.fingerprint, **numbers}))
+        if self.sharded:
+            ranks().wait()  # for the folder
+            self.writing = shards.write(self._tensors(), building / SHARDS)
+        elif ranks().writes:
+            tensors = {name: tensor.cpu().contiguous() for name, tensor in self._tensors().items()}
+            save_file(tensors, building / WHOLE)
+            self._publish()
 
-    One that cannot be read (a disk that lost bytes) is passed over with a warning.
-    """
-    for path in reversed(_found(work)):
-        try:
-            about = json.loads((path / "position.json").read_text())
-            if about.pop("fingerprint") != fingerprint:
+    def busy(self) -> bool:
+        """Whether shards are still being written; those that are complete are published."""
+        if self.writing is not None and self.writing.done():
+            self.complete()
+        return self.writing is not None
+
+    def complete(self) -> None:
+        """Wait for shards that are being written."""
+        if self.writing is not None:
+            self.writing.result()  # the first rank's ends when all have written
+            self.writing = None
+            if ranks().writes:
+                self._publish()
+
+    def restore(self) -> Position | None:
+        """Load the last checkpoint of this run into the task's tensors; None if there is none.
+
+        One that cannot be read (a disk that lost bytes) is passed over with a warning.
+        """
+        for path in reversed(self._found()):
+            try:
+                about = json.loads((path / "position.json").read_text())
+                if about.pop("fingerprint") != self.task.fingerprint:
+                    continue
+                history = schemas.read(path / "history.parquet", schemas.HISTORY).to_pylist()
+                position = Position(**about, history=history)
+                with torch.no_grad():
+                    self._load(path)
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError, CheckpointException, DataError) as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                observe.warning(f"{path.name} cannot be read and is passed over: {reason}")
                 continue
-            tensors = load_file(path / "state.safetensors")
-            history = schemas.read(path / "history.parquet", schemas.HISTORY).to_pylist()
-            position = Position(**about, history=history)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError, DataError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            observe.warning(f"{path.name} cannot be read and is passed over: {reason}")
-            continue
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                _put(name, tensor, parameters, optimizer, buffers)
-        return position
-    return None
+            return position
+        return None
 
+    def size(self) -> int:
+        """Bytes of a checkpoint that this rank writes, with the two moments that AdamW keeps of each parameter."""
+        tensors = [*self.task.buffers.values(), *(value for p in self.task.parameters.values() for value in (p, p, p))]
+        local = [value.to_local() if is_sharded(value) else value for value in tensors]
+        return sum(value.numel() * value.element_size() for value in local)
 
-def size(parameters: Parameters, optimizer: torch.optim.Optimizer, buffers: Buffers) -> int:
-    """Bytes of a checkpoint; of one before the first step as if AdamW had its two moments."""
-    found = _tensors(parameters, optimizer, buffers)
-    count = sum(tensor.numel() * tensor.element_size() for tensor in found.values())
-    moments = 0 if optimizer.state else 2 * sum(p.numel() * p.element_size() for p in parameters.values())
-    return count + moments
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """All that is saved, as `parameter.NAME`, `buffer.NAME` and `<state of the optimizer>.NAME`."""
+        found = {f"buffer.{name}": tensor for name, tensor in self.task.buffers.items()}
+        for name, value in self.task.parameters.items():
+            found[f"parameter.{name}"] = value.detach()
+            # A parameter that never had a gradient has no state.
+            found |= {f"{slot}.{name}": state for slot, state in self.task.optimizer.state.get(value, {}).items()}
+        return found
 
+    def _load(self, path: Path) -> None:
+        folder = path / SHARDS
+        tensors = shards.read(folder, self._like) if folder.exists() else load_file(path / WHOLE)
+        fused = self.task.optimizer.defaults.get("fused")
+        for key, tensor in tensors.items():
+            slot, name = key.split(".", 1)
+            if slot == "buffer":
+                self.task.buffers[name].copy_(tensor)
+                continue
+            value = self.task.parameters[name]
+            if slot == "parameter":
+                value.copy_(distribute_like(tensor, value))
+            elif tensor.dim():
+                self.task.optimizer.state[value][slot] = distribute_like(tensor, value)
+            else:  # Adam's count of steps, which stays in main memory where the update is not fused
+                self.task.optimizer.state[value][slot] = tensor.to(value.device) if fused else tensor
 
-def _tensors(parameters: Parameters, optimizer: torch.optim.Optimizer, buffers: Buffers) -> dict[str, torch.Tensor]:
-    """Everything that a checkpoint holds, as `parameter.NAME`, `buffer.NAME` and `<state of the optimizer>.NAME`."""
-    found = {f"buffer.{name}": tensor for name, tensor in buffers.items()}
-    for name, value in parameters.items():
-        found[f"parameter.{name}"] = value.detach()
-        # A parameter that never had a gradient has no state.
-        found |= {f"{slot}.{name}": tensor for slot, tensor in optimizer.state.get(value, {}).items()}
-    return found
+    def _like(self, key: str) -> torch.Tensor:
+        """A tensor of the shape and sharding with which the entry `key` is restored, if it is not a scalar."""
+        slot, name = key.split(".", 1)
+        return torch.empty_like(self.task.buffers[name] if slot == "buffer" else self.task.parameters[name])
 
+    def _publish(self) -> None:
+        older = self._found()
+        publish(self.work / "building", self.work / f"checkpoint-{self.step}")
+        for path in older:
+            shutil.rmtree(path)
 
-def _put(
-    name: str, tensor: torch.Tensor, parameters: Parameters, optimizer: torch.optim.Optimizer, buffers: Buffers
-) -> None:
-    slot, name = name.split(".", 1)
-    if slot == "buffer":
-        buffers[name].copy_(tensor)
-    elif slot == "parameter":
-        parameters[name].copy_(distribute_like(tensor, parameters[name]))
-    else:
-        value = parameters[name]
-        # Adam's scalar count of steps is not sharded; where the update is not fused it stays in main memory.
-        fused = optimizer.defaults.get("fused")
-        whole = tensor.to(value.device) if fused else tensor
-        optimizer.state[value][slot] = distribute_like(tensor, value) if tensor.dim() else whole
-
-
-def _found(work: Path) -> list[Path]:
-    return sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    def _found(self) -> list[Path]:
+        return sorted(self.work.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))

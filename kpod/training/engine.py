@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from kpod import observe
-from kpod.training import checkpoint
+from kpod.training.checkpoint import Checkpoints
 from kpod.training.interval import Interval
 from kpod.training.ranks import ranks
 from kpod.training.task import Position, Task
@@ -21,15 +21,15 @@ class Engine:
 
     def __init__(self, task: Task, work: Path, checkpoint_seconds: float) -> None:
         """`work`: folder of the checkpoints; the last one of the same run is restored."""
-        self.task, self.work, self.ranks = task, work, ranks()
-        found = checkpoint.restore(work, task.fingerprint, task.parameters, task.optimizer, task.buffers)
+        self.task, self.ranks = task, ranks()
+        self.checkpoints = Checkpoints(work, task)
+        found = self.checkpoints.restore()
         self.position = found or Position(state=task.state)
         if found:
             task.state = found.state
         else:
             task.initialize()
-        size = checkpoint.size(task.parameters, task.optimizer, task.buffers)
-        self.interval = Interval(checkpoint_seconds, size)
+        self.interval = Interval(checkpoint_seconds, self.checkpoints.size())
         self.clock = time.monotonic(), time.process_time()
 
     def run(self) -> Position:
@@ -39,6 +39,7 @@ class Engine:
         with observe.progress(task.name, total, task.unit, initial=min(position.done, total)) as bar:
             while not task.finished(position):
                 self.run_epoch(bar)
+        self.checkpoints.complete()
         task.finish()
         self.count_seconds()
         return position
@@ -80,12 +81,12 @@ class Engine:
 
     def save_if_due(self) -> None:
         """Write a checkpoint if the first rank says that it is time."""
-        if not self.ranks.first(self.interval.due()):
+        if not self.ranks.first(not self.checkpoints.busy() and self.interval.due()):
             return
         task, position, started = self.task, self.position, time.monotonic()
         position.state = task.state
         self.count_seconds()
-        checkpoint.save(self.work, task.fingerprint, position, task.parameters, task.optimizer, task.buffers)
+        self.checkpoints.save(position)
         self.interval.saved(started)
 
     def count_seconds(self) -> None:

@@ -11,6 +11,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -53,10 +54,11 @@ def load(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a student in `compute_dtype(precision)` onto `where` or `device()`, in evaluation mode; no download.
 
-    With `quantize` the weights of its linear layers, but the output layer, are NF4 (Dettmers et al. 2023). The
-    tokenizer's padding token falls back to EOS, also where it has no row in the embedding. Raises ModelError if the
-    folder lacks a config, safetensors or a tokenizer, holds code of its own, or is of an architecture without the
-    `attention` kernel; ConfigError if this machine lacks what that kernel or `quantize` needs.
+    On the meta device it has shapes, and no weights are read. With `quantize` the weights of its linear layers, but the
+    output layer, are NF4 (Dettmers et al. 2023). The tokenizer's padding token falls back to EOS, also where it has no
+    row in the embedding. Raises ModelError if the folder lacks a config, safetensors or a tokenizer, holds code of its
+    own, or is of an architecture without the `attention` kernel; ConfigError if this machine lacks what that kernel or
+    `quantize` needs.
     """
     check_attention(attention)
     more = _nf4(precision) if quantize else {}
@@ -65,14 +67,19 @@ def load(
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = kind.from_pretrained(
-            folder,
-            dtype=compute_dtype(precision),
-            attn_implementation=None if attention == "sdpa" else attention,  # None: sdpa, or eager where it is lacking
-            use_safetensors=True,
-            local_files_only=True,
-            **more,
-        )
+        how = {
+            "dtype": compute_dtype(precision),
+            "attn_implementation": None
+            if attention == "sdpa"
+            else attention,  # None: sdpa, or eager where it is lacking
+        }
+        if where is not None and where.type == "meta":
+            with where:
+                model = kind.from_config(config, **how)
+            if model.can_generate() and (folder / "generation_config.json").exists():
+                model.generation_config = GenerationConfig.from_pretrained(folder)
+        else:
+            model = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True, **how, **more)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

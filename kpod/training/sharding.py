@@ -1,41 +1,78 @@
 """A model whose weights, gradients and optimizer state are split over the ranks (FSDP2)."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeGuard
 
 import torch
+from torch import distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
+from kpod.config import Precision
+from kpod.training import models
 from kpod.training.ranks import Ranks
 
 
-def shard(model: PreTrainedModel, ranks: Ranks) -> PreTrainedModel:
-    """A copy of `model` whose weights are split; `model` waits in main memory until `gather` brings them back."""
-    device = next(model.parameters()).device
-    split = copy.deepcopy(model)
-    _move(model, "cpu")
+def shard(model: PreTrainedModel, ranks: Ranks, precision: Precision) -> PreTrainedModel:
+    """A copy of `model` on the ranks' devices whose weights are split, and computed with as `precision` says.
+
+    `model` stays where it is: in main memory on the first rank, on the meta device on the others. The copy is filled
+    block by block from the first rank's weights, so a device holds its shards and one whole block at most.
+    """
+    device, dtype = models.device(), models.compute_dtype(precision)
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     mesh = init_device_mesh(device.type, (ranks.world,))
-    for block in blocks(split):
-        fully_shard(block, mesh=mesh)
-    fully_shard(split, mesh=mesh)
+    source = dict(model.named_parameters())
+    meta = {id(value): _parameter(torch.empty_like(value, device="meta"), value) for value in source.values()}
+    split = copy.deepcopy(model, memo=meta)  # weights that are tied stay tied
+    names = {id(value): name for name, value in split.named_parameters()}
+    for unit in (*blocks(split), split):
+        for value in [one for one in unit.parameters() if one.is_meta]:
+            filled = _parameter(_from_first(source[names[id(value)]], device, ranks), value)
+            torch.utils.swap_tensors(value, filled)
+        fully_shard(unit, mesh=mesh, mp_policy=policy)
+    for module, original in zip(split.modules(), model.modules(), strict=True):
+        for name, buffer in original._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = _from_first(buffer, device, ranks)
     return split
 
 
 def gather(split: torch.nn.Module, model: PreTrainedModel) -> None:
-    """Bring the weights of a sharded copy back to `model`; on all ranks together."""
-    device = next(split.parameters()).device
+    """Bring the weights of a sharded copy back to the first rank's `model`; on all ranks together."""
     trained = dict(split.named_parameters())
     with torch.no_grad():
         for name, value in model.named_parameters():
-            value.copy_(full_tensor(trained[name]))
-    _move(model, device)
+            whole = full_tensor(trained[name])
+            if not value.is_meta:
+                value.copy_(whole)
 
 
-def is_sharded(model: torch.nn.Module) -> bool:
-    """Whether `shard` made the model."""
-    return isinstance(model, FSDPModule)
+@contextmanager
+def unsharded(model: torch.nn.Module) -> Iterator[None]:
+    """Inside, each rank has all weights, so that its forward passes need no other rank; nothing for a plain model."""
+    inner = [module for module in model.modules() if isinstance(module, FSDPModule) and module is not model]
+    units = [*inner, model] if isinstance(model, FSDPModule) else inner
+    for unit in inner:
+        unit.set_reshard_after_forward(False, recurse=False)
+    for unit in units:
+        unit.unshard()
+    try:
+        yield
+    finally:
+        for unit in inner:
+            unit.set_reshard_after_forward(True, recurse=False)
+        for unit in units:
+            unit.reshard()
+
+
+def is_sharded(value: torch.Tensor) -> TypeGuard[DTensor]:
+    """Whether the ranks hold parts of a tensor."""
+    return isinstance(value, DTensor)
 
 
 def blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
@@ -46,15 +83,24 @@ def blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
 
 def full_tensor(value: torch.Tensor) -> torch.Tensor:
     """The tensor, gathered if it is sharded (then all ranks must call this)."""
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    return value.full_tensor() if is_sharded(value) else value
 
 
 def distribute_like(value: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """`value` on the device of `other`, and sharded as `other` is."""
-    if isinstance(other, DTensor):
+    if is_sharded(other) and not is_sharded(value):
         return distribute_tensor(value.to(other.device), other.device_mesh, other.placements)
     return value.to(other.device)
 
 
-def _move(model: torch.nn.Module, device: torch.device | str) -> None:
-    model.to(device)
+def _parameter(value: torch.Tensor, like: torch.nn.Parameter) -> torch.nn.Parameter:
+    return torch.nn.Parameter(value, requires_grad=like.requires_grad)
+
+
+def _from_first(value: torch.Tensor, device: torch.device, ranks: Ranks) -> torch.Tensor:
+    """The first rank's `value`, on the device of each rank."""
+    whole = (
+        value.detach().to(device, copy=True).contiguous() if ranks.writes else torch.empty_like(value, device=device)
+    )
+    dist.broadcast(whole, src=0)
+    return whole

@@ -1,0 +1,78 @@
+"""Trains tiny students on the ranks of torchrun, one job after the other; started by test_distill_sharding."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from distill_tiny import halving, rows, tokenizer
+from torch.distributed.tensor import DTensor
+
+from kpod.config import Distill, Validation
+from kpod.distill.validation import Validator
+from kpod.methods.train import train
+from kpod.training import interval, models, sharding
+from kpod.training.checkpoint import Checkpoints
+from kpod.training.ranks import ranks
+from kpod.training.task import Position
+
+ASKED = [
+    {"id": f"v{i}", "dataset": "d", "split": "validation", "question": f"What is {i}?", "answer": "7", "choices": None}
+    for i in range(5)
+]
+
+
+class Stopped(Exception):
+    pass
+
+
+def job(student: str, work: str, out: str, stop: int = 0, validate: bool = False, **settings: Any) -> None:
+    """Train the model folder `student`, saving whenever it can; the first rank writes `out`.
+
+    With `stop` the run ends at the first checkpoint from that step on. The largest number of parameters that was on a
+    device before it was sharded is told.
+    """
+    largest = [0]
+    fully_shard = sharding.fully_shard
+
+    def counting(unit: Any, **options: Any) -> Any:
+        largest[0] = max(largest[0], sum(p.numel() for p in unit.parameters() if not isinstance(p, DTensor)))
+        assert all(not p.is_meta for p in unit.parameters())
+        return fully_shard(unit, **options)
+
+    save = Checkpoints.save
+
+    def stopping(self: Checkpoints, position: Position) -> None:
+        save(self, position)
+        if stop and position.step >= stop:
+            self.complete()
+            raise Stopped
+
+    sharding.fully_shard, Checkpoints.save, interval.RATIO = counting, stopping, 0
+    try:
+        sharded = settings.get("sharding") and ranks().world > 1
+        where = torch.device("cpu" if ranks().writes else "meta") if sharded else None
+        model, _ = models.load(Path(student), where=where)
+        config = Distill(
+            **{"budget": {"epochs": 3}, "batch_size": 8, "lr": 1e-2, "precision": "fp32", "checkpoint_seconds": 1e-9}
+            | settings
+        )
+        validator = Validator(ASKED, tokenizer(), Validation(max_new_tokens=8, batch_size=2)) if validate else None
+        ended = train(model, tokenizer(), rows(20), config, halving(rows(20)), Path(work), validator)
+    except Stopped:
+        return
+    finally:
+        sharding.fully_shard, Checkpoints.save = fully_shard, save
+    if ranks().writes:
+        model.save_pretrained(out)
+        points = [vars(point) for point in validator.points] if validator else []
+        told = {"history": ended.history, "largest": largest[0], "points": points}
+        (Path(out) / "told.json").write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for one in json.loads(Path(sys.argv[1]).read_text()):
+        job(**one)
+    torch.distributed.destroy_process_group()

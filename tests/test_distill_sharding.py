@@ -1,0 +1,125 @@
+"""FSDP2 on two and three real processes of gloo: the same students, checkpoints for any number, validation."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sharded_run
+from distill_tiny import STUDENTS, tokenizer
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+LORA = {"adapter": {"kind": "lora", "rank": 4}}
+JOBS: dict[str, dict[str, Any]] = {
+    "llama": {"student": "llama"},
+    "t5": {"student": "t5"},  # tied embeddings
+    "lora": {"student": "llama", **LORA},
+    "bf16": {"student": "llama", "precision": "bf16"},
+    "validation": {"student": "llama", "validate": True},
+}
+STEPS = 9
+
+
+def start(processes: int, jobs: list[dict[str, Any]], file: Path) -> None:
+    file.write_text(json.dumps(jobs))
+    here = Path(__file__).parent
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{here.parent}:{here}"}
+    subprocess.run([*command, str(here / "sharded_run.py"), str(file)], check=True, env=environment, timeout=400)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`one/` and `two/`: every job on one process, and sharded on two.
+
+    `stopped/` and `whole/`: work that was broken off; `resumed-...`: continued by another number of processes.
+    """
+    root = tmp_path_factory.mktemp("sharding")
+    for name, make in STUDENTS.items():
+        make().save_pretrained(root / name)
+        tokenizer().save_pretrained(root / name)
+
+    def given(name: str, of: str, work: str, **more: Any) -> dict[str, Any]:
+        found = {**JOBS[name], **more}
+        return {
+            **found,
+            "student": str(root / found["student"]),
+            "work": str(root / work),
+            "out": str(root / of / name),
+        }
+
+    for name in JOBS:
+        sharded_run.job(**given(name, "one", f"one/{name}/work"))
+    sharded_run.job(**given("lora", "none", "whole", stop=4))
+    two = [given(name, "two", f"two/{name}/work", sharding=True) for name in JOBS]
+    two += [given("lora", "none", "stopped", stop=4, sharding=True)]
+    two += [given("lora", "resumed-whole", "whole", sharding=True)]
+    start(2, two, root / "two.json")
+    for name in ("one", "three"):
+        shutil.copytree(root / "stopped", root / f"stopped-{name}")
+    sharded_run.job(**given("lora", "resumed-one", "stopped-one"))
+    start(3, [given("lora", "resumed-three", "stopped-three", sharding=True)], root / "three.json")
+    return root
+
+
+def told(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "told.json").read_text())
+
+
+def losses(folder: Path) -> list[float]:
+    return [row["loss"] for row in told(folder)["history"]]
+
+
+def same(folder: Path, other: Path) -> None:
+    ours, theirs = (load_file(one / "model.safetensors") for one in (folder, other))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert_close(theirs[name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("name", ["llama", "t5", "lora"])
+def test_two_shards_train_what_one_process_trains(runs: Path, name: str) -> None:
+    assert losses(runs / "two" / name) == pytest.approx(losses(runs / "one" / name), rel=1e-4)
+    same(runs / "one" / name, runs / "two" / name)
+
+
+def test_no_device_holds_the_whole_student(runs: Path) -> None:
+    model = STUDENTS["llama"]()
+    blocks = [sum(p.numel() for p in layer.parameters()) for layer in model.model.layers]
+    rest = model.num_parameters() - sum(blocks)
+    assert told(runs / "two" / "llama")["largest"] == max(*blocks, rest) < model.num_parameters()
+
+
+def test_shards_compute_in_bf16(runs: Path) -> None:
+    """FSDP's mixed precision beside autocast's on one process."""
+    assert losses(runs / "two" / "bf16") == pytest.approx(losses(runs / "one" / "bf16"), rel=0.03)
+    assert losses(runs / "two" / "bf16") != losses(runs / "two" / "llama")
+
+
+def test_a_sharded_student_answers_validation_questions_as_a_whole_one(runs: Path) -> None:
+    one, two = (told(runs / name / "validation") for name in ("one", "two"))
+    assert two["points"] == one["points"]
+    assert len(one["points"]) == 3
+    assert losses(runs / "two" / "validation") == losses(runs / "two" / "llama")  # it leaves no trace
+    same(runs / "one" / "validation", runs / "two" / "validation")
+
+
+@pytest.mark.parametrize("how", ["one", "three", "whole"])
+def test_any_number_of_processes_goes_on(runs: Path, how: str) -> None:
+    """Shards of two ranks by one and by three, and the file of one process by two ranks."""
+    work = runs / ("whole" if how == "whole" else f"stopped-{how}")
+    assert [path.name for path in work.glob("checkpoint-*")] == [f"checkpoint-{STEPS}"]
+    assert losses(runs / f"resumed-{how}" / "lora") == pytest.approx(losses(runs / "one" / "lora"), rel=1e-4)
+    same(runs / "one" / "lora", runs / f"resumed-{how}" / "lora")
+
+
+def test_shards_are_checkpoints_of_their_own(runs: Path) -> None:
+    (left,) = (runs / "stopped").glob("checkpoint-*")
+    assert 4 <= int(left.name.rpartition("-")[2]) < STEPS
+    assert {path.name for path in (left / "shards").glob("*.distcp")} == {"__0_0.distcp", "__1_0.distcp"}
+    assert not (left / "state.safetensors").exists()
