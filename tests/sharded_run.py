@@ -14,6 +14,7 @@ from kpod.distill.validation import Validator
 from kpod.methods.train import train
 from kpod.training import interval, models, sharding
 from kpod.training.checkpoint import Checkpoints
+from kpod.training.engine import Engine
 from kpod.training.ranks import ranks
 from kpod.training.task import Position
 
@@ -30,8 +31,8 @@ class Stopped(Exception):
 def job(student: str, work: str, out: str, stop: int = 0, validate: bool = False, **settings: Any) -> None:
     """Train the model folder `student`, saving whenever it can; the first rank writes `out`.
 
-    With `stop` the run ends at the first checkpoint from that step on. The largest number of parameters that was on a
-    device before it was sharded is told.
+    With `stop` the run ends at the checkpoint of that step. `out/told.json`: losses, steps of this attempt, and the
+    largest number of parameters that a device held before they were sharded.
     """
     largest = [0]
     fully_shard = sharding.fully_shard
@@ -41,15 +42,20 @@ def job(student: str, work: str, out: str, stop: int = 0, validate: bool = False
         assert all(not p.is_meta for p in unit.parameters())
         return fully_shard(unit, **options)
 
-    save = Checkpoints.save
+    save, step, steps = Checkpoints.save, Engine.step, [0]
 
     def stopping(self: Checkpoints, position: Position) -> None:
         save(self, position)
-        if stop and position.step >= stop:
+        if stop:
             self.complete()
+        if position.step == stop:
             raise Stopped
 
-    sharding.fully_shard, Checkpoints.save, interval.RATIO = counting, stopping, 0
+    def stepping(self: Engine, *arguments: Any) -> Any:
+        steps[0] += 1
+        return step(self, *arguments)
+
+    sharding.fully_shard, Checkpoints.save, Engine.step, interval.RATIO = counting, stopping, stepping, 0
     try:
         sharded = settings.get("sharding") and ranks().world > 1
         where = torch.device("cpu" if ranks().writes else "meta") if sharded else None
@@ -63,11 +69,11 @@ def job(student: str, work: str, out: str, stop: int = 0, validate: bool = False
     except Stopped:
         return
     finally:
-        sharding.fully_shard, Checkpoints.save = fully_shard, save
+        sharding.fully_shard, Checkpoints.save, Engine.step = fully_shard, save, step
     if ranks().writes:
         model.save_pretrained(out)
         points = [vars(point) for point in validator.points] if validator else []
-        told = {"history": ended.history, "largest": largest[0], "points": points}
+        told = {"history": ended.history, "largest": largest[0], "points": points, "steps": steps[0]}
         (Path(out) / "told.json").write_text(json.dumps(told))
 
 
