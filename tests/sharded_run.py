@@ -10,6 +10,7 @@ from distill_tiny import halving, rows, tokenizer
 from torch.distributed.tensor import DTensor
 
 from kpod.config import Distill, Validation
+from kpod.distill import validation
 from kpod.distill.validation import Validator
 from kpod.methods.train import train
 from kpod.training import interval, models, sharding
@@ -31,8 +32,8 @@ class Stopped(Exception):
 def job(student: str, work: str, out: str, stop: int = 0, validate: bool = False, **settings: Any) -> None:
     """Train the model folder `student`, saving whenever it can; the first rank writes `out`.
 
-    With `stop` the run ends at the checkpoint of that step. `out/told.json`: losses, steps of this attempt, and the
-    largest number of parameters that a device held before they were sharded.
+    With `stop` the run ends at the checkpoint of that step. `out/told.json`: losses, steps of this attempt, answers, and
+    the largest number of parameters that a device held before they were sharded.
     """
     largest = [0]
     fully_shard = sharding.fully_shard
@@ -55,7 +56,16 @@ def job(student: str, work: str, out: str, stop: int = 0, validate: bool = False
         steps[0] += 1
         return step(self, *arguments)
 
-    sharding.fully_shard, Checkpoints.save, Engine.step, interval.RATIO = counting, stopping, stepping, 0
+    answers: list[tuple[str, str]] = []
+    generate = validation.generate
+
+    def recording(*arguments: Any, **options: Any) -> Any:
+        found = generate(*arguments, **options)
+        answers.extend((key, completion.text) for key, completion in found.items())
+        return found
+
+    sharding.fully_shard, Checkpoints.save, Engine.step = counting, stopping, stepping
+    validation.generate, interval.RATIO = recording, 0
     try:
         sharded = settings.get("sharding") and ranks().world > 1
         where = torch.device("cpu" if ranks().writes else "meta") if sharded else None
@@ -70,10 +80,11 @@ def job(student: str, work: str, out: str, stop: int = 0, validate: bool = False
         return
     finally:
         sharding.fully_shard, Checkpoints.save, Engine.step = fully_shard, save, step
+        validation.generate = generate
+    answers = ranks().collect(answers)
     if ranks().writes:
         model.save_pretrained(out)
-        points = [vars(point) for point in validator.points] if validator else []
-        told = {"history": ended.history, "largest": largest[0], "points": points, "steps": steps[0]}
+        told = {"history": ended.history, "largest": largest[0], "answers": sorted(answers), "steps": steps[0]}
         (Path(out) / "told.json").write_text(json.dumps(told))
 
 

@@ -23,7 +23,7 @@ def target_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     output layer inside the model's own forward, so whatever a model does before and after that layer (scaling, soft
     caps) stays in force. Raises ModelError for a model whose forward does not go through its output layer.
     """
-    plain = _plain(model)
+    plain = _unwrapped(model)
     with _in_front_of_head(plain, batch.positions):
         logits: torch.Tensor = model(**batch.inputs, use_cache=False).logits
     if logits.shape[:-1] != batch.labels.shape:
@@ -45,12 +45,12 @@ class TargetNll:
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         if self.last is not False:
-            with _in_front_of_head(_plain(self.model), batch.positions, batch.labels) as made:
+            with _in_front_of_head(_unwrapped(self.model), batch.positions, batch.labels) as computed:
                 out: torch.Tensor = self.model(**batch.inputs, use_cache=False).logits
             if self.last is None:
-                self.last = len(made) == 1 and torch.equal(out.detach(), made[0].detach())
+                self.last = len(computed) == 1 and torch.equal(out.detach(), computed[0].detach())
             if self.last:
-                return made[0]
+                return computed[0]
         return token_nll(target_logits(self.model, batch), batch.labels)
 
 
@@ -79,7 +79,7 @@ def _in_front_of_head(
     head = model.get_output_embeddings()
     if head is None:
         raise ModelError(f"{type(model).__name__} has no output embeddings: it is not a language model")
-    made: list[torch.Tensor] = []
+    computed: list[torch.Tensor] = []
     own = head.forward
 
     def pick(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -91,17 +91,17 @@ def _in_front_of_head(
         wanted = labels
 
         def losses(hidden: torch.Tensor) -> torch.Tensor:
-            made.append(_losses(own, hidden, wanted, head.weight.shape[0]))
-            return made[-1]
+            computed.append(_losses(own, hidden, wanted, head.weight.shape[0]))
+            return computed[-1]
 
         head.forward = losses
     try:
-        yield made
+        yield computed
     finally:
         handle.remove()
         if labels is not None:
             del head.forward
 
 
-def _plain(model: torch.nn.Module) -> torch.nn.Module:
+def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
     return model.module if isinstance(model, DistributedDataParallel) else model

@@ -39,12 +39,12 @@ def launch(
     work.mkdir(exist_ok=True)
     job = work / "job.json"
     folders = {name: str(folder) for name, folder in inputs.items()}
-    told = {"part": [part.__module__, part.__name__], "settings": type(config).__name__, "inputs": folders}
-    job.write_text(json.dumps({**told, "out_dir": str(out_dir), "config": config.model_dump(mode="json")}))
+    about = {"part": [part.__module__, part.__name__], "settings": type(config).__name__, "inputs": folders}
+    job.write_text(json.dumps({**about, "out_dir": str(out_dir), "config": config.model_dump(mode="json")}))
     environment = dict(os.environ)
     if accelerate:
         how = ["--accelerate", str(accelerate.resolve())]
-        _ask_for_others(accelerate.resolve(), job)
+        _name_other_machines(accelerate.resolve(), job)
     else:
         how = ["--processes", str(config.processes)]
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.processes)))
@@ -54,15 +54,15 @@ def launch(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment, process_group=0
     )
     try:
-        return _followed(agent, unit)
+        return _follow(agent, unit)
     finally:
         kill_descendants(agent.pid)
         agent.kill()
         agent.wait()
 
 
-def _ask_for_others(accelerate: Path, job: Path) -> None:
-    """Tell what to run on the other machines, if there are any."""
+def _name_other_machines(accelerate: Path, job: Path) -> None:
+    """Warn of what must be started on the other machines, if there are any."""
     machines = int(yaml.safe_load(accelerate.read_text(encoding="utf-8")).get("num_machines") or 1)
     if machines > 1:
         file = shlex.quote(str(accelerate))
@@ -72,7 +72,7 @@ def _ask_for_others(accelerate: Path, job: Path) -> None:
         )
 
 
-def _followed(agent: subprocess.Popen[str], unit: str) -> dict[str, float]:
+def _follow(agent: subprocess.Popen[str], unit: str) -> dict[str, float]:
     """Pass events on until the agent closes its output."""
     figures: dict[str, float] | None = None
     failure: errors.KpodError | None = None
@@ -106,6 +106,6 @@ def _followed(agent: subprocess.Popen[str], unit: str) -> dict[str, float]:
     return figures
 
 
-def tell(kind: str, **event: Any) -> None:
+def send(kind: str, **event: Any) -> None:
     """Report from a rank to the process that launched it."""
     print(MARK + json.dumps({"kind": kind, **event}), flush=True)

@@ -13,20 +13,20 @@ from pathlib import Path
 
 from kpod import config, errors, observe
 from kpod.store.liveness import die_with_parent
-from kpod.training.processes import tell
+from kpod.training.processes import send
 
 
-class Teller:
+class Forward:
     """An observer that passes everything on to the launching process."""
 
     def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None:
-        tell("progress", description=description, done=done, total=total)
+        send("progress", description=description, done=done, total=total)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        tell("metrics", values=dict(values), step=step)
+        send("metrics", values=dict(values), step=step)
 
     def warning(self, message: str) -> None:
-        tell("warning", message=message)
+        send("warning", message=message)
 
 
 RANK = ["-m", "kpod.training.worker"]
@@ -49,25 +49,25 @@ def rank(job: Path) -> None:
 
     from kpod.training.ranks import ranks
 
-    told = json.loads(job.read_text())
-    module, name = told["part"]
+    about = json.loads(job.read_text())
+    module, name = about["part"]
     part = getattr(import_module(module), name)
-    settings = getattr(config, told["settings"])
-    chosen = settings.model_validate(told["config"])
+    settings = getattr(config, about["settings"])
+    chosen = settings.model_validate(about["config"])
     # accelerate's word for FSDP. The trainer splits the model itself, so accelerate must not do it again.
     if os.environ.pop("ACCELERATE_USE_FSDP", "") == "true":
         chosen = chosen.model_copy(update={"sharding": True})
-    inputs = {name: Path(folder) for name, folder in told["inputs"].items()}
-    observers = [Teller()] if ranks().writes else []
+    inputs = {name: Path(folder) for name, folder in about["inputs"].items()}
+    observers = [Forward()] if ranks().writes else []
     try:
         with observe.observing(*observers):
-            figures = part(inputs, chosen, Path(told["out_dir"]))
+            figures = part(inputs, chosen, Path(about["out_dir"]))
     except errors.KpodError as error:
         if ranks().writes:
-            tell("failure", error=type(error).__name__, message=str(error))
+            send("failure", error=type(error).__name__, message=str(error))
         raise SystemExit(2) from error
     if ranks().writes:
-        tell("figures", values=figures)
+        send("figures", values=figures)
     torch.distributed.destroy_process_group()
 
 
