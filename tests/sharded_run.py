@@ -32,8 +32,8 @@ class Stopped(Exception):
 def job(student: str, work: str, out: str, stop: int = 0, validate: bool = False, **settings: Any) -> None:
     """Train the model folder `student`, saving whenever it can; the first rank writes `out`.
 
-    With `stop` the run ends at the checkpoint of that step. `out/told.json`: losses, steps of this attempt, answers, and
-    the largest number of parameters that a device held before they were sharded.
+    With `stop` the run ends at the checkpoint of that step. `out/told.json`: losses, steps of this attempt, answers,
+    and the largest number of parameters that a device held before they were sharded.
     """
     largest = [0]
     fully_shard = sharding.fully_shard
