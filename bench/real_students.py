@@ -104,7 +104,7 @@ def table() -> None:
     about = [f"Seeds {', '.join(map(str, seeds))} of each trained method; {place}.", "", *more]
     notes = TABLE.with_name("real_students_notes.md")
     told = [notes.read_text(encoding="utf-8")] if notes.exists() else []
-    TABLE.write_text("\n".join([*head, "", *about, markdown(rows(results, "scotd-1")), *told]), encoding="utf-8")
+    TABLE.write_text("\n".join([*head, "", *about, markdown(rows(results, "scotd")), *told]), encoding="utf-8")
     print(TABLE.read_text(encoding="utf-8"))
 
 
