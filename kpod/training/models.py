@@ -86,7 +86,7 @@ def load(
         raise ModelError(f"{folder} cannot be loaded as a model: {reason}") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{folder}: the tokenizer has no end-of-sequence token, so no output would ever stop")
-    rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
+    rows = model.get_input_embeddings().weight.shape[0]
     if tokenizer.eos_token_id >= rows:
         raise ModelError(
             f"{folder}: the end-of-sequence token has the id {tokenizer.eos_token_id}, the model embeds {rows} tokens:"
@@ -94,7 +94,7 @@ def load(
         )
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:  # padding is masked: any valid id will do
         tokenizer.pad_token = tokenizer.eos_token
-    return (model if quantize else model.to(where or device())).eval(), tokenizer  # type: ignore[arg-type]
+    return (model if quantize else model.to(where or device())).eval(), tokenizer
 
 
 def _nf4(precision: Precision) -> dict[str, Any]:
