@@ -119,8 +119,8 @@ class World:
             schemas.write(out / "weights.parquet", table.set_column(place, schemas.WEIGHTS.field("weight"), values))
         return out
 
-    def student(self, name: str, split: str) -> tuple[Path, Any, dict[str, Path]]:
-        """The distilled student's folder of one setting."""
+    def before(self, name: str, split: str) -> tuple[Any, dict[str, Path]]:
+        """The configuration of one setting, and the folders of all stages before its distillation."""
         config = self.config(name, split)
         made: dict[str, Path] = {}
         for stage in ("questions", "rationales", "steps", "base", "tokens"):
@@ -128,12 +128,18 @@ class World:
             made[stage] = self.stage(stage, config, {key: made[key] for key in needs})
         if SETTINGS[name][2] != "none" or config.distill.progressive:
             made["weights"] = self.weights(SETTINGS[name][2].replace("none", "learned"), config, made)
-        for stage in ("difficulty", "curriculum", "distill"):
-            if stage != "distill" and not config.distill.progressive:
-                continue
+        for stage in ("difficulty", "curriculum") if config.distill.progressive else ():
             from kpod.run.stages import STAGES
 
             made[stage] = self.stage(stage, config, {key: made[key] for key in STAGES[stage].needs(config)})
+        return config, made
+
+    def student(self, name: str, split: str) -> tuple[Path, Any, dict[str, Path]]:
+        """The distilled student's folder of one setting."""
+        from kpod.run.stages import STAGES
+
+        config, made = self.before(name, split)
+        made["distill"] = self.stage("distill", config, {key: made[key] for key in STAGES["distill"].needs(config)})
         return made["distill"], config, made
 
     def predictions(self, name: str, split: str) -> tuple[list[dict[str, Any]], dict[str, Path], dict[str, Any]]:

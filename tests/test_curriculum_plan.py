@@ -1,5 +1,6 @@
 """The schedule of Eq. 9-13: targets, monotony, options, and independence of the rows' order."""
 
+from functools import partial
 from math import fsum
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpod.config import Curriculum
+from kpod import config as kpod_config
 from kpod.curriculum import Schedule, plan
 
+Curriculum = partial(kpod_config.Curriculum, T=0.25)  # the default gives no steps
 OPTIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "ftgp": {"solver": "ftgp"},
@@ -151,6 +153,11 @@ def test_defaults_of_T() -> None:
         assert not schedule.input_steps[end:].any()
 
 
+def test_without_T_no_step_is_ever_given() -> None:
+    for epochs in (1, 5):
+        assert not plan(*rationales(30), Curriculum(epochs=epochs, T=0)).input_steps.any()
+
+
 def test_stage_zero_starts_from_the_answer_or_the_last_step() -> None:
     difficulties = [np.array([1.0, 1.0, 1.0]) for _ in range(10)]
     clusters = np.zeros(10, int)
@@ -207,11 +214,11 @@ def test_what_cannot_be_planned_is_refused(difficulties: list, clusters: list, e
 awkward = st.one_of(st.sampled_from([0.0, 1e-9, 0.1, 0.2, 0.3, 1.0, 7.0, 1e9]), st.floats(0, 10, width=32))
 items = st.tuples(st.lists(awkward, min_size=1, max_size=5).map(tuple), st.integers(0, 3))
 configs = st.builds(
-    Curriculum,
+    kpod_config.Curriculum,
     epochs=st.integers(1, 7),
     p=st.sampled_from([0.001, 0.5, 1.0, 3.0]),
     c0=st.sampled_from([0.0, 0.1, 0.3, 1.0]),
-    T=st.sampled_from([0.01, 0.25, 0.5, 0.99]),
+    T=st.sampled_from([0.0, 0.01, 0.25, 0.5, 0.99]),
     beta=st.sampled_from([0.0, 1e-9, 12.0, 1e6]),
     solver=st.sampled_from(["structured", "ftgp", "greedy"]),
     eps=st.sampled_from([0.01, 0.05, 0.4]),
@@ -224,10 +231,10 @@ configs = st.builds(
 
 @settings(max_examples=300)
 @given(st.lists(items, min_size=1, max_size=10), configs, st.randoms(use_true_random=False))
-def test_any_schedule(chosen: list[tuple[tuple[float, ...], int]], config: Curriculum, random: Any) -> None:
+def test_any_schedule(chosen: list[tuple[tuple[float, ...], int]], config: kpod_config.Curriculum, random: Any) -> None:
     """Everything that is promised, for awkward difficulties and any settings; sums are exact."""
     stages, width = config.epochs or 0, config.delta_s
-    end = min(stages - 1, max(1, int(config.T * stages)))
+    end = min(stages - 1, max(1, int(config.T * stages))) if config.T else 0
     found = _planned(chosen, config)
     given_before = [len(d) - (config.start == "last-step") for d, _ in chosen]
     total = fsum(x for d, _ in chosen for x in d)
@@ -261,5 +268,5 @@ def test_any_schedule(chosen: list[tuple[tuple[float, ...], int]], config: Curri
     assert ways == others
 
 
-def _planned(chosen: list[tuple[tuple[float, ...], int]], config: Curriculum) -> Schedule:
+def _planned(chosen: list[tuple[tuple[float, ...], int]], config: kpod_config.Curriculum) -> Schedule:
     return plan([np.array(d) for d, _ in chosen], np.array([k for _, k in chosen]), config)

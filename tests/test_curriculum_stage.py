@@ -61,7 +61,7 @@ def run(
     told = [Rationale(name, sample, "What?", None, "1", "One.", ((0, 4),)) for name, sample in keys]
     with schemas.writing(inputs["tokens"] / FILE, schemas.TOKENS) as write:
         write(columns(tokenizer(), told, COT))
-    chosen = {"epochs": 6, "clusters": 3, "embedder": GloveEmbedder(file=vectors), **settings}
+    chosen = {"epochs": 6, "T": 0.25, "clusters": 3, "embedder": GloveEmbedder(file=vectors), **settings}
     config = PlannedCurriculum(**{"budget": Budget(of="scotd"), "samples": None, **chosen})
     return stage.run(inputs, config, folder / "out"), folder / "out"
 

@@ -28,10 +28,10 @@ def plan(difficulties: Sequence[np.ndarray], clusters: np.ndarray, config: Curri
 
     `difficulties`: one float vector a rationale, a value >= 0 a step (Eq. 8), at least one step; `clusters`: int [n].
     Stages are t = 0 .. config.epochs - 1; all is generated from stage `config.T * config.epochs` on (rounded down, at
-    least 1, at most the last). D(t) grows from C0 = max(c0 * B, H at the start) to B there (Eq. 9-10). Stage 0 starts
-    from the last step alone (`last-step`) or from nothing (`answer-only`) and selects until C0 is spent; later stages
-    select once (`single`) or until their increment is spent (`repeat`). The order of the rationales does not matter:
-    equal inputs get equal schedules.
+    least 1 unless T is 0, at most the last). D(t) grows from C0 = max(c0 * B, H at the start) to B there (Eq. 9-10).
+    Stage 0 starts from the last step alone (`last-step`) or from nothing (`answer-only`) and selects until C0 is spent;
+    later stages select once (`single`) or until their increment is spent (`repeat`). The order of the rationales does
+    not matter: equal inputs get equal schedules.
     Raises ValueError if a rationale has no step or a difficulty is negative or not finite.
     """
     flat = np.concatenate([np.zeros(0), *difficulties]).astype(np.float64)
@@ -126,7 +126,7 @@ class _State:
 def _stages(state: _State, config: Curriculum, epochs: int) -> Schedule:
     """Run the state through all stages."""
     n = len(state.input_steps)
-    end = min(epochs - 1, max(1, int(config.T * epochs + 1e-9)))
+    end = min(epochs - 1, max(1, int(config.T * epochs + 1e-9))) if config.T else 0
     total, start = float(state.whole.sum()), float(state.generated.sum())
     base = max(config.c0 * total, start)
     input_steps = np.zeros((epochs, n), dtype=np.int32)

@@ -67,7 +67,8 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
     if config.token_weights and examples:
         examples, more = _weigh(examples, config, inputs["weights"])
         rejected += more
-    plan = read_plan(inputs["curriculum"], tokens.keys) if config.progressive else None
+    follows = config.progressive and "curriculum" in inputs  # without one where its T is 0
+    plan = read_plan(inputs["curriculum"], tokens.keys) if follows else None
     if plan:
         planned = plan.whole[examples.rows]
         rejected += [reject(examples.key(i), "not in curriculum.parquet") for i in np.flatnonzero(~planned).tolist()]
@@ -159,4 +160,8 @@ def _weigh(examples: Examples, config: Distill, folder: Path) -> tuple[Examples,
         )
         return Examples(raw.tokens, raw.rows), rejected
     found, _ = weighted(examples, weights, config.weight_floor, config.weight_scale)
-    return pruned(found, weights[0], config.prune_steps), rejected
+    shorter = pruned(found, weights[0], config.prune_steps)
+    if found and shorter.targets.sum() < found.targets.sum() / 2:
+        observe.warning("distill: weights would leave out half of the rationales' tokens, so no step is left out")
+        shorter = found
+    return shorter, rejected

@@ -80,7 +80,7 @@ STAGES = {
                 "base",
                 "tokens",
                 *(("weights",) if c.distill.token_weights else ()),
-                *(("curriculum",) if c.distill.progressive else ()),
+                *(("curriculum",) if c.distill.progressive and c.curriculum.T else ()),
             ),
         ),
         Stage("evaluate", "kpod.evaluate.stage", lambda c: c.evaluate, lambda c: ("questions", "student")),
