@@ -35,6 +35,7 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
     "base": ("before distillation", "base", []),
     "demo": ("plain distillation as in the demo", "scotd", []),
     "kpod": ("kpod as in the demo", "kpod", []),
+    "kpod-wo-prog": ("kpod without a curriculum", "kpod-wo-prog", []),
     "one": ("one rationale a question, not six", "scotd-1", []),
     "three": ("three rationales a question, not six", "scotd", ["distill.samples=3"]),
     "few": ("300 questions, not 1,000, in 27 epochs, not 8", "scotd", FEW),
