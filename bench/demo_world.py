@@ -35,7 +35,6 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
     "base": ("before distillation", "base", []),
     "demo": ("plain distillation as in the demo", "scotd", []),
     "kpod": ("kpod as in the demo", "kpod", []),
-    "kpod-wo-prog": ("kpod without a curriculum", "kpod-wo-prog", []),
     "one": ("one rationale a question, not six", "scotd-1", []),
     "three": ("three rationales a question, not six", "scotd", ["distill.samples=3"]),
     "few": ("300 questions, not 1,000, in 27 epochs, not 8", "scotd", FEW),
@@ -129,7 +128,7 @@ def share(bits: str) -> float:
 def page(found: Sequence[dict[str, Any]]) -> str:
     """The table: accuracy of each seed, the mean, and the difference to the demo's plain distillation."""
     by_part: dict[str, dict[int, dict[str, Any]]] = {}
-    for row in found:
+    for row in sorted(found, key=lambda row: row["seed"]):
         by_part.setdefault(row["part"], {})[row["seed"]] = row
     demo = by_part.get("demo", {})
     size = {name: len(next(iter(demo.values()))["right"][name]) if demo else 0 for name in SETS}
