@@ -149,6 +149,8 @@ def page(found: Sequence[dict[str, Any]]) -> str:
     for part, (words, method, _) in PARTS.items():
         if runs := by_part.get(part):
             lines.append(_line(words if method in ("scotd", "base") else f"{words} (`{method}`)", runs, demo))
+    if missing := [words for part, (words, *_) in PARTS.items() if part not in by_part]:
+        lines += ["", f"Not measured: {'; '.join(missing)}."]
     return "\n".join(lines) + "\n"
 
 
