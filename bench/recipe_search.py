@@ -85,11 +85,15 @@ class World:
         return apply(load("demo", [f"{key}={json.dumps(value)}" for key, value in tree.items()]), method)
 
     def stage(self, name: str, config: Any, inputs: Mapping[str, Path]) -> Path:
-        """The folder of a stage's result, computed unless it is there; CPU seconds in its `figures.json`."""
+        """The folder of a stage's result, computed unless it is there; CPU seconds in its `figures.json`.
+
+        `inputs` are folders of earlier stages; those that the stage reads are taken.
+        """
         from kpod.run.stages import STAGES
         from kpod.store.keys import identity
 
         settings = STAGES[name].config(config)
+        inputs = {key: inputs[key] for key in STAGES[name].needs(config)}
         told = json.dumps([identity(settings), {key: path.name for key, path in inputs.items()}], sort_keys=True)
         out = self.folder / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
         if not (out / "figures.json").is_file():
@@ -103,7 +107,7 @@ class World:
 
     def weights(self, source: str, config: Any, made: Mapping[str, Path]) -> Path:
         """Weights of the stage, or the same table with the values of another source."""
-        learned = self.stage("weights", config, {key: made[key] for key in TEXTS})
+        learned = self.stage("weights", config, made)
         if source == "learned":
             return learned
         out = self.folder / f"weights-{source}-{learned.name[-12:]}"
@@ -124,22 +128,17 @@ class World:
         config = self.config(name, split)
         made: dict[str, Path] = {}
         for stage in ("questions", "rationales", "steps", "base", "tokens"):
-            needs = {"rationales": ["questions"], "steps": ["rationales"]}.get(stage, [])
-            made[stage] = self.stage(stage, config, {key: made[key] for key in needs})
+            made[stage] = self.stage(stage, config, made)
         if SETTINGS[name][2] != "none" or config.distill.progressive:
             made["weights"] = self.weights(SETTINGS[name][2].replace("none", "learned"), config, made)
         for stage in ("difficulty", "curriculum") if config.distill.progressive else ():
-            from kpod.run.stages import STAGES
-
-            made[stage] = self.stage(stage, config, {key: made[key] for key in STAGES[stage].needs(config)})
+            made[stage] = self.stage(stage, config, made)
         return config, made
 
     def student(self, name: str, split: str) -> tuple[Path, Any, dict[str, Path]]:
         """The distilled student's folder of one setting."""
-        from kpod.run.stages import STAGES
-
         config, made = self.before(name, split)
-        made["distill"] = self.stage("distill", config, {key: made[key] for key in STAGES["distill"].needs(config)})
+        made["distill"] = self.stage("distill", config, made)
         return made["distill"], config, made
 
     def predictions(self, name: str, split: str) -> tuple[list[dict[str, Any]], dict[str, Path], dict[str, Any]]:
@@ -165,9 +164,6 @@ class World:
             right.setdefault(row["dataset"], []).append(int(row["correct"]))
         figures = {key: spent.get(key) for key in ("target_tokens", "cpu_seconds", "wall_seconds")}
         return {"name": name, "seed": self.seed, "split": split, **figures, "right": right}
-
-
-TEXTS = ("questions", "rationales", "base", "tokens")
 
 
 def _pieces(world: World, table: pa.Table, made: Mapping[str, Path]) -> dict[tuple[str, int], list[str]]:
@@ -198,7 +194,7 @@ def rule(world: World, table: pa.Table, made: Mapping[str, Path], config: Any) -
     changed = config.model_copy(update={"weights": config.weights.model_copy(update={"source": "rule"})})
     from kpod import schemas
 
-    folder = world.stage("weights", changed, {key: made[key] for key in TEXTS})
+    folder = world.stage("weights", changed, made)
     rows = schemas.read(folder / "weights.parquet", schemas.WEIGHTS).to_pylist()
     return {(row["question_id"], row["sample"]): np.asarray(row["weight"], np.float32) for row in rows}
 

@@ -95,7 +95,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
             axes.plot(shares, [y] * len(shares), "o", color=colour(0), alpha=0.5, markersize=5)
             axes.plot([np.mean(shares)], [y], "|", color=colour(1), markersize=16, markeredgewidth=2.5)
         axes.set_yticks(range(len(SHOWN)), list(SHOWN.values()))
-        axes.set(ylim=(len(SHOWN) - 0.5, -0.5), xlim=(0, 1), xlabel="validation questions right: seeds, and their mean")
+        axes.set(ylim=(len(SHOWN) - 0.5, -0.5), xlim=(0, 1), xlabel="right in validation, by seed (bar: mean)")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(axis="x", color="#DDDDDD")
         figure.savefig(PICTURE)
