@@ -17,7 +17,8 @@ SHOWN = {  # settings in the picture, and their names there
     "scotd": "plain, six rationales",
     "floor 0.5 alone": "weights in the loss",
     "floor 0.5, T 0.25": "weights and curriculum",
-    "pruned, floor 0.5, T 0.25": "all three",
+    "pruned, floor 0.5, T 0.25": "weights, pruned, curriculum",
+    "pruned": "pruned steps alone",
     "pruned, floor 0.5": "weights, pruned steps (kpod)",
 }
 
@@ -43,8 +44,12 @@ def write(rows: list[dict[str, Any]]) -> None:
 def table(rows: list[dict[str, Any]], split: str, dataset: str) -> list[str]:
     """Markdown lines. Intervals: bootstrap over questions, and over seeds and questions together."""
     by_name: dict[str, dict[int, dict[str, Any]]] = {}
+    some = {row["name"] for row in rows}
     together = [
-        {**row, "name": f"{row['name']} (*)"} for name in SHOWN if "pruned" in name for row in either(rows, name)
+        {**row, "name": f"{name} (*)"}
+        for name in some
+        if len(both := either(rows, name)) > sum(row["name"] == name for row in rows)
+        for row in both
     ]
     for row in rows + together:
         if row["split"] == split and dataset in row["right"]:
