@@ -1,10 +1,11 @@
 """The tokens of all rationales as flat columns: what the stage `tokens` wrote, memory-mapped, one row a rationale."""
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar, overload
 
 import numpy as np
 import pyarrow as pa
@@ -81,6 +82,45 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+Row = TypeVar("Row")
+
+
+class TokenRows(Sequence[Row]):
+    """Some rows of a table of tokens, each made an object at the moment it is asked for.
+
+    `rows` int64 [n] are row numbers of `tokens`.
+    """
+
+    def __init__(self, tokens: Tokens, rows: np.ndarray) -> None:
+        self.tokens, self.rows = tokens, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Self: ...
+
+    def __getitem__(self, place: int | slice) -> Row | Self:
+        if isinstance(place, slice):
+            return self.take(np.arange(len(self))[place])
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        return self.row(int(self.rows[place]))
+
+    def take(self, places: np.ndarray) -> Self:
+        """The rows at some places, int [m] or bool [n]."""
+        chosen = copy(self)
+        chosen.rows = self.rows[places]
+        return chosen
+
+    @abstractmethod
+    def row(self, number: int) -> Row:
+        """The object of row `number` of `tokens`."""
 
 
 def list_array(values: np.ndarray, size: np.ndarray) -> pa.ListArray:

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 
 from kpod.errors import DataError
 from kpod.text.groups import Key, places_within
-from kpod.text.table import Column, Tokens
+from kpod.text.table import Column, TokenRows, Tokens
 
 ANSWER = np.iinfo(np.int32).max  # "step" of the answer's tokens: behind every step, so never input
 _CHUNK = 8192  # rationales whose steps are counted at a time
@@ -55,47 +54,28 @@ def example(key: Key, prompt: Sequence[int], rationale: Sequence[int], answer: S
     )
 
 
-class Examples(Sequence[Example]):
-    """Some rows of a table of tokens, each of them an `Example` at the moment it is asked for.
+class Examples(TokenRows[Example]):
+    """Some rows of a table of tokens, all of them by default.
 
-    `rows` int64 [n] are row numbers of `tokens`. The rationales' tokens weigh what `weight`, a column with a row for
-    each of `tokens`, holds; 1 without it.
+    The rationales' tokens weigh what `weight`, a column with a row for each of `tokens`, holds; 1 without it.
     """
 
     def __init__(self, tokens: Tokens, rows: np.ndarray | None = None, weight: Column | None = None) -> None:
-        self.tokens = tokens
-        self.rows = np.arange(len(tokens)) if rows is None else rows
+        super().__init__(tokens, np.arange(len(tokens)) if rows is None else rows)
         self.weight = weight
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, place: int) -> Example: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> "Examples": ...
-
-    def __getitem__(self, place: int | slice) -> "Example | Examples":
-        if isinstance(place, slice):
-            return self.take(np.arange(len(self))[place])
-        if not -len(self) <= place < len(self):
-            raise IndexError(place)
-        row, tokens = int(self.rows[place]), self.tokens
-        rationale, answer = tokens.rationale[row], tokens.answer[row]
+    def row(self, number: int) -> Example:
+        tokens = self.tokens
+        rationale, answer = tokens.rationale[number], tokens.answer[number]
         ones = np.ones(len(answer), dtype=np.float32)
-        weight = np.ones(len(rationale), dtype=np.float32) if self.weight is None else self.weight[row]
+        weight = np.ones(len(rationale), dtype=np.float32) if self.weight is None else self.weight[number]
         return Example(
-            key=tokens.keys[row],
-            prompt=tokens.prompt[row],
+            key=tokens.keys[number],
+            prompt=tokens.prompt[number],
             target=np.concatenate([rationale, answer]),
             weight=np.concatenate([weight, ones]),
-            step=np.concatenate([tokens.step[row], np.full(len(answer), ANSWER, dtype=np.int32)]),
+            step=np.concatenate([tokens.step[number], np.full(len(answer), ANSWER, dtype=np.int32)]),
         )
-
-    def take(self, places: np.ndarray) -> "Examples":
-        """The examples at some places, int [m] or bool [n]."""
-        return Examples(self.tokens, self.rows[places], self.weight)
 
     @property
     def prompts(self) -> np.ndarray:

@@ -1,10 +1,8 @@
 """Rationales as token ids, and the reasons why some cannot be used."""
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +14,7 @@ from kpod.config import Form, Prompt
 from kpod.errors import DataError
 from kpod.text.formats import COT, PromptFormat, resolve
 from kpod.text.groups import Key
-from kpod.text.table import Column, Tokens
+from kpod.text.table import Column, TokenRows, Tokens
 from kpod.text.tokens import answer_ids
 
 Quarantined = tuple[Key, str]  # key, reason
@@ -44,42 +42,23 @@ class Example:
         return len(self.prompt) + len(self.rationale) + len(self.answer)
 
 
-class Examples(Sequence[Example]):
-    """Some rows of a table of tokens, each of them an `Example` at the moment it is asked for.
-
-    `rows` int64 [n] are row numbers of `tokens`; `prompt` and `answer` have a row for each of `tokens`.
-    """
+class Examples(TokenRows[Example]):
+    """Some rows of a table of tokens; `prompt` and `answer` have a row for each of `tokens`."""
 
     def __init__(self, tokens: Tokens, rows: np.ndarray, prompt: Column, answer: Column) -> None:
-        self.tokens, self.rows, self.prompt, self.answer = tokens, rows, prompt, answer
+        super().__init__(tokens, rows)
+        self.prompt, self.answer = prompt, answer
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, place: int) -> Example: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> "Examples": ...
-
-    def __getitem__(self, place: int | slice) -> "Example | Examples":
-        if isinstance(place, slice):
-            return self.take(np.arange(len(self))[place])
-        if not -len(self) <= place < len(self):
-            raise IndexError(place)
-        row, tokens = int(self.rows[place]), self.tokens
+    def row(self, number: int) -> Example:
+        tokens = self.tokens
         return Example(
-            key=tokens.keys[row],
-            prompt=self.prompt[row],
-            rationale=tokens.rationale[row],
-            step=tokens.step[row],
-            answer=self.answer[row],
-            visible=int(tokens.visible[row]),
+            key=tokens.keys[number],
+            prompt=self.prompt[number],
+            rationale=tokens.rationale[number],
+            step=tokens.step[number],
+            answer=self.answer[number],
+            visible=int(tokens.visible[number]),
         )
-
-    def take(self, places: np.ndarray) -> "Examples":
-        """The examples at some places, int [m] or bool [n]."""
-        return Examples(self.tokens, self.rows[places], self.prompt, self.answer)
 
     @property
     def sizes(self) -> np.ndarray:
