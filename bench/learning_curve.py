@@ -21,7 +21,7 @@ QUESTIONS = 200
 METHODS = {  # settings of recipe_search.py, and their names in the picture
     "scotd-1": "plain, one rationale a question",
     "scotd": "plain, six",
-    "pruned, floor 0.5, T 0.25": "kpod, six",
+    "pruned, floor 0.5": "kpod, six",
 }
 
 
