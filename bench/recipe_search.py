@@ -12,6 +12,7 @@ bench/results/recipe_search.jsonl; `--table` writes bench/results/recipe_search.
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -61,6 +62,9 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], str]] = {
     "pruned by oracle": ("kpod-wo-prog", {"distill.prune_steps": 0.1, "distill.weight_floor": 1.0}, "oracle"),
     "pruned by oracle, floor 0.5": ("kpod-wo-prog", {"distill.prune_steps": 0.1}, "oracle"),
     "pruned by rule, floor 0.5": ("kpod-wo-prog", {"distill.prune_steps": 0.1}, "rule"),
+    "three of six, easiest": ("scotd", {}, "none"),
+    "three of six, most different": ("scotd", {}, "none"),
+    "three of six, different and easy": ("scotd", {}, "none"),
 }
 
 
@@ -124,12 +128,41 @@ class World:
             schemas.write(out / "weights.parquet", table.set_column(place, schemas.WEIGHTS.field("weight"), values))
         return out
 
+    def chosen(self, name: str, made: Mapping[str, Path]) -> Path:
+        """The rationales, of which only those that a rule chooses are kept, three a question."""
+        out = self.folder / f"rationales-{name.replace(', ', '-').replace(' ', '-')}-{made['tokens'].name[-12:]}"
+        if not (out / "rationales.parquet").is_file():
+            from kpod import schemas
+
+            out.mkdir(exist_ok=True)
+            table = schemas.read(made["rationales"] / "rationales.parquet", schemas.RATIONALES)
+            texts, loss = words(table), answer_losses(made)
+            samples: dict[str, list[int]] = {}
+            for question, sample in loss:
+                samples.setdefault(question, []).append(sample)
+            kept = {
+                (question, sample)
+                for question, those in samples.items()
+                for sample in CHOICES[name](
+                    sorted(those), {s: texts[question, s] for s in those}, {s: loss[question, s] for s in those}
+                )
+            }
+            keys = zip(table["question_id"].to_pylist(), table["sample"].to_pylist(), strict=True)
+            place = table.schema.get_field_index("kept")
+            flags = pa.array([key in kept for key in keys], pa.bool_())
+            schemas.write(out / "rationales.parquet", table.set_column(place, table.schema.field("kept"), flags))
+        return out
+
     def before(self, name: str, split: str) -> tuple[Any, dict[str, Path]]:
         """The configuration of one setting, and the folders of all stages before its distillation."""
         config = self.config(name, split)
         made: dict[str, Path] = {}
         for stage in ("questions", "rationales", "steps", "base", "tokens"):
             made[stage] = self.stage(stage, config, made)
+        if name in CHOICES:
+            made["rationales"] = self.chosen(name, made)
+            for stage in ("steps", "tokens"):
+                made[stage] = self.stage(stage, config, made)
         if SETTINGS[name][2] != "none" or config.distill.progressive:
             made["weights"] = self.weights(SETTINGS[name][2].replace("none", "learned"), config, made)
         for stage in ("difficulty", "curriculum") if config.distill.progressive else ():
@@ -250,6 +283,77 @@ SOURCES: dict[str, Callable[[World, pa.Table, Mapping[str, Path], Any], Table]] 
     "rule": rule,
     "uncertainty": uncertainty,
     "excess": excess,
+}
+
+
+def words(table: pa.Table) -> dict[tuple[str, int], set[tuple[str, str]]]:
+    """The pairs of neighbouring words of each rationale."""
+    rows = table.select(["question_id", "sample", "rationale"]).to_pylist()
+    told = {(row["question_id"], row["sample"]): row["rationale"].split() for row in rows}
+    return {key: set(itertools.pairwise(those)) for key, those in told.items()}
+
+
+def answer_losses(made: Mapping[str, Path]) -> dict[tuple[str, int], float]:
+    """Mean negative log-likelihood of the answer, given question and rationale, under the student before distillation.
+
+    MoRSD (arXiv 2509.23574) calls it the rationale's difficulty.
+    """
+    import torch
+
+    from kpod.text.table import Tokens
+    from kpod.training import models
+
+    model, _ = models.load(made["base"] / "student", "fp32")
+    tokens = Tokens.read(made["tokens"])
+    order = np.argsort(tokens.rationale.size, kind="stable")
+    losses: dict[tuple[str, int], float] = {}
+    with torch.no_grad():
+        for start in range(0, len(order), 64):
+            some = order[start : start + 64]
+            columns = (tokens.prompt, tokens.rationale, tokens.answer)
+            parts = [[torch.from_numpy(column[row].astype(np.int64)) for column in columns] for row in some]
+            ids = torch.nn.utils.rnn.pad_sequence([torch.cat(part) for part in parts], batch_first=True)
+            scores = model(input_ids=ids).logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
+            for row, part, score in zip(some, parts, scores, strict=True):
+                end = sum(map(len, part)) - 1
+                losses[tokens.keys[row]] = -float(score[end - len(part[2]) : end].mean())
+    return losses
+
+
+Choice = Callable[[list[int], Mapping[int, set[tuple[str, str]]], Mapping[int, float]], list[int]]
+
+
+def easiest(samples: list[int], texts: Mapping[int, set[tuple[str, str]]], loss: Mapping[int, float]) -> list[int]:
+    return sorted(samples, key=lambda sample: loss[sample])[:3]
+
+
+def most_different(
+    samples: list[int], texts: Mapping[int, set[tuple[str, str]]], loss: Mapping[int, float]
+) -> list[int]:
+    """One after the other the rationale that shares the least with those chosen; the first sample is the first."""
+    chosen = samples[:1]
+    while len(chosen) < min(3, len(samples)):
+        left = [sample for sample in samples if sample not in chosen]
+        chosen.append(min(left, key=lambda sample: max(_alike(texts[sample], texts[other]) for other in chosen)))
+    return chosen
+
+
+def different_and_easy(
+    samples: list[int], texts: Mapping[int, set[tuple[str, str]]], loss: Mapping[int, float]
+) -> list[int]:
+    """The easier four of six, and of them the three most different, from the easiest on."""
+    return most_different(sorted(samples, key=lambda sample: loss[sample])[:4], texts, loss)
+
+
+def _alike(some: set[tuple[str, str]], other: set[tuple[str, str]]) -> float:
+    """Share of word pairs that both have (Jaccard)."""
+    return len(some & other) / max(len(some | other), 1)
+
+
+CHOICES: dict[str, Choice] = {
+    "three of six, easiest": easiest,
+    "three of six, most different": most_different,
+    "three of six, different and easy": different_and_easy,
 }
 
 
