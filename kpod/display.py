@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from kpod.observe import observing
+from kpod.observe import Display, observing
 
 LINE_SECONDS = 30.0  # between two lines of progress where no display is live
 CACHED = "cached"
@@ -32,7 +32,7 @@ def displayed(quiet: bool = False) -> Iterator[None]:
             yield
 
 
-class Silence:
+class Silence(Display):
     """A display of warnings alone, on stderr."""
 
     def warning(self, message: str) -> None:
@@ -54,7 +54,7 @@ class Silence:
 
 
 class Stages(Silence):
-    """A display that knows the stage at work, what it costs, and how far it is."""
+    """Base of the displays that show the current stage, its cost and its progress."""
 
     def __init__(self) -> None:
         self._stage, self._method, self._started = "", "", 0.0
@@ -115,11 +115,12 @@ class Lines(Stages):
 
 
 class Bar(Progress):
-    """The stage at work, and below it those that follow, as many as fit on the screen."""
+    """The current stage with its bar, and below it the stages that follow, as many as fit on the screen."""
 
     pending: Sequence[tuple[str, str]] = ()
 
     def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar, and a line for each pending stage."""
         yield from super().get_renderables()
         if not self.pending:
             return
@@ -130,7 +131,7 @@ class Bar(Progress):
 
 
 class Live(Stages):
-    """Finished stages as a list, below it the stage at work with its bar, rate and time left, and those that follow."""
+    """Finished stages as a list, below it the current stage with its bar, rate and time left, and those that follow."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()

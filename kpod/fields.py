@@ -33,12 +33,12 @@ VariableName = Annotated[str, AfterValidator(_variable)]
 
 
 def operational(default: Any, description: str, **constraints: Any) -> Any:
-    """A field that never changes a stage's output and so stays out of its cache key."""
+    """A field that changes speed or patience but never a stage's output, and so is no part of its cache key."""
     return Field(default, description=description, json_schema_extra={"operational": True}, **constraints)
 
 
 def code(description: str, **constraints: Any) -> Any:
-    """A field `package.module:function` of the user; the source of its module enters a stage's cache key too."""
+    """A field that names a function of the user's, `package.module:function`; its source is part of the cache key."""
     return Field(description=description, json_schema_extra={"code": True}, **constraints)
 
 

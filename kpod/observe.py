@@ -15,26 +15,34 @@ from typing import Protocol, runtime_checkable
 class Observer(Protocol):
     """Receives what stages report; every method must return fast and never raise."""
 
-    def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None: ...
+    def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None:
+        """`done` of `total` units of work; `seconds_left` is an estimate, None before the first unit is done."""
 
-    def metrics(self, values: Mapping[str, float], step: int) -> None: ...
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Named scalars at `step`."""
 
-    def warning(self, message: str) -> None: ...
+    def warning(self, message: str) -> None:
+        """A problem that does not stop the stage, in one line."""
 
 
 @runtime_checkable
 class Display(Observer, Protocol):
     """An observer that a person watches: it also receives the stages of a run and the figures beside a bar."""
 
-    def heading(self, text: str) -> None: ...
+    def heading(self, text: str) -> None:
+        """What the next stages belong to, such as an arm of a sweep."""
 
-    def stages_planned(self, stages: Sequence[tuple[str, str]]) -> None: ...
+    def stages_planned(self, stages: Sequence[tuple[str, str]]) -> None:
+        """The stages that a run will execute, in order, each as (stage, method)."""
 
-    def stage_started(self, name: str, method: str) -> None: ...
+    def stage_started(self, name: str, method: str) -> None:
+        """A run begins with a stage."""
 
-    def stage_finished(self, name: str, method: str, seconds: float, computed: bool) -> None: ...
+    def stage_finished(self, name: str, method: str, seconds: float, computed: bool) -> None:
+        """A run has the result of a stage after `seconds`: computed now, or read from the cache."""
 
-    def beside(self, unit: str, figures: Mapping[str, object]) -> None: ...
+    def beside(self, unit: str, figures: Mapping[str, object]) -> None:
+        """The unit of the progress reported next, and figures to show beside its bar (loss, cost)."""
 
 
 _observers: ContextVar[tuple[Observer, ...]] = ContextVar("kpod_observers", default=())
@@ -71,19 +79,19 @@ def heading(text: str) -> None:
 
 
 def stages_planned(stages: Sequence[tuple[str, str]]) -> None:
-    """Report the stages that a run will turn to, in order, each as (stage, method)."""
+    """Report the stages that a run will execute, in order, each as (stage, method)."""
     for display in _displays():
         display.stages_planned(stages)
 
 
 def stage_started(name: str, method: str) -> None:
-    """Report that a run turns to a stage."""
+    """Report that a run begins with a stage."""
     for display in _displays():
         display.stage_started(name, method)
 
 
 def stage_finished(name: str, method: str, seconds: float, computed: bool) -> None:
-    """Report that a run has the result of a stage, computed now or found in the cache."""
+    """Report that a run has the result of a stage after `seconds`, computed now or read from the cache."""
     for display in _displays():
         display.stage_finished(name, method, seconds, computed)
 
@@ -93,14 +101,14 @@ def _displays() -> list[Display]:
 
 
 class Progress:
-    """Progress of known length with an estimate of the time left; observers hear of it about once a second."""
+    """Progress of known length with an estimate of the time left, reported to the observers about once a second."""
 
     def __init__(self, description: str, total: float, unit: str, initial: float = 0) -> None:
         self._description, self._total, self._unit = description, total, unit
         self._initial = self._done = initial
         self._started = self._reported = time.monotonic()
         self._figures: dict[str, object] = {}
-        for display in _displays():  # at once, so that what takes a second to begin is not taken for what came before
+        for display in _displays():  # at once, so that a slow first unit does not show under the previous bar
             display.beside(unit, {})
             display.progress(description, initial, total, None)
 
@@ -121,5 +129,5 @@ class Progress:
 
 @contextmanager
 def progress(description: str, total: float, unit: str = "it", initial: float = 0) -> Iterator[Progress]:
-    """Report progress of the code inside the block; `initial` is the progress of an earlier attempt."""
+    """Report the progress of the code inside the block, in `unit`s up to `total`; an earlier attempt did `initial`."""
     yield Progress(description, total, unit, initial)

@@ -148,13 +148,14 @@ def write(path: Path, rows: pa.Table) -> None:
 def writing(
     path: Path, schema: pa.Schema, metadata: Mapping[str, str] | None = None
 ) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Write one file atomically, batch by batch: yields a function that takes the columns of a batch.
+    """Write one file atomically, batch by batch: yields a function that writes a batch of columns (name -> values).
 
-    `NAME.parquet` is compressed; `NAME.arrow` is not, so that it can be memory-mapped. Raises DataError as `table`.
+    `NAME.parquet` is compressed (zstd); `NAME.arrow` is not, so that it can be memory-mapped. Raises DataError as
+    `table` does.
     """
-    told = schema.with_metadata(dict(metadata) if metadata else None)
-    with atomic(path) as temporary, _open(temporary, path.suffix, told) as file:
-        yield lambda columns: file.write_table(table(columns, schema).replace_schema_metadata(told.metadata))
+    described = schema.with_metadata(dict(metadata) if metadata else None)
+    with atomic(path) as temporary, _open(temporary, path.suffix, described) as file:
+        yield lambda columns: file.write_table(table(columns, schema).replace_schema_metadata(described.metadata))
 
 
 def _open(path: Path, suffix: str, schema: pa.Schema) -> Any:
@@ -164,41 +165,44 @@ def _open(path: Path, suffix: str, schema: pa.Schema) -> Any:
 
 
 def read(path: Path, schema: pa.Schema, names: Sequence[str] | None = None) -> pa.Table:
-    """Read one Parquet file and check it against `schema`, or the columns `names` of it; extra columns are ignored.
+    """Read one Parquet file into a table with the columns of `schema`, or those of them in `names`, cast to its types.
 
-    Raises DataError if the file is missing, cut short, lacks a column, or holds a null in a required one.
+    Further columns of the file are ignored. Raises DataError if the file is missing or truncated, lacks a column, or
+    holds a null where `schema` allows none.
     """
-    schema = _chosen(schema, names)
+    schema = _subset(schema, names)
     with _readable(path, schema) as file:
-        found = file.read(columns=schema.names)
-        return _fitted(found, schema, path)
+        return _cast(file.read(columns=schema.names), schema, path)
 
 
 def batches(
     path: Path, schema: pa.Schema, names: Sequence[str] | None = None, rows: int = 65_536
 ) -> Iterator[pa.Table]:
-    """`read` in tables of at most so many `rows`, of which one at a time is in memory."""
-    schema = _chosen(schema, names)
+    """As `read`, in tables of at most `rows` rows, one at a time in memory."""
+    schema = _subset(schema, names)
     with _readable(path, schema) as file:
         for batch in file.iter_batches(rows, columns=schema.names):
-            yield _fitted(pa.Table.from_batches([batch]), schema, path)
+            yield _cast(pa.Table.from_batches([batch]), schema, path)
 
 
 def mapped(path: Path, schema: pa.Schema) -> tuple[pa.Buffer, pa.Table]:
-    """The bytes of an Arrow file, memory-mapped, and the table whose columns lie in them; DataError as in `read`."""
+    """Memory-map an uncompressed Arrow file: its buffer, and the table whose columns are views of it (no copy).
+
+    Raises DataError if the file is missing or unreadable, or its schema is not `schema`.
+    """
     if not path.is_file():
         raise DataError(f"{path} is missing: rerun the stage that writes it")
     try:
-        whole = pa.memory_map(str(path)).read_buffer()
-        found = pa.ipc.open_file(whole).read_all()
+        buffer = pa.memory_map(str(path)).read_buffer()
+        columns = pa.ipc.open_file(buffer).read_all()
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} is not a readable Arrow file ({error}): restore or recompute it") from error
-    if not found.schema.equals(schema):
+    if not columns.schema.equals(schema):
         raise DataError(f"{path} breaks its schema: rerun the stage that writes it")
-    return whole, found
+    return buffer, columns
 
 
-def _chosen(schema: pa.Schema, names: Sequence[str] | None) -> pa.Schema:
+def _subset(schema: pa.Schema, names: Sequence[str] | None) -> pa.Schema:
     return schema if names is None else pa.schema([schema.field(name) for name in names])
 
 
@@ -215,16 +219,16 @@ def _readable(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
         raise DataError(f"{path} is not a readable Parquet file ({error}): restore or recompute it") from error
 
 
-def _fitted(found: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
+def _cast(data: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
     try:
-        chosen = found.select(schema.names).cast(schema.with_metadata(found.schema.metadata))
+        selected = data.select(schema.names).cast(schema.with_metadata(data.schema.metadata))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise DataError(f"{path} breaks its schema: {error}") from error
-    _check(chosen, schema, str(path))
-    return chosen
+    _check(selected, schema, str(path))
+    return selected
 
 
-def _check(found: pa.Table, schema: pa.Schema, name: str) -> None:
+def _check(data: pa.Table, schema: pa.Schema, name: str) -> None:
     for field in schema:
-        if not field.nullable and found[field.name].null_count:
-            raise DataError(f"{name}: column {field.name} holds {found[field.name].null_count} nulls, none allowed")
+        if not field.nullable and data[field.name].null_count:
+            raise DataError(f"{name}: column {field.name} holds {data[field.name].null_count} nulls, none allowed")

@@ -1,1 +1,1 @@
-"""Reading the answer from a text, comparing answers, cutting the closing statement. Imports text."""
+"""Extraction of the answer from a text, comparison of answers, removal of the closing statement. Imports text."""

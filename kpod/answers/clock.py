@@ -3,14 +3,14 @@
 import re
 from dataclasses import dataclass
 
-# Behind a number without minutes the points or the capitals tell "5 a.m." from "5 am I".
+# After a number without minutes, the points or the capitals distinguish "5 a.m." from "5 am I".
 TIME = r"(?<![\d.,:/])(?:[01]?\d|2[0-3])(?::[0-5]\d(?::[0-5]\d)?)? ?(?:[aApP]\. ?[mM]\b\.?|[aApP][mM]\b)"
 _TIME = re.compile(r"(?:at |about )?(\d{1,2})(?::(\d\d)(?::(\d\d))?)?(?: ?([ap])\. ?m\.?| ?([ap])m)?\.?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Time:
-    """A time of day; `half` is "a", "p", or None where the text does not tell."""
+    """A time of day; `half` is "a" (a.m.), "p" (p.m.), or None where the text does not say."""
 
     hour: int  # 0 to 11 where `half` is given or the hour leaves it open, else 13 to 23
     minute: int
@@ -19,7 +19,7 @@ class Time:
 
 
 def time_of_day(text: str) -> Time | None:
-    """The time that the whole text writes; None for anything else, a bare number too."""
+    """Parse a whole text as a time of day; None if it is anything else, a bare number included."""
     match = _TIME.fullmatch(text.strip())
     if match is None:
         return None
@@ -33,7 +33,7 @@ def time_of_day(text: str) -> Time | None:
 
 
 def same_time(a: Time, b: Time) -> bool:
-    """Whether two times are the same; one that does not tell morning from evening may be either."""
+    """Whether two times are the same; one without a.m. or p.m. equals both."""
     return (a.hour, a.minute, a.second) == (b.hour, b.minute, b.second) and (
         a.half == b.half or None in (a.half, b.half)
     )

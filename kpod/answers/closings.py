@@ -1,7 +1,8 @@
-"""The statement of the answer that closes a rationale: nothing that is trained on a rationale may read it there."""
+"""The statement of the answer that closes a rationale: what is trained on the rationale must not see it there."""
 
 import re
 
+from kpod.answers.denial import last_match
 from kpod.answers.extract import clause_of
 from kpod.answers.number_words import number_in_words
 from kpod.answers.statements import SENTENCE_END, STATEMENT, VALUE
@@ -52,10 +53,10 @@ _OPERATOR = re.compile(r"[-+*/x×÷=<>]\s*$")
 
 
 def strip_closing(text: str) -> str:
-    """The start of `text` before the statements that close it with the answer, as many as there are.
+    """`text` without the statements of the answer at its end, however many there are.
 
-    "..., so the answer is 8." goes without the sentence that it closes; what goes on to work with other numbers
-    closes nothing.
+    Of "..., so the answer is 8." only the statement is cut, not the sentence in front of it. A statement that further
+    working with other numbers follows is kept.
     """
     text = text.rstrip()
     while text and (begin := _closing(text)) is not None:
@@ -72,28 +73,26 @@ def _may_state(text: str) -> bool:
 
 
 def _closing(text: str) -> int | None:
-    """Where the last statement of the answer begins, if it closes the text."""
+    """The offset at which the last statement of the answer begins, if it closes the text."""
     if not _may_state(text[max(0, len(text) - MOST_CLOSING) :]):
         return None
-    found = None
-    for match in _BEGINS.finditer(text, max(0, len(text) - MOST_CLOSING)):
-        found = match
-    if found is None:
+    match = last_match(_BEGINS.finditer(text, max(0, len(text) - MOST_CLOSING)))
+    if match is None:
         return None
-    value = found["value"] or found["right_value"]
+    value = match["value"] or match["right_value"]
     if value:
-        stated, behind = value, text[found.end() :].lstrip(".!? )*")
+        stated, behind = value, text[match.end() :].lstrip(".!? )*")
     else:
-        stated, behind = clause_of(text[found.end() :])
-    if any(found[name] for name in ("modal", "modal_too", "named", "with_value")) and not _is_value(stated):
+        stated, behind = clause_of(text[match.end() :])
+    if any(match[name] for name in ("modal", "modal_too", "named", "with_value")) and not _is_value(stated):
         return None  # "The answer must be a place for cats." begins to reason
-    if found["with_value"] and _MIXED.search(stated):
+    if match["with_value"] and _MIXED.search(stated):
         return None
     if len(behind.strip()) > MOST_BEHIND or not set(_NUMBER.findall(behind)) <= set(_NUMBER.findall(stated)):
         return None
-    before = text[: found.start()]
+    before = text[: match.start()]
     if value and _OPERATOR.search(before[-4:]):  # "3 + 4 = 7 is the answer" works it out as well
-        return found.end("value" if found["value"] else "right_value")
+        return match.end("value" if match["value"] else "right_value")
     near = max(0, len(before) - MOST_LEAD)
     lead = SENTENCE_END.split(before[near:])[-1]
     if _PURPOSE.match(lead) and not re.search(r"\d", lead):

@@ -1,4 +1,4 @@
-"""What a statement denies and what it corrects: "not 5, it is 6", "5... no, 6", "6 rather than 5", "A is wrong"."""
+"""Denials and corrections in a statement: "not 5, it is 6", "5... no, 6", "6 rather than 5"."""
 
 import re
 from collections import deque
@@ -41,21 +41,21 @@ _EXCEPT = re.compile(
 
 
 def corrected(text: str) -> str:
-    """`text`, which begins with an answer, from its last correction on: "5... no, it is 6." gives "6."."""
+    """The part of `text`, which begins with an answer, behind its last correction: "6." of "5... no, it is 6."."""
     last = last_match(_CORRECTION.finditer(text[:_FAR]))
     return text[last.end() :] if last else text
 
 
 def last_match(matches: Iterable[re.Match[str]]) -> re.Match[str] | None:
-    """The last of some matches, None if there is none."""
+    """The last of `matches`, None if there is none."""
     last = deque(matches, maxlen=1)
     return last[0] if last else None
 
 
 def affirmed(clause: str, rest: str = "") -> str:
-    """What a statement affirms: "not 5, it is 6" gives "6", "6, not 5" gives "6"; empty if it only denies.
+    """The affirmed part of a clause: "not 5, it is 6" gives "6", "6, not 5" gives "6"; empty if it only denies.
 
-    `rest` is what follows the clause: "not 5. It is 6."
+    `rest` is the text after the clause, which may affirm what the clause does not: "not 5. It is 6."
     """
     if _DENIES.match(clause):
         instead = _INSTEAD.search(clause)

@@ -21,7 +21,7 @@ _ENDLESS = {"inf", "+inf", "infinity", "+infinity", "∞", "+∞"}
 
 
 class Answer(str):
-    """An extracted number, and the units that it was given in ("4", frozenset({"pear"}))."""
+    """An extracted number as text, with the units that it was stated in: "4" with `units` {"pear"}."""
 
     __slots__ = ("units",)
     units: frozenset[str]
@@ -33,7 +33,7 @@ class Answer(str):
 
 
 def answers_equal(a: str | None, b: str | None) -> bool:
-    """Whether two answers are the same, see above; symmetric, and False if either is missing."""
+    """Whether two answers are the same by the rules of this module; symmetric, False if either is None or empty."""
     if not a or not b:
         return False
     x, y = _quantity(a), _quantity(b)

@@ -1,8 +1,8 @@
-"""The answer in a text (METHOD: exact match on numbers or on the option).
+"""The answer in a text: exact match on numbers or on the option.
 
 Decisions, each of which a test pins down:
 - A dozen is 12, a lakh 100,000 and a million a million where they are stated. The last number of a text that states
-  nothing comes without "dozen" or "million": who is asked for dozens works in dozens, as the stored rationales show.
+  nothing is read without "dozen" or "million": a rationale that is asked for dozens works in dozens.
 - An answer that offers several numbers ("5 or 6"), or that the grammar of numbers does not cover ("sqrt(3)/2", "5!",
   "3x"), is kept as a text, so it is never a number by luck.
 - What is denied or corrected ("not 5, it is 6", "5... no, 6") is not the answer.
@@ -84,11 +84,11 @@ _BULLET = re.compile(r"(?:[-*•–—‣▪·]|\(?\d{1,2}[.)](?=\s+\S))\s+")
 
 
 def extract_answer(text: str, choices: Sequence[str] | None = None) -> str | None:
-    """The answer that `text` gives: what follows its last "the answer is", else its last number or option letter.
+    """Extract the answer of `text`: what follows its last "the answer is", else its last number or option letter.
 
-    A number comes without separators, currency and units ("1,234.50 dollars" gives "1234.50"; the % sign stays);
-    `answers_equal` still tells an extracted "4" pears from "4 apples". What is stated but no number comes as its text.
-    With `choices` the answer is the letter of an option ("A" is the first). None if the text gives no answer.
+    A number is returned without separators, currency and units ("1,234.50 dollars" gives "1234.50"; the % sign stays),
+    but keeps its units for `answers_equal`, to which "4 pears" is not "4 apples". A stated answer that is no number is
+    returned as text. With `choices` the answer is the letter of an option ("A" is the first). None if there is none.
     """
     text = _NEXT_QUESTION.split(text)[0]
     text = normalize(_boxes_as_statements(text))
@@ -105,7 +105,7 @@ def extract_answer(text: str, choices: Sequence[str] | None = None) -> str | Non
 
 
 def stated_text(text: str) -> str | None:
-    """The words of the last statement of an answer, whatever they are; None if nothing is stated."""
+    """The words of the last statement of an answer, not parsed; None if no answer is stated."""
     text = normalize(_boxes_as_statements(_NEXT_QUESTION.split(text)[0]))
     for _, statement in stated(text):
         box = re.match(r"\s*<box>(.*?)</box>", statement)
@@ -116,7 +116,7 @@ def stated_text(text: str) -> str | None:
 
 
 def clause_of(text: str) -> tuple[str, str]:
-    """The statement that `text` begins with, and the rest."""
+    """The clause that `text` begins with, up to the end of its sentence or line, and the text after it."""
     begun = text.lstrip(" \n\t:*=")
     if "\n" in text[: len(text) - len(begun)] or "\n" in text[: text.find("*") + 1]:  # a list behind "the answer is:"
         while bullet := _BULLET.match(begun):
@@ -176,20 +176,20 @@ def _stated(clause: str) -> str:
 
 def _last(text: str) -> str | None:
     """The last number of a text that it does not deny."""
-    found = last_match(_BARE.finditer(text))
-    if found is None:
+    match = last_match(_BARE.finditer(text))
+    if match is None:
         return None
-    while _DENIED.search(text, max(0, found.start() - 30), found.start()):
-        found = last_match(_BARE.finditer(text, max(0, found.start() - 500), found.start()))
-        if found is None:
+    while _DENIED.search(text, max(0, match.start() - 30), match.start()):
+        match = last_match(_BARE.finditer(text, max(0, match.start() - 500), match.start()))
+        if match is None:
             return None
-    if (moment := _TIME.search(text, max(0, found.start() - 12))) and moment.start() <= found.start() < moment.end():
+    if (moment := _TIME.search(text, max(0, match.start() - 12))) and moment.start() <= match.start() < moment.end():
         return moment[0]
-    if _BOUND_LEFT.search(text, max(0, found.start() - 20), found.start()):
+    if _BOUND_LEFT.search(text, max(0, match.start() - 20), match.start()):
         return None
-    if _BOUND_RIGHT.match(text, found.end()) and not _CRY.match(text, found.end()):
+    if _BOUND_RIGHT.match(text, match.end()) and not _CRY.match(text, match.end()):
         return None
-    return _written(found[0])
+    return _written(match[0])
 
 
 def _two(first: str, second: str) -> str | None:

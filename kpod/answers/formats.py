@@ -1,4 +1,4 @@
-"""Answers stated in a chosen form: read from a text, cut off its end, found at all."""
+"""Answers stated in a form of the setting `answer`: finding, reading and removing them."""
 
 import json
 import re
@@ -15,9 +15,9 @@ _MARKS = {"boxed": re.compile(r"\\boxed\s*\{"), "hashes": re.compile(r"####\s*\S
 
 
 def as_sentence(form: AnswerFormat, text: str) -> str:
-    """A text whose last statement, if it is of this form, is "The answer is <answer> ."; the other texts as they are.
+    """`text` with its last statement of this form (json, template) rewritten to "The answer is <answer> .".
 
-    What stands behind the end of the thinking counts alone, if something does.
+    Only the text after `</think>` is returned, unless there is none.
     """
     _, _, answer_part = text.rpartition(END_OF_THINKING)
     text = answer_part if answer_part.strip() else text
@@ -28,7 +28,7 @@ def as_sentence(form: AnswerFormat, text: str) -> str:
 
 
 def states_answer(form: AnswerFormat, text: str) -> bool:
-    """Whether a statement of this form stands in a text; as a sentence counts every one that extraction knows."""
+    """Whether a text holds a statement of this form; for `sentence`, of any form that extraction knows."""
     if form.kind == "sentence":
         return any(mark.search(text) for mark in _MARKS.values())
     if form.kind in _MARKS:
@@ -37,7 +37,7 @@ def states_answer(form: AnswerFormat, text: str) -> bool:
 
 
 def strip_statement(form: AnswerFormat, text: str) -> str:
-    """The start of `text` before the statements that close it, of this form or another (see `strip_closing`)."""
+    """`text` without the statements of the answer at its end, of this form or another (see `strip_closing`)."""
     if form.kind in ("json", "template"):
         text = text.rstrip()
         for start, end in reversed([span for span, _ in _statements(form, text)]):
@@ -50,18 +50,18 @@ def strip_statement(form: AnswerFormat, text: str) -> str:
 
 
 def _statements(form: AnswerFormat, text: str) -> Iterator[tuple[tuple[int, int], str]]:
-    """Place and value of each statement of the kinds `json` and `template`."""
+    """Span and value of each statement of the kinds `json` and `template`."""
     if form.kind == "json":
-        for found in _JSON.finditer(text):
+        for match in _JSON.finditer(text):
             try:
-                value = json.loads(found[1]).get("answer")
+                value = json.loads(match[1]).get("answer")
             except ValueError:
                 continue
             if isinstance(value, str | int | float) and not isinstance(value, bool):
-                yield found.span(), str(value)
+                yield match.span(), str(value)
         return
-    for found in _pattern(form.told).finditer(text):
-        yield found.span(), found["answer"].strip()
+    for match in _pattern(form.told).finditer(text):
+        yield match.span(), match["answer"].strip()
 
 
 @lru_cache(16)

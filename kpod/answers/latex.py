@@ -1,7 +1,7 @@
-"""LaTeX as plain text: fractions, roots, boxes and the commands that only dress an answer.
+"""LaTeX as plain text: fractions, roots, boxes and formatting commands.
 
-A fraction of two numbers becomes "3/4"; everything that is not a number keeps a form that no number has, such as
-"sqrt(3)/2", so that no part of it passes for the whole.
+A fraction of two numbers becomes "3/4". What is not a number is written as no number is, such as "sqrt(3)/2", so that
+no part of it is read as the answer.
 """
 
 import re
@@ -43,7 +43,7 @@ _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 
 
 def latex_to_text(text: str) -> str:
-    """`text` with its LaTeX in plain words."""
+    """`text` with its LaTeX commands replaced by plain text."""
     if "\\" not in text and "{" not in text:
         return text
     for pattern, replacement in _COMMANDS[:2]:  # they look like arguments: \left(, ^{\circ}
@@ -64,11 +64,8 @@ def _signs(text: str) -> str:
 
 
 def unboxed(text: str) -> list[tuple[int, int, str]]:
-    """The outermost boxes of a text: where each begins and ends, and what is in it.
-
-    A box that is never closed lasts to the end of its line.
-    """
-    found = []
+    """Begin, end and content of each outermost box (`\\boxed{...}`); one that is not closed ends with its line."""
+    boxes = []
     at = 0
     while match := _BOX.search(text, at):
         content, at = _argument(text, match.end(), open_to="\n")
@@ -77,25 +74,25 @@ def unboxed(text: str) -> list[tuple[int, int, str]]:
             if inner is None:  # \boxed{\boxed{7}}
                 break
             content, _ = _argument(content, inner.end(), open_to="\n")
-        found.append((match.start(), at, content))
-    return found
+        boxes.append((match.start(), at, content))
+    return boxes
 
 
 def _arguments(text: str, command: re.Pattern[str], count: int, depth: int = 0) -> str:
-    """`text` with each `command` and its `count` arguments in plain words."""
+    """`text` with each `command` and its `count` arguments as plain text."""
     pieces, at = [], 0
     while match := command.search(text, at):
-        given, end = [], match.end()
+        arguments, end = [], match.end()
         for _ in range(count):
             argument, end = _argument(text, end)
-            given.append(_arguments(argument, command, count, depth + 1) if depth < _DEEPEST else argument)
+            arguments.append(_arguments(argument, command, count, depth + 1) if depth < _DEEPEST else argument)
         before = text[at : match.start()]
         pieces.append(before)
         if count == 1:
-            pieces.append((" " if before[-1:].isalpha() else "") + _root(given[0], match["degree"]))
+            pieces.append((" " if before[-1:].isalpha() else "") + _root(arguments[0], match["degree"]))
         else:
             whole = "".join(pieces[-1:]).rstrip()[-1:].isdigit()
-            pieces.append(_fraction(given[0], given[1], whole))
+            pieces.append(_fraction(arguments[0], arguments[1], whole))
         at = end
     return "".join(pieces) + text[at:]
 

@@ -23,10 +23,10 @@ LONGEST = 400  # characters of a number in words, and of what stands behind it
 
 
 def number_in_words(text: str) -> tuple[Fraction, list[str]] | None:
-    """The number that `text` begins with, and the words after it: "twenty-one apples" gives (21, ["apples"]).
+    """Parse the number in English words at the beginning of `text`: "twenty-one apples" gives (21, ["apples"]).
 
     Fractions ("two thirds", "half a cup"), mixed numbers ("three and a half") and decimals ("three point five") count.
-    None if it does not begin with one, or if another number follows ("five six", "five or six").
+    None if there is none, or if another number follows ("five six", "five or six").
     """
     if len(text) > LONGEST:
         return None

@@ -1,4 +1,4 @@
-"""The option that a text chooses."""
+"""Extraction of the chosen option of a multiple-choice question."""
 
 import re
 from collections.abc import Sequence
@@ -42,16 +42,16 @@ _HEDGE = re.compile(r"\W*(?:not\b|(?:all|any|none|nothing|everything)\b.{0,20}\b
 
 
 def stated_option(clause: str, choices: Sequence[str]) -> str | None:
-    """The letter of the option that a clause after "the answer is" names: by letter, else by words or number.
+    """The letter of the option that a clause after "the answer is" names: by its letter, else by its text or number.
 
-    None if it names none, several, or denies one.
+    None if it names none or several, or denies one.
     """
     if _HEDGE.match(clause):
         return None
     clause = _DENIED.sub(" ", clause)
     if match := _MARKED.match(clause) or _BARE.match(clause):
-        found = next(filter(None, match.groups()))
-        return None if _ANOTHER.match(clause, match.end()) else _known(found, choices)
+        label = next(filter(None, match.groups()))
+        return None if _ANOTHER.match(clause, match.end()) else _valid_label(label, choices)
     clause = _REASON.split(clause)[0]
     last_value = clause.rpartition("=")[2]  # 5 + 5 = 10 names 10
     named = [i for i, choice in enumerate(choices) if _names(last_value, choice)]
@@ -67,22 +67,22 @@ def stated_option(clause: str, choices: Sequence[str]) -> str | None:
 
 
 def last_option(text: str, choices: Sequence[str]) -> str | None:
-    """The option that a text which states no answer comes down to: the last letter that it does not deny.
+    """The option of a text that states no answer: the last letter that it does not deny; None if there is none.
 
     Letters in a reason ("B because C is wrong") count only where the sentence names no other.
     """
     if len(text) < 8 and (match := _MARKED.fullmatch(text.strip())):
-        return _known(next(filter(None, match.groups())), choices)
+        return _valid_label(next(filter(None, match.groups())), choices)
     for sentence in reversed(_SENTENCE.split(text)):
         for part in _REASON.split(_DENIED.sub(" ", sentence), maxsplit=1):
             for groups in reversed(_LETTER.findall(part)):
-                if known := _known(next(filter(None, groups)), choices):
+                if known := _valid_label(next(filter(None, groups)), choices):
                     return known
     return None
 
 
-def _known(found: str, choices: Sequence[str]) -> str | None:
-    return found.upper() if found.upper() in map(letter, range(len(choices))) else None
+def _valid_label(label: str, choices: Sequence[str]) -> str | None:
+    return label.upper() if label.upper() in map(letter, range(len(choices))) else None
 
 
 def _names(text: str, choice: str) -> bool:

@@ -59,16 +59,16 @@ _NO_TAIL = re.compile(
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number and what stands around it. `written`: the number as written, without separators and units."""
+    """A number with its units."""
 
     value: Fraction
-    percent: bool
-    units: frozenset[str]
-    written: str
+    percent: bool  # written with a percent sign; `value` is not divided by 100
+    units: frozenset[str]  # normalised, see `kpod.answers.units`
+    written: str  # the number as written, without separators and units
 
 
 def parse(text: str) -> Quantity | None:
-    """The quantity that the whole `text` writes, or None if it is anything else."""
+    """Parse the whole `text` as a quantity; None if it is anything else."""
     if len(text) > 2 * LONGEST:
         return None
     text = re.sub(r"(?<=[0-9]) ?/ ?(?=[0-9])", "/", re.sub(r"\s+", " ", normalize(text)))
@@ -84,7 +84,7 @@ def parse(text: str) -> Quantity | None:
 
 
 def conflict(a: Quantity, b: Quantity) -> bool:
-    """Whether both name a unit and the units share no word, such as 5 km and 5 miles."""
+    """Whether both have units and share none of them, such as 5 km and 5 miles."""
     return bool(a.units and b.units and not a.units & b.units)
 
 
@@ -105,10 +105,10 @@ def _part_in_digits(match: re.Match[str]) -> str:
 
 
 def _in_words(text: str) -> Quantity | None:
-    found = number_in_words(text)
-    if found is None or (_JOINS | _POWERS) & set(found[1]):
+    parsed = number_in_words(text)
+    if parsed is None or (_JOINS | _POWERS) & set(parsed[1]):
         return None
-    value, rest = found
+    value, rest = parsed
     count = len(rest)
     rest = rest[2:] if rest[:2] == ["per", "cent"] else rest[1:] if rest[:1] in (["percent"], ["pct"]) else rest
     whole, part = divmod(abs(value), 1)

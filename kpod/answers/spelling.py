@@ -1,4 +1,4 @@
-"""One spelling for what people write in several: signs, digits, spaces, vulgar fractions, Markdown, HTML, LaTeX."""
+"""Normalisation of texts: signs, digits, spaces, vulgar fractions, Markdown, HTML and LaTeX in one plain spelling."""
 
 import re
 import unicodedata
@@ -44,7 +44,7 @@ _POWER = re.compile(r"(?<=[\w)])([⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
 
 
 def normalize(text: str) -> str:
-    """`text` in that spelling: "−2½" is "-2 1/2", "$\\frac34$" is "$3/4$", "**7**" is "7", "10⁵" is "10^5"."""
+    """`text` in the plain spelling: "−2½" is "-2 1/2", "$\\frac34$" is "$3/4$", "**7**" is "7", "10⁵" is "10^5"."""
     if not text.isascii():
         for sign, fraction in _VULGAR.items():
             if sign in text:

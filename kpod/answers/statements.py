@@ -1,4 +1,4 @@
-"""How texts state their answer: "the answer is X", "X is the answer", "<answer>X</answer>", a box, other languages."""
+"""Patterns of statements of an answer: "the answer is X", "X is the answer", "<answer>X</answer>", other languages."""
 
 import re
 from collections.abc import Iterator
@@ -57,9 +57,9 @@ SENTENCE_END = re.compile(
 
 
 def stated(text: str) -> Iterator[tuple[re.Match[str], str]]:
-    """The statements of an answer in a text, the last first: the match, and the text from the answer on.
+    """The statements of an answer in a text, the last one first: the match, and the text from the answer on.
 
-    A statement that the answer stands in front of ("7 is the answer") gives the answer alone.
+    If the answer precedes the statement ("7 is the answer"), the second is the answer alone.
     """
     for match in reversed(list(STATEMENT.finditer(text))):
         yield match, match["value"] if match["value"] else text[match.end() :]

@@ -1,4 +1,4 @@
-"""Units of quantities: one word for one unit."""
+"""Units of quantities, in one normalised spelling."""
 
 import re
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ _SAME = {
 
 
 def units(words: Iterable[str]) -> frozenset[str]:
-    """The units among `words`, each in one spelling and in the singular."""
+    """The units among `words`, lower case, in the singular and without abbreviations ("km" is "kilometer")."""
     singular = []
     for word in filter(None, words):
         word = word.lower()

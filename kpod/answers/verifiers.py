@@ -1,4 +1,4 @@
-"""Settings of how an answer is found right: one setting for the teacher's replies, validation and evaluation."""
+"""Settings of the verifier that judges answers: one setting for the teacher's replies, validation and evaluation."""
 
 from typing import Annotated, Literal
 

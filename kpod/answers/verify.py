@@ -1,4 +1,4 @@
-"""Whether a completion is right: the one function that the teacher's replies, validation and evaluation go through."""
+"""Judging of completions, the same for the teacher's replies, validation and evaluation."""
 
 import re
 import string
@@ -19,16 +19,16 @@ _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`score` in [0, 1]. `failure`: why the verifier could not tell; such a row is bad, and not right."""
+    """The verdict on one completion."""
 
-    answer: str | None
+    answer: str | None  # as extracted; None if there is none
     correct: bool
-    score: float
-    failure: str | None = None
+    score: float  # in [0, 1]
+    failure: str | None = None  # why the verifier could not judge; `correct` is then False
 
 
 def check(settings: Verifier | None) -> None:
-    """Start what the verifier needs, before money is spent. Raises ConfigError in one line."""
+    """Start the verifier's worker process, if it has one, before money is spent. Raises ConfigError if that fails."""
     if isinstance(settings, MathVerifier | PythonVerifier):
         try:
             worker_of(settings).start()
@@ -39,7 +39,10 @@ def check(settings: Verifier | None) -> None:
 def verify(
     settings: Verifier | None, question: str, completion: str, gold: str, choices: Sequence[str] | None = None
 ) -> Outcome:
-    """Judge one completion. Without settings: by option where there are `choices`, else by number."""
+    """Judge one completion against the gold answer. Without settings: by option if there are `choices`, else by number.
+
+    Never raises: an Outcome whose `failure` is set says why the verifier could not judge.
+    """
     if isinstance(settings, TextVerifier):
         return _text(settings, completion, gold)
     if isinstance(settings, MathVerifier | PythonVerifier):
@@ -53,7 +56,7 @@ def verify(
 
 
 def f1(stated: str, gold: str) -> float:
-    """Harmonic mean of precision and recall of the words of two texts; 1 if both have none."""
+    """F1 (harmonic mean of precision and recall) of the words of two texts, in [0, 1]; 1 if both have none."""
     a, b = _normal(stated).split(), _normal(gold).split()
     if not a or not b:
         return float(a == b)
@@ -66,8 +69,8 @@ def _text(settings: TextVerifier, completion: str, gold: str) -> Outcome:
     if stated is None:
         return Outcome(None, False, 0.0)
     golds = [gold, *settings.aliases.get(gold, ())]
-    same = any(_normal(stated) == _normal(one) != "" for one in golds)
-    score = 1.0 if same else max(f1(stated, one) for one in golds)
+    same = any(_normal(stated) == _normal(accepted) != "" for accepted in golds)
+    score = 1.0 if same else max(f1(stated, accepted) for accepted in golds)
     return Outcome(stated, same or (settings.min_f1 is not None and score >= settings.min_f1), score)
 
 

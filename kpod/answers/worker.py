@@ -1,4 +1,7 @@
-"""The other end of `kpod.answers.workers`: `python -m kpod.answers.worker math|package.module:function SECONDS`."""
+"""A verifier as a process: `python -m kpod.answers.worker math|package.module:function SECONDS`.
+
+Reads requests and writes verdicts as JSON lines; started by `kpod.answers.workers`.
+"""
 
 import importlib
 import json
@@ -14,60 +17,60 @@ Judge = Callable[[str, str, str], tuple[str | None, float]]
 
 
 class Unusable(Exception):
-    """The function or the gold answer cannot be used: said as it is."""
+    """The function or the gold answer cannot be used; the message is passed on as it is."""
 
 
 def math_judge() -> Judge:
-    """math-verify, without its own time limits: those need signals."""
+    """A judge by math-verify, without its own time limits, which need signals. Raises ImportError."""
     parsing, verify = importlib.import_module("math_verify"), importlib.import_module("math_verify").verify
 
     def judge(question: str, completion: str, gold: str) -> tuple[str | None, float]:
-        wanted = parsing.parse(f"${gold}$", parsing_timeout=None) or parsing.parse(gold, parsing_timeout=None)
-        if not wanted:
+        expected = parsing.parse(f"${gold}$", parsing_timeout=None) or parsing.parse(gold, parsing_timeout=None)
+        if not expected:
             raise Unusable(f"math-verify cannot read the gold answer {gold[:60]!r}")
         parsed = parsing.parse(completion, parsing_timeout=None)
-        right = bool(parsed) and verify(wanted, parsed, timeout_seconds=None)
+        right = bool(parsed) and verify(expected, parsed, timeout_seconds=None)
         return (str(parsed[-1]) if parsed else None), float(right)
 
     return judge
 
 
 def python_judge(name: str) -> Judge:
-    """The user's function."""
+    """A judge by the user's function `package.module:function`. Raises Unusable, or what importing it raises."""
     module, _, attribute = name.partition(":")
     function = getattr(importlib.import_module(module), attribute)
     if not callable(function):
         raise Unusable(f"{name} is no function")
 
     def judge(question: str, completion: str, gold: str) -> tuple[str | None, float]:
-        found = function(question, completion, gold)
-        if not isinstance(found, bool | int | float):
-            raise Unusable(f"{name} returned {type(found).__name__}, not bool or float")
-        if not 0 <= found <= 1 or math.isnan(found):
-            raise Unusable(f"{name} returned {found}, which is not within 0 and 1")
-        return None, float(found)
+        verdict = function(question, completion, gold)
+        if not isinstance(verdict, bool | int | float):
+            raise Unusable(f"{name} returned {type(verdict).__name__}, not bool or float")
+        if not 0 <= verdict <= 1 or math.isnan(verdict):
+            raise Unusable(f"{name} returned {verdict}, which is not within 0 and 1")
+        return None, float(verdict)
 
     return judge
 
 
-def main(what: str, seconds: float) -> None:
-    """Answer requests until the pipe is closed; end by itself if one takes too long and nobody is left to kill it."""
+def main(judge_name: str, seconds: float) -> None:
+    """Answer requests until stdin is closed; exit if one takes longer than `seconds`, as the parent may be gone."""
     pipe = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what the verifier prints is no answer
+    os.dup2(2, 1)  # what the verifier prints goes to stderr
     requests = os.fdopen(os.dup(0), encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    answered = _attempt(lambda: math_judge() if what == "math" else python_judge(what))
-    _send(pipe, {"failure": answered} if isinstance(answered, str) else {"ready": True})
-    if isinstance(answered, str):
+    judge = _attempt(lambda: math_judge() if judge_name == "math" else python_judge(judge_name))
+    _send(pipe, {"failure": judge} if isinstance(judge, str) else {"ready": True})
+    if isinstance(judge, str):
         return
     for line in requests:
         watch = threading.Timer(seconds, os._exit, (1,))
         watch.daemon = True
         watch.start()
         request = json.loads(line)
-        found = _attempt(partial(answered, *request))
+        verdict = _attempt(partial(judge, *request))
         watch.cancel()
-        _send(pipe, {"failure": found} if isinstance(found, str) else {"answer": found[0], "score": found[1]})
+        _send(pipe, {"failure": verdict} if isinstance(verdict, str) else {"answer": verdict[0], "score": verdict[1]})
 
 
 def _attempt(call: Callable[[], Any]) -> Any:
@@ -79,8 +82,8 @@ def _attempt(call: Callable[[], Any]) -> Any:
         return " ".join(f"{named}{error}".split())[:300]
 
 
-def _send(pipe: Any, found: dict[str, Any]) -> None:
-    pipe.write(json.dumps(found) + "\n")
+def _send(pipe: Any, message: dict[str, Any]) -> None:
+    pipe.write(json.dumps(message) + "\n")
     pipe.flush()
 
 

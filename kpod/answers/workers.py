@@ -1,4 +1,4 @@
-"""Verifiers that may hang or crash, each in a process of its own: JSON lines over pipes, killed at its time limit."""
+"""Verifiers that may hang or crash, in worker processes: JSON lines over pipes, killed at their time limit."""
 
 import atexit
 import json
@@ -18,11 +18,11 @@ _LONGEST = 1 << 20  # characters of a line that a worker may write
 
 
 class Failed(Exception):
-    """The verifier raised, hung, died or returned what is no verdict: the reason, in one line."""
+    """The verifier raised, hung, died or returned no valid verdict; the message says which, in one line."""
 
 
 class Worker:
-    """One process, started when first needed and anew after it was killed. Calls wait for each other."""
+    """A worker process, started on first use and again after it was killed. Thread-safe: one request at a time."""
 
     def __init__(self, settings: MathVerifier | PythonVerifier) -> None:
         self._settings = settings
@@ -31,16 +31,16 @@ class Worker:
         atexit.register(self.stop)
 
     def start(self) -> None:
-        """Raises Failed if what it needs cannot be imported or is no function."""
+        """Start the process unless it runs. Raises Failed if the verifier cannot be imported or is no function."""
         with self._lock:
             self._start()
 
     def ask(self, question: str, completion: str, gold: str) -> tuple[str | None, float]:
-        """The answer as the verifier reads it, where it tells, and the score. Raises Failed."""
+        """The answer as the verifier reads it (None if it does not say) and the score in [0, 1]. Raises Failed."""
         with self._lock:
             self._start()
-            found = self._exchange([question, completion, gold], self._settings.timeout_s)
-        return found["answer"], float(found["score"])
+            reply = self._exchange([question, completion, gold], self._settings.timeout_s)
+        return reply["answer"], float(reply["score"])
 
     def stop(self) -> None:
         """End the process."""
@@ -52,9 +52,9 @@ class Worker:
     def _start(self) -> None:
         if self._process is not None and self._process.poll() is None:
             return
-        what = "math" if isinstance(self._settings, MathVerifier) else self._settings.function
+        judge_name = "math" if isinstance(self._settings, MathVerifier) else self._settings.function
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter
-            [sys.executable, "-m", worker.__name__, what, str(2 * self._settings.timeout_s)],
+            [sys.executable, "-m", worker.__name__, judge_name, str(2 * self._settings.timeout_s)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )  # fmt: skip
@@ -73,12 +73,12 @@ class Worker:
             self.stop()
             slow = isinstance(error, TimeoutError)
             raise Failed(f"no verdict in {seconds:g} s" if slow else "the worker died") from None
-        found: dict[str, Any] = json.loads(line) if line else {"failure": "the worker died"}
+        reply: dict[str, Any] = json.loads(line) if line else {"failure": "the worker died"}
         if not line:
             self.stop()
-        if "failure" in found:
-            raise Failed(str(found["failure"]))
-        return found
+        if "failure" in reply:
+            raise Failed(str(reply["failure"]))
+        return reply
 
 
 @cache
@@ -87,7 +87,7 @@ def _worker(key: str, settings_type: type[MathVerifier] | type[PythonVerifier]) 
 
 
 def worker_of(settings: MathVerifier | PythonVerifier) -> Worker:
-    """The process for these settings; there is one."""
+    """The worker for these settings, shared by all callers in this process."""
     return _worker(settings.model_dump_json(), type(settings))
 
 

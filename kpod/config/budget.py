@@ -24,9 +24,9 @@ class Budget(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_four_epochs(cls, given: Any) -> Any:
-        alone = isinstance(given, dict) and given.get("of") and given.keys() <= {"of"}
-        return {**given, "epochs": 4} if alone else given
+    def _of_four_epochs(cls, value: Any) -> Any:
+        alone = isinstance(value, dict) and value.get("of") and value.keys() <= {"of"}
+        return {**value, "epochs": 4} if alone else value
 
     @model_validator(mode="after")
     def _one_way(self) -> "Budget":

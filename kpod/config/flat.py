@@ -17,7 +17,7 @@ def scrubbed(value: Any) -> Any:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted key and value of every leaf, in order; user and password in an address are left out."""
+    """Dotted key and value (as text) of every leaf of a tree, in order; user and password of addresses are left out."""
     for key, value in tree.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:

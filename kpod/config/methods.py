@@ -58,6 +58,7 @@ class Spl(MethodSettings):
     dropout: float = Field(0.1, gt=0, lt=1, description="Dropout of the student when distill.dropout is 0.")
 
     def training_dropout(self, dropout: float) -> float:
+        """`distill.dropout`, or the method's own where that is 0."""
         return dropout or self.dropout
 
 
@@ -68,7 +69,7 @@ class MccKd(MethodSettings):
     alpha: float = Field(0.1, ge=0, description="Weight of the symmetric KL divergence on the answer's tokens.")
 
     def check(self, config: "Pipeline") -> None:
-        if any(one.endpoint.kind != "import" and one.samples < 2 for one in config.all_teachers):
+        if any(teacher.endpoint.kind != "import" and teacher.samples < 2 for teacher in config.all_teachers):
             raise ValueError("methods: mcc-kd compares two rationales of a question, set teacher.samples to 2 or more")
 
 
@@ -79,7 +80,7 @@ class Scott(MethodSettings):
     alpha: float = Field(0.5, ge=0, description="Weight of the answers of counterfactual records.")
 
     def check(self, config: "Pipeline") -> None:
-        if all(one.endpoint.kind == "scripted" and not one.endpoint.wrong for one in config.all_teachers):
+        if all(teacher.endpoint.kind == "scripted" and not teacher.endpoint.wrong for teacher in config.all_teachers):
             raise ValueError("methods: scott trains on wrong rationales too, teacher.endpoint.wrong must not be 0")
 
 

@@ -86,7 +86,7 @@ class Pipeline(Strict):
 
     @property
     def all_teachers(self) -> Sequence[Teacher]:
-        """The one teacher, or the several."""
+        """The teachers, also if there is only one."""
         return [self.teacher] if self.teacher else self.teachers
 
     @property
@@ -98,7 +98,9 @@ class Pipeline(Strict):
     def teacher_name(self) -> str:
         """Name of the teacher in tables and tags, or names and shares of several."""
         return (
-            self.teacher.model if self.teacher else ", ".join(f"{one.name} ({one.share:.0%})" for one in self.teachers)
+            self.teacher.model
+            if self.teacher
+            else ", ".join(f"{teacher.name} ({teacher.share:.0%})" for teacher in self.teachers)
         )
 
     @property
@@ -136,7 +138,11 @@ class Pipeline(Strict):
 
     @model_validator(mode="after")
     def _latex_is_verified_as_such(self) -> "Pipeline":
-        by_name = {one.dataset for one in self.questions.sources if isinstance(one, QuestionHub) and one.path is None}
+        by_name = {
+            source.dataset
+            for source in self.questions.sources
+            if isinstance(source, QuestionHub) and source.path is None
+        }
         if self.verifier is None and (latex := sorted(by_name & set(MATH_SETS))):
             if options := sorted(by_name & set(OPTION_SETS)):
                 raise ValueError(
@@ -187,10 +193,10 @@ class Pipeline(Strict):
         return self
 
     def _update_teachers(self, inherit: Callable[[str, Teacher], Teacher]) -> None:
-        """Replace each teacher's settings by `told` of their key and themselves."""
+        """Replace the settings of each teacher by `inherit(key, settings)`."""
         if self.teacher:
             object.__setattr__(self, "teacher", inherit("teacher", self.teacher))
-        several = [inherit(f"teachers.{number}", one) for number, one in enumerate(self.teachers)]
+        several = [inherit(f"teachers.{number}", teacher) for number, teacher in enumerate(self.teachers)]
         object.__setattr__(self, "teachers", several)
 
     @model_validator(mode="after")
@@ -218,5 +224,5 @@ class Pipeline(Strict):
 
     def variants_of(self, method: str) -> MethodSettings | None:
         """The settings of a method with a loss of its own, or None."""
-        found: MethodSettings | None = getattr(self.variants, method.replace("-", "_"), None)
-        return found
+        settings: MethodSettings | None = getattr(self.variants, method.replace("-", "_"), None)
+        return settings

@@ -52,8 +52,8 @@ class Answer(Strict):
     def _template_fits(self) -> "Answer":
         if (self.kind == "template") != (self.template is not None):
             raise ValueError("answer.template is the text of answer.kind: template; give both or neither")
-        front, found, behind = (self.template or "").partition("{answer}")
-        if self.template is not None and (not found or not front.strip() or "{answer}" in behind):
+        front, mark, behind = (self.template or "").partition("{answer}")
+        if self.template is not None and (not mark or not front.strip() or "{answer}" in behind):
             raise ValueError("answer.template must hold {answer} once, with words in front of it")
         return self
 

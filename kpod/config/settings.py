@@ -26,9 +26,9 @@ def recipes(kind: str = "") -> dict[str, Path]:
 
 
 def load(source: str, overrides: Sequence[str] = ()) -> Pipeline:
-    """The config named by `source` (a recipe's name or a YAML file) with `a.b=value` overrides on top.
+    """The settings of `source` (a recipe's name or a YAML file) with the overrides `a.b=value` on top.
 
-    Raises ConfigError in one line: the file is missing, the YAML is broken, or a key or value does not fit.
+    Raises ConfigError in one line if the file is missing, the YAML is invalid, or a key or value does not fit.
     """
     tree = read(source, recipes())
     for override in overrides:
@@ -37,10 +37,10 @@ def load(source: str, overrides: Sequence[str] = ()) -> Pipeline:
 
 
 def load_sweep(source: str, size: str | None = None, overrides: Sequence[str] = ()) -> Sweep:
-    """The sweep named by `source` on top of a size, with `a.b=value` overrides on top of both.
+    """The sweep `source` (a recipe's name or a YAML file) on top of a size, with overrides `a.b=value` on top of both.
 
-    A size says on what is compared (datasets, students, budgets), a sweep's recipe what; a file of one's own may say
-    both. Raises ConfigError in one line.
+    A size names datasets, students and budgets, a sweep's recipe names methods and variants; a file may do both.
+    Raises ConfigError as `load` does, and if no datasets are named.
     """
     tree = read(source, recipes("sweeps"))
     if size is not None:
@@ -63,7 +63,10 @@ def load_retrain(path: Path | None) -> Retrain:
 
 
 def read(source: str, known: Mapping[str, Path]) -> dict[str, Any]:
-    """The tree of a YAML file, or of one of the `known` by name. Raises ConfigError in one line."""
+    """The tree of the YAML file `source`, or of the file that `known` has under this name.
+
+    Raises ConfigError if it is missing, no valid YAML, or no mapping.
+    """
     path = known.get(source, Path(source))
     if not path.is_file():
         raise ConfigError(f"{source} is neither a file nor a recipe; recipes: {', '.join(known)}")
@@ -77,12 +80,15 @@ def read(source: str, known: Mapping[str, Path]) -> dict[str, Any]:
 
 
 def validate(tree: dict[str, Any]) -> Pipeline:
-    """Check the tree of a pipeline, input files included; ConfigError names every key that does not fit."""
+    """As `checked`, for the tree of a pipeline."""
     return checked(tree, Pipeline)
 
 
 def checked(tree: dict[str, Any], model: type[Model]) -> Model:
-    """Check a config tree against a model, input files included; ConfigError names every key that does not fit."""
+    """Validate a tree against a settings model and check that its input files exist.
+
+    Raises ConfigError that names every key that does not fit.
+    """
     try:
         config = model.model_validate(tree)
     except ValidationError as error:
@@ -92,7 +98,7 @@ def checked(tree: dict[str, Any], model: type[Model]) -> Model:
 
 
 def overlay(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A new tree: `over` on top of `under`, key by key; lists and tagged values (`kind`) are taken whole."""
+    """A new tree with `over` on top of `under`, key by key; lists and mappings with a `kind` are replaced whole."""
     result = deepcopy(dict(under))
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping) and "kind" not in value
@@ -197,8 +203,8 @@ def _suggestion(place: list[str], model: type[BaseModel]) -> str:
 def _example(place: list[str], model: type[BaseModel]) -> str:
     """What may be written for a required key, as YAML in one line."""
     for schema in _schemas(model):
-        if place[-1] in schema.get("required", ()) and (found := schema["properties"][place[-1]].get("examples")):
-            text = yaml.safe_dump(found[0], default_flow_style=True, sort_keys=False, width=10_000).strip()
+        if place[-1] in schema.get("required", ()) and (examples := schema["properties"][place[-1]].get("examples")):
+            text = yaml.safe_dump(examples[0], default_flow_style=True, sort_keys=False, width=10_000).strip()
             return f"; write for example {place[-1]}: {text}"
     return ""
 

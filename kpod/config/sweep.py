@@ -47,12 +47,12 @@ class Sweep(Strict):
 
     @property
     def compared(self) -> dict[str, Variant]:
-        """Everything that is compared, by name, in the order of the table."""
+        """All methods and variants by name, in the order of the table."""
         return {**{method: Variant(method=method) for method in self.methods}, **self.variants}
 
     @property
     def reference(self) -> str:
-        """What differences are taken against."""
+        """Name of the method or variant that differences are taken against."""
         names = list(self.compared)
         return self.against or ("scotd" if "scotd" in names else names[0])
 
@@ -69,6 +69,6 @@ class Sweep(Strict):
             own = settings.get("by_dataset", {})
             if not isinstance(own, dict) or not all(isinstance(tree, dict) for tree in own.values()):
                 raise ValueError(f"students.{student}.by_dataset must hold settings by dataset: {{DATASET: {{...}}}}")
-        if taken := {"questions", "methods", "name"} & self.pipeline.keys():
-            raise ValueError(f"pipeline must not hold {', '.join(sorted(taken))}: the sweep sets them")
+        if reserved := {"questions", "methods", "name"} & self.pipeline.keys():
+            raise ValueError(f"pipeline must not hold {', '.join(sorted(reserved))}: the sweep sets them")
         return self

@@ -172,11 +172,11 @@ class SharedTeacher(Teacher):
 
 
 def _shares(teachers: list[SharedTeacher]) -> list[SharedTeacher]:
-    if teachers and abs(sum(one.share for one in teachers) - 1) > 1e-6:
+    if teachers and abs(sum(teacher.share for teacher in teachers) - 1) > 1e-6:
         raise ValueError("the shares of all teachers must sum to 1")
-    names = [one.name for one in teachers]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"two teachers are called {twice}: give them a name each")
+    names = [teacher.name for teacher in teachers]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"two teachers are called {repeated}: give them a name each")
     return teachers
 
 

@@ -12,7 +12,7 @@ LARGE = 1_000_000_000  # parameters from which on the answer predictor is traine
 
 
 def collapsed(mean: float) -> bool:
-    """Whether token weights with this mean have collapsed: nearly all of them are one, or nearly all are zero."""
+    """Whether token weights with this mean have collapsed to ones or zeros: it is outside [0.05, 0.95]."""
     return not 0.05 <= mean <= 0.95
 
 
@@ -84,7 +84,7 @@ class Weights(ModelStage):
     seed: Seed = 0
 
     def for_predictor(self, parameters: int) -> "Weights":
-        """The same with `predictor_adapter` and `predictor_lr` as they are for a predictor of this size."""
+        """These settings with `predictor_adapter` and `predictor_lr` resolved for a predictor of so many parameters."""
         large = parameters >= LARGE
         adapter = ("lora" if large else "full") if self.predictor_adapter == "auto" else self.predictor_adapter
         usual = 2e-4 if adapter == "lora" else 5e-5

@@ -30,19 +30,19 @@ class Finished(BaseModel):
 
 
 def folder_of(stage: str, key: str) -> Path:
-    """Where the finished result of a stage lies on this machine."""
+    """The folder of a stage's finished result on this machine; it need not exist."""
     return home() / "artifacts" / stage / key
 
 
 def workspace(stage: str, key: str) -> Path:
-    """Working folder of a stage; it keeps the checkpoints of a killed attempt for the next one."""
+    """The working folder of a stage, created if missing; the checkpoints of a killed attempt stay in it."""
     path = home() / "work" / f"{stage}-{key}"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def seal(stage: str, key: str, out: Path, figures: dict[str, float]) -> Finished:
-    """Record the digest and metrics of the finished folder `out`, then publish it under its key."""
+    """Record the digest and figures of the finished folder `out`, then move it to `folder_of(stage, key)`."""
     finished = Finished(sha256=sha256_tree(out), figures=figures)
     note = _note(stage, key)
     note.parent.mkdir(parents=True, exist_ok=True)
@@ -66,5 +66,5 @@ def _note(stage: str, key: str) -> Path:
 
 
 def holds(folder: Path, sha256: str) -> bool:
-    """Whether the folder exists and has this digest."""
+    """Whether the folder exists and has this digest (`sha256_tree`: every file is read)."""
     return folder.is_dir() and sha256_tree(folder) == sha256

@@ -26,39 +26,39 @@ def code_version(module: str) -> str:
 
 
 def source_of(module: str) -> str | None:
-    """Hex sha256 over the source of a module outside this package and of what it imports of its own package.
+    """Hex sha256 over the source of a module outside this package and the modules that it imports of its own package.
 
-    Nothing is imported to find out. None if there is no source on the path: not installed here, or compiled.
+    Nothing is imported. None if there is no source on the path: not installed here, or compiled.
     """
     package = module.partition(".")[0]
     spec = PathFinder.find_spec(package, sys.path)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     origin = Path(spec.origin)
-    found = modules(module, origin.parent) if spec.submodule_search_locations else {package: origin}
-    return _digest(found) if module in found else None
+    files = modules(module, origin.parent) if spec.submodule_search_locations else {package: origin}
+    return _digest(files) if module in files else None
 
 
 def modules(module: str, root: Path = ROOT) -> dict[str, Path]:
-    """Every module of the package at `root` that importing `module` can run, itself included, with its file.
+    """Name and file of `module` and of every module of the package at `root` that importing it can run.
 
-    A template is named `<package>/<file>`.
+    A template is listed as `<package>/<file>`.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     queue = [module]
     while queue:
         name = queue.pop()
         path = _file(name, root)
-        if path is None or name in found:
+        if path is None or name in files:
             continue
-        found[name] = path
+        files[name] = path
         if path.name == "__init__.py":
-            found.update({f"{name}/{data.name}": data for data in path.parent.iterdir() if data.suffix in TEMPLATES})
+            files.update({f"{name}/{data.name}": data for data in path.parent.iterdir() if data.suffix in TEMPLATES})
         parent = name.rpartition(".")[0]
         queue.extend([parent] if parent else [])  # importing a.b.c runs a and a.b first
         if name != root.name:  # what the package itself imports is for its users
             queue.extend(_imports(name, path))
-    return found
+    return files
 
 
 def _digest(files: Mapping[str, Path]) -> str:
@@ -88,27 +88,27 @@ def _imported(package: str, source: str) -> list[str]:
     # Bytecode, no syntax tree: CPython before 3.11.8 fails when two threads build trees at once (gh-106905).
     code = compile(source, package, "exec", dont_inherit=True)
     names: list[str] = []
-    for level, base, chosen in _import_statements(code):
+    for level, base, imported in _import_statements(code):
         if level:
             above = package.split(".")[: len(package.split(".")) - level + 1]
             base = ".".join([*above, base] if base else above)
-        names += [base, *(f"{base}.{one}" for one in chosen)]  # a name may be a submodule
+        names += [base, *(f"{base}.{submodule}" for submodule in imported)]  # a name may be a submodule
     return names
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
+def _code_blocks(code: CodeType) -> Iterator[CodeType]:
     """`code`, and that of the functions and classes that it holds."""
     yield code
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
-            yield from _codes(inner)
+            yield from _code_blocks(inner)
 
 
 def _import_statements(code: CodeType) -> Iterator[tuple[int, str, Sequence[str]]]:
-    """(level, module, names) of each import."""
-    for one in _codes(code):
+    """(level, module, names) of each import statement."""
+    for block in _code_blocks(code):
         values: list[Any] = []
-        for instruction in dis.get_instructions(one):
+        for instruction in dis.get_instructions(block):
             if instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
                 values.append(instruction.argval)
             elif instruction.opname == "IMPORT_NAME":

@@ -59,13 +59,13 @@ def publish(source: Path, destination: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex digest of one file's bytes."""
+    """Hex sha256 of one file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_tree(path: Path) -> str:
-    """Hex digest of a file, or of a folder: every relative name with the digest of its bytes."""
+    """Hex sha256 of a file, or of a folder: over the relative name and the digest of each of its files, sorted."""
     if path.is_file():
         return sha256_file(path)
     digest = hashlib.sha256()
@@ -75,7 +75,7 @@ def sha256_tree(path: Path) -> str:
 
 
 def run_once(mark: Path, make: Callable[[], object]) -> None:
-    """Call `make` unless the file `mark` exists, then create `mark`. Concurrent callers wait for the first one."""
+    """Call `make` unless the file `mark` exists, then create `mark`. Concurrent processes wait for the first."""
     if mark.exists():
         return
     with file_lock(mark.with_name(f"{mark.name}.lock")):
@@ -86,7 +86,7 @@ def run_once(mark: Path, make: Callable[[], object]) -> None:
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive flock on a file for the block, waiting for it; the file is created if missing."""
+    """Hold an exclusive flock on a file inside the block; blocks until it is free. The file is created if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

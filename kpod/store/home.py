@@ -14,7 +14,7 @@ ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # The default keeps leases in memory: after the server ends, their slots would never be released.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds: a run whose machine died is told from one that trains
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds: tells a run whose machine died from one that trains
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # of loaded weights and written files too
@@ -35,8 +35,8 @@ def home() -> Path:
 def sqlite_url(file: Path, driver: str) -> str:
     """SQLAlchemy's URL of an SQLite file, through `driver` (pysqlite, aiosqlite).
 
-    In a path, SQLAlchemy unquotes nothing and takes `?` for the begin of its options. So a path with signs that mean
-    something in a URL goes through SQLite's own `file:` URI, which is quoted.
+    SQLAlchemy unquotes nothing in a path and reads options behind a `?`, so a path with characters that are special in
+    a URL is given as SQLite's own `file:` URI, which is quoted.
     """
     if not re.search(r"[?#%]", str(file)):
         return f"sqlite{'' if driver == 'pysqlite' else f'+{driver}'}:///{file}"

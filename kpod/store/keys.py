@@ -32,7 +32,11 @@ def stage_key(stage: str, config: BaseModel, inputs: Mapping[str, str], code_ver
 
 
 def identity(value: Any) -> Any:
-    """The part of a config that decides the result, as a JSON value: files and the user's functions by digest."""
+    """The part of a config that decides the result, as a JSON value.
+
+    Operational fields are left out; a path becomes the digest of its file or folder, a field marked `code` its name
+    with the digest of the source.
+    """
     if isinstance(value, BaseModel):
         return {
             name: _of_code(getattr(value, name)) if _marked(field, "code") else identity(getattr(value, name))

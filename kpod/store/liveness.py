@@ -20,7 +20,7 @@ _watchers: dict[int, "subprocess.Popen[bytes]"] = {}  # by pid watched; keeps th
 
 @contextmanager
 def alive(service: Service, run_id: str) -> Iterator[None]:
-    """Mark the run as alive for the block. If the process ends without calling `forget`, `dead_runs` lists the run."""
+    """Mark the run as alive inside the block; `dead_runs` lists it afterwards until `forget` is called."""
     descriptor = acquire(service, run_id)
     try:
         yield
@@ -41,7 +41,7 @@ def acquire(service: Service, run_id: str) -> int:
 
 
 def dead_runs(service: Service) -> list[str]:
-    """Ids of runs whose process ended without recording it; call `forget` when it is recorded."""
+    """Ids of runs that were marked as alive and no longer are; call `forget` when the end of one is recorded."""
     return [path.name for path in _folder(service).glob("[!.]*") if not is_locked(path) and path.exists()]
 
 
@@ -60,7 +60,7 @@ def die_with_parent() -> None:
 
 
 def kill_descendants(pid: int) -> None:
-    """Kill the children of a process and theirs, also those that have opened a session of their own."""
+    """Kill all descendants of a process, those in a session of their own included."""
     import psutil
 
     with suppress(psutil.NoSuchProcess):
@@ -73,8 +73,8 @@ def kill_on_exit(pid: int) -> None:
     """Have process `pid` killed when this process ends for any reason, SIGKILL included."""
     if pid in _watchers:
         return
-    # The shell blocks on its input, which the kernel closes when this process ends. It has a session of its own, so
-    # that a signal to this process's group does not reach it.
+    # The shell waits for its input, which the kernel closes when this process ends. It runs in a session of its own,
+    # so that a signal to this process's group does not reach it.
     command = ["/bin/sh", "-c", 'read -r _; kill -9 "$0"', str(pid)]
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
     _watchers[pid] = watcher

@@ -11,5 +11,5 @@ PARTS = {
 
 
 def missing_part(folder: Path) -> str | None:
-    """The first part that a model folder lacks, or None."""
+    """The first of PARTS (config, weights, tokenizer) that a model folder lacks, or None."""
     return next((part for part, names in PARTS.items() if not any(list(folder.glob(n)) for n in names)), None)

@@ -1,4 +1,4 @@
-"""Without a network, the hub's clients try again and again for a minute, although its name does not resolve."""
+"""Access to the Hugging Face hub where there may be no network: its clients would retry for a minute."""
 
 import socket
 import sys
@@ -10,8 +10,10 @@ from urllib.request import getproxies
 
 @contextmanager
 def hub_resolved_once() -> Iterator[None]:
-    """For the block, the hub's clients are offline if its name does not resolve: they take what is in their cache, or
-    fail at once. Behind a proxy, which resolves names itself, nothing is changed.
+    """Put the hub's clients offline inside the block if the hub's name does not resolve.
+
+    They then use their cache or fail at once; the OSError raised names the host. Behind a proxy, which resolves names
+    itself, nothing changes.
     """
     from huggingface_hub import constants
 
