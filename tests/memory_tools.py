@@ -4,10 +4,7 @@ from collections.abc import Iterable
 
 import torch
 
-
-def nbytes(tensors: Iterable[torch.Tensor]) -> int:
-    """Bytes of the storages of some tensors, shared ones once."""
-    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+from kpod.estimate.trace import nbytes
 
 
 class Kept(torch.autograd.graph.saved_tensors_hooks):

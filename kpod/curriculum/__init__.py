@@ -1,4 +1,4 @@
-"""The curriculum of Eq. 9-13: which steps are given and which are generated, epoch by epoch."""
+"""Stage `curriculum` (Eq. 9-13): how many steps of each rationale are input at each stage. Imports training, config."""
 
 from kpod.curriculum.schedule import Schedule, plan
 from kpod.curriculum.solvers import Selection, solve

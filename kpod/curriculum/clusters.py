@@ -14,11 +14,11 @@ VALUES = 2**28  # of their embeddings
 
 
 def assign(ids: Sequence[str], embed: Callable[[np.ndarray], np.ndarray], clusters: int, seed: int) -> np.ndarray:
-    """The cluster (int32 [n], 0-based) of each question.
+    """K-means clusters of the questions `ids`, int32 [n], 0-based.
 
-    `embed` gives the embeddings float32 [m, d] of the questions at places int64 [m]; those of all are never in memory
-    at one time. The result depends on the seed and on which question has which embedding, not on the order of the
-    questions: they are sorted by id first. Fewer distinct questions than `clusters` fill fewer clusters.
+    `embed` returns the embeddings float32 [m, d] of the questions at positions int64 [m]; those of all questions are
+    never in memory at once. The result depends on the seed and the embedding of each id, not on the order of `ids`.
+    With fewer distinct questions than `clusters`, fewer clusters are used.
     """
     order = np.argsort(np.asarray(ids), kind="stable")
     sample = order

@@ -30,7 +30,7 @@ def check(embedder: Embedder) -> None:
 
 
 def embed(texts: Sequence[str], embedder: Embedder, student: Path) -> np.ndarray:
-    """Embeddings (float32 [n, d]) of the texts; a text without a known word or token gets zeros.
+    """Embeddings, float32 [n, d], of the texts; zeros for a text without a known word or token.
 
     `student`: folder of the student before distillation, read only by the embedder `student`. Raises ConfigError for
     a package that is missing, DataError for an unreadable vector file, ModelError for a folder without embeddings.
@@ -51,8 +51,8 @@ def _student(texts: Sequence[str], folder: Path) -> np.ndarray:
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{folder}: the tokenizer cannot be loaded: {str(error).splitlines()[0]}") from error
     rows: list[np.ndarray] = []
-    for start in range(0, len(texts), _CHUNK):
-        encoded = tokenizer(list(texts[start : start + _CHUNK]), add_special_tokens=False)["input_ids"]
+    for offset in range(0, len(texts), _CHUNK):
+        encoded = tokenizer(list(texts[offset : offset + _CHUNK]), add_special_tokens=False)["input_ids"]
         rows += [np.asarray(ids, dtype=np.int64) for ids in encoded]
     used, places = np.unique(np.concatenate([np.zeros(0, np.int64), *rows]), return_inverse=True)
     return _means(_input_embeddings(folder, used), places, np.fromiter(map(len, rows), np.int64, len(rows)))
@@ -70,13 +70,13 @@ def _input_embeddings(folder: Path, ids: np.ndarray) -> np.ndarray:
         for path in sorted(folder.glob("*.safetensors")):
             with safe_open(path, framework="pt") as file:
                 names.update(dict.fromkeys(file.keys(), path.name))
-    found = [n for end in _INPUT_EMBEDDINGS for n in sorted(names, key=len) if n == end or n.endswith(f".{end}")]
-    if not found:
+    matching = [n for end in _INPUT_EMBEDDINGS for n in sorted(names, key=len) if n == end or n.endswith(f".{end}")]
+    if not matching:
         raise ModelError(f"{folder}: no tensor of input embeddings in its safetensors; choose another embedder")
-    with safe_open(folder / names[found[0]], framework="pt") as file:  # numpy has no bf16
-        table = file.get_tensor(found[0])
+    with safe_open(folder / names[matching[0]], framework="pt") as file:  # numpy has no bf16
+        table = file.get_tensor(matching[0])
         if len(ids) and ids[-1] >= len(table):
-            raise ModelError(f"{folder}: the tokenizer knows id {ids[-1]}, {found[0]} has {len(table)} rows")
+            raise ModelError(f"{folder}: the tokenizer knows id {ids[-1]}, {matching[0]} has {len(table)} rows")
         return table[ids].float().numpy()
 
 
@@ -116,7 +116,7 @@ def _packaged_glove(needed: Sequence[str]) -> tuple[list[str], np.ndarray]:
 
 
 def _read_vectors(path: Path, needed: frozenset[str]) -> tuple[list[str], np.ndarray]:
-    """The vectors of the needed words from lines `word v1 v2 ...`; a header line `words dimensions` is passed over."""
+    """The vectors of the needed words from lines `word v1 v2 ...`; a header line `words dimensions` is skipped."""
     known: list[str] = []
     vectors: list[np.ndarray] = []
     for number, line in _lines(path):

@@ -2,7 +2,7 @@
 
 Maximise f(S) = sum(gain[S]) + beta * sum_k sqrt(|C_k ∩ S|) subject to sum(gain[S]) <= budget: Eq. 12 without its
 constant, which makes f monotone, submodular and non-negative, as every guarantee needs. Items without gain are free
-and always taken; items above the budget can never be taken. Solvers see only what lies between.
+and always selected; items above the budget never are. Solvers see only the items in between.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Instance:
 
     @cached_property
     def step(self) -> np.ndarray:
-        """[n]: what item j of its cluster adds to the cluster's square root when it comes after the smaller ones."""
+        """float64 [n]: what each item adds to its cluster's square root if all smaller items are selected."""
         rank = np.arange(len(self.gain)) - self.first[self.cluster]
         return growth(self.free[self.cluster] + rank)
 
@@ -61,7 +61,7 @@ class Instance:
 
 
 def growth(count: np.ndarray) -> np.ndarray:
-    """sqrt(count + 1) - sqrt(count), without cancellation."""
+    """sqrt(count + 1) - sqrt(count), elementwise, without cancellation."""
     return 1.0 / (np.sqrt(count + 1.0) + np.sqrt(count))
 
 
@@ -77,7 +77,7 @@ def ascending(values: np.ndarray) -> np.ndarray:
 
 
 def build(gain: np.ndarray, cluster: np.ndarray, beta: float, budget: float) -> tuple[Instance, np.ndarray]:
-    """The instance, and the positions (int64) of the items that are free."""
+    """The instance of float64 gains [n] and cluster labels [n], and the positions (int64) of the free items."""
     labels, cluster = np.unique(cluster, return_inverse=True)
     free = np.flatnonzero(gain == 0)
     items = np.flatnonzero((gain > 0) & (gain <= budget))
@@ -98,31 +98,31 @@ def build(gain: np.ndarray, cluster: np.ndarray, beta: float, budget: float) -> 
 
 
 def fill(gain: np.ndarray, budget: float) -> np.ndarray:
-    """Positions (int64, ascending) of the items taken if each, in the given order, is taken when it still fits.
+    """Positions (int64, ascending) of the items selected if each, in order, is selected when it still fits `budget`.
 
-    Works in rounds: everything up to the first item that does not fit, then only what can still fit.
+    Works in rounds: everything up to the first item that does not fit, then only items that can still fit.
     """
-    taken: list[np.ndarray] = []
+    accepted: list[np.ndarray] = []
     rest = np.arange(len(gain))
     spent = 0.0
     while True:
         rest = rest[gain[rest] <= budget - spent]
         if not len(rest):
-            return np.concatenate(taken) if taken else rest
+            return np.concatenate(accepted) if accepted else rest
         sums = np.cumsum(np.concatenate([[spent], gain[rest]]))[1:]
         fits = int(np.searchsorted(sums, budget, side="right"))
         if not fits:  # the difference rounded in favour of an item that the sum refuses
             rest = rest[1:]
             continue
-        taken.append(rest[:fits])
+        accepted.append(rest[:fits])
         spent = float(sums[fits - 1])
         rest = rest[fits:]
 
 
 def trim(instance: Instance, chosen: np.ndarray) -> np.ndarray:
-    """`chosen` without what rounding let in above the budget: the smallest item that makes up for the excess.
+    """`chosen` (int64) without the items by which rounding exceeds the budget; each time the smallest that suffices.
 
-    Afterwards the exact, the pairwise and the running sum, in the order given, are all within the budget.
+    The exact, the pairwise and the running sum of the result, in its order, are all within the budget.
     """
     gain = instance.gain[chosen]
     if float(gain.sum()) <= instance.budget * (1 - 2.3e-16 * (len(gain) + 4)):  # no rounding spans this distance

@@ -14,7 +14,7 @@ from kpod.text.groups import Keys, places_within
 
 @dataclass(frozen=True)
 class Items:
-    """Column by column; row i is one rationale, whose steps are `steps[i]` values of the flat columns."""
+    """Rationales as columns; the `steps[i]` steps of rationale i are consecutive in the flat columns."""
 
     keys: Keys
     steps: np.ndarray  # int64 [n]: number of steps
@@ -26,15 +26,15 @@ class Items:
 
     @property
     def question_id(self) -> pa.Array:
-        """string [n]."""
+        """The question of each rationale, string [n]."""
         return self.keys.names.take(pa.array(self.keys.code))
 
     def first(self, samples: int) -> "Items":
-        """The items of the first `samples` rationales of each question."""
+        """The first `samples` rationales of each question."""
         return self.take(np.flatnonzero(places_within(self.keys.code) < samples))
 
     def take(self, rows: np.ndarray) -> "Items":
-        """The items int64 [m], in this order."""
+        """The rationales at positions int64 [m], in this order."""
         steps = self.steps[rows]
         begin = (np.cumsum(self.steps) - self.steps)[rows]
         places = np.repeat(begin - (np.cumsum(steps) - steps), steps) + np.arange(steps.sum())
@@ -42,25 +42,25 @@ class Items:
         return Items(keys, steps, self.difficulty[places], self.tokens[places])
 
     def sums(self) -> np.ndarray:
-        """Tokens of each whole rationale, int64 [n]."""
+        """Number of tokens of each rationale, int64 [n]."""
         return np.add.reduceat(self.tokens, np.cumsum(self.steps) - self.steps)
 
 
 def read_items(path: Path, ids: pa.Array) -> tuple[Items, pa.Table]:
-    """The usable rationales, sorted by the order of the questions `ids` and by sample, and the rest
-    (schemas.QUARANTINE).
+    """The usable rationales of `difficulty.parquet`, in the order of the questions `ids` and by sample, and the others
+    (a table of schemas.QUARANTINE).
 
     A rationale is unusable if its question is unknown, if its steps are not 0, 1, ... without gap or repetition, or
     if a difficulty is negative or not finite. Raises DataError if none is usable.
     """
-    found = schemas.read(path, schemas.DIFFICULTY)
-    position = pc.index_in(found["question_id"], value_set=ids).fill_null(-1).to_numpy()
-    all_keys = Keys(found["question_id"], found["sample"])
-    sample, step = all_keys.sample, found["step"].to_numpy()
+    table = schemas.read(path, schemas.DIFFICULTY)
+    position = pc.index_in(table["question_id"], value_set=ids).fill_null(-1).to_numpy()
+    all_keys = Keys(table["question_id"], table["sample"])
+    sample, step = all_keys.sample, table["step"].to_numpy()
     order = np.lexsort((step, sample, all_keys.code, position))
     position, names, sample, step = position[order], all_keys.code[order], sample[order], step[order]
-    value = found["difficulty"].to_numpy()[order].astype(np.float64)
-    tokens = found["tokens"].to_numpy()[order].astype(np.int64)
+    value = table["difficulty"].to_numpy()[order].astype(np.float64)
+    tokens = table["tokens"].to_numpy()[order].astype(np.int64)
 
     begin = np.flatnonzero(np.concatenate([[True], (np.diff(names) != 0) | (np.diff(sample) != 0)])[: len(order)])
     if not len(begin):
@@ -81,5 +81,5 @@ def read_items(path: Path, ids: pa.Array) -> tuple[Items, pa.Table]:
     if bad.all():
         raise DataError(f"{path} has no usable rationale; the first: {quarantined[0]['reason']}")
     first = pa.array(order[begin])
-    items = Items(Keys(found["question_id"].take(first), found["sample"].take(first)), counts, value, tokens)
+    items = Items(Keys(table["question_id"].take(first), table["sample"].take(first)), counts, value, tokens)
     return (items.take(np.flatnonzero(~bad)) if bad.any() else items), schemas.table(quarantined, schemas.QUARANTINE)

@@ -113,8 +113,8 @@ class _State:
 
     def _select(self, rows: np.ndarray, gain: np.ndarray, budget: float) -> tuple[np.ndarray, float]:
         if self.config.beta > 0:
-            found = solve(gain, self.clusters[rows], self.config.beta, budget, self.config.solver, self.config.eps)
-            return found.indices, found.gap
+            selection = solve(gain, self.clusters[rows], self.config.beta, budget, self.config.solver, self.config.eps)
+            return selection.indices, selection.gap
         # Without the diversity term every full knapsack ties: a seeded random order decides, a new one each time.
         self.draws += 1
         order = np.argsort(_splitmix64(self.tickets[rows] + np.uint64(self.draws)), kind="stable")
@@ -127,8 +127,8 @@ def _stages(state: _State, config: Curriculum, epochs: int) -> Schedule:
     """Run the state through all stages."""
     n = len(state.input_steps)
     end = min(epochs - 1, max(1, int(config.T * epochs + 1e-9))) if config.T else 0
-    total, start = float(state.whole.sum()), float(state.generated.sum())
-    base = max(config.c0 * total, start)
+    total, initial = float(state.whole.sum()), float(state.generated.sum())
+    base = max(config.c0 * total, initial)
     input_steps = np.zeros((epochs, n), dtype=np.int32)
     selected = np.zeros((epochs, n), dtype=bool)
     target, reached, certificate = np.full(epochs, total), np.full(epochs, total), np.zeros(epochs)

@@ -159,9 +159,9 @@ def _ftgp(instance: Instance, eps: float) -> np.ndarray:
         tau = highest * (1 - eps) ** turn
         waiting = waiting[gain[waiting] <= room]
         dense = beta * growth(count[cluster[waiting]]) >= (tau - 1) * gain[waiting]
-        taken, room = _pass(gain, cluster, count, waiting[dense], beta, tau, room)
-        picks = np.concatenate([picks, taken])
-        waiting = waiting[~np.isin(waiting, taken)]
+        picked, room = _pass(gain, cluster, count, waiting[dense], beta, tau, room)
+        picks = np.concatenate([picks, picked])
+        waiting = waiting[~np.isin(waiting, picked)]
         if tau <= 1 or not len(waiting):
             break  # every density is at least 1: nothing that fits is left
     return augment(instance, picks)

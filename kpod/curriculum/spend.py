@@ -23,12 +23,12 @@ def answer_tokens(items: Items, tokens: Tokens) -> np.ndarray:
 
 
 def lengths(items: Items, answers: np.ndarray) -> tuple[np.ndarray, Turns]:
-    """Target tokens of each whole rationale with its answer, int64 [n], and the turns of all."""
+    """Target tokens of each whole rationale with its answer term, int64 [n], and the order of training on them."""
     return items.sums() + answers, Turns(items.keys.code.tolist())
 
 
 def target_tokens(schedule: Schedule, items: Items, answers: np.ndarray, turns: Turns) -> int:
-    """Target tokens of a distillation with one epoch for each stage of the schedule."""
+    """Target tokens of a distillation with one epoch a stage; `answers`: those of the answer terms, int64 [n]."""
     before = np.concatenate([[0], np.cumsum(items.tokens)])
     first = np.cumsum(items.steps) - items.steps
     total = 0
@@ -40,7 +40,7 @@ def target_tokens(schedule: Schedule, items: Items, answers: np.ndarray, turns: 
 
 
 def fewest_stages(make: Callable[[int], Schedule], limit: int, items: Items, answers: np.ndarray) -> Schedule:
-    """The schedule `make(stages)` with the fewest stages whose target tokens reach `limit`."""
+    """The first schedule `make(stages)` whose target tokens reach `limit`, starting from the fewest possible stages."""
     whole, turns = lengths(items, answers)
     epoch = max(int(whole[turns.rows(turn)].sum()) for turn in range(int(items.keys.sample.max()) + 1))
     stages = max(1, -(-limit // epoch))

@@ -1,4 +1,4 @@
-"""Stage `curriculum`: difficulties of steps -> which steps are given at each stage of the distillation."""
+"""Stage `curriculum`: difficulties of steps -> number of input steps of each rationale at each stage."""
 
 import json
 from collections.abc import Mapping
@@ -40,10 +40,12 @@ def run(inputs: Mapping[str, Path], config: PlannedCurriculum, out_dir: Path) ->
         items = items.first(config.samples)
     clusters = _clusters(items, inputs["questions"], config, inputs["base"] / "student")
 
-    def make(stages: int) -> Schedule:
+    def schedule_of(stages: int) -> Schedule:
         return _plan(items, clusters, config.model_copy(update={"epochs": stages}))
 
-    schedule = fewest_stages(make, limit, items, answer_tokens(items, tokens)) if tokens else make(epochs or 0)
+    schedule = (
+        fewest_stages(schedule_of, limit, items, answer_tokens(items, tokens)) if tokens else schedule_of(epochs or 0)
+    )
     _report(items, schedule, config)
 
     n, stages = len(items), len(schedule.target)
@@ -53,8 +55,8 @@ def run(inputs: Mapping[str, Path], config: PlannedCurriculum, out_dir: Path) ->
             zip(schedule.target, schedule.reached, schedule.certificate, strict=True)
         )
     ]
-    told = {"stages": json.dumps(facts)}
-    with schemas.writing(out_dir / "curriculum.parquet", schemas.CURRICULUM, told) as write:
+    metadata = {"stages": json.dumps(facts)}
+    with schemas.writing(out_dir / "curriculum.parquet", schemas.CURRICULUM, metadata) as write:
         for stage in range(stages):
             write(
                 {
@@ -92,7 +94,7 @@ def _clusters(items: Items, questions: Path, config: Curriculum, student: Path) 
 
 
 def _plan(items: Items, clusters: np.ndarray, config: Curriculum) -> Schedule:
-    """The schedule in the order of the items; planned in the order of the keys, which decides between equal items."""
+    """The schedule in the order of the items; planned in the order of their keys, so that ties do not depend on it."""
     order = items.keys.order
     sorted_items = items.take(order)
     schedule = plan_flat(sorted_items.difficulty, sorted_items.steps, clusters[order], config)
@@ -101,13 +103,13 @@ def _plan(items: Items, clusters: np.ndarray, config: Curriculum) -> Schedule:
 
 
 def _report(items: Items, schedule: Schedule, config: Curriculum) -> None:
-    for t, given in enumerate(schedule.input_steps):
+    for t, input_steps in enumerate(schedule.input_steps):
         figures = {
             "target": float(schedule.target[t]),
             "reached": float(schedule.reached[t]),
             "certificate": float(schedule.certificate[t]),
-            "whole_share": float((given == 0).mean()),
-            "generated_share": float(1 - given.sum() / items.steps.sum()),
+            "whole_share": float((input_steps == 0).mean()),
+            "generated_share": float(1 - input_steps.sum() / items.steps.sum()),
             "selected_share": float(schedule.selected[t].mean()),
         }
         observe.metrics({f"curriculum.{name}": value for name, value in figures.items()}, t)

@@ -24,17 +24,17 @@ _ROWS = 65_536  # rationales written at a time
 
 
 def run(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict[str, float]:
-    """Score every step of every kept rationale: writes difficulty.parquet.
+    """Compute d_k (Eq. 8, nats) of every step of every kept rationale: writes difficulty.parquet (schemas.DIFFICULTY).
 
     Reads `tokens`, `base` and, unless `weighting` is uniform, `weights`. Rationales that are too long or have no
-    weights are quarantined. Raises DataError if none is left. With several `processes` the batches are shared out to
+    weights are quarantined. Raises DataError if none is left. With several `processes` the batches are split over
     ranks of torchrun that are started and ended here.
     """
     return launch(score, inputs, config, out_dir, "rationale")
 
 
 def score(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict[str, float]:
-    """`run` in this process, as one of its ranks; the first of them writes."""
+    """As `run`, in this process, which is one of the `ranks()`; rank 0 writes and returns the figures."""
     writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
     model, tokenizer = models.load(inputs["base"] / "student", config.precision)
     tokens = Tokens.read(inputs["tokens"])
@@ -77,9 +77,9 @@ def score(inputs: Mapping[str, Path], config: Difficulty, out_dir: Path) -> dict
 def difficulties(
     examples: Examples, losses: Column, steps: np.ndarray, config: Difficulty
 ) -> tuple[np.ndarray, np.ndarray]:
-    """d_k (float64) and number of tokens (int64) of every step of every rationale, in one vector each.
+    """d_k of Eq. 8 (float64) and number of tokens (int64) of every step, rationale after rationale, [sum(steps)] each.
 
-    `losses`: a row for each example, a value for each token of the rationale; `steps`: int [len(examples)].
+    `losses`: a row for each example, a value in nats for each token of the rationale; `steps`: int [len(examples)].
     """
     rows, tokens = examples.rows, examples.tokens
     nll = losses.flat(np.arange(len(examples)))
@@ -92,10 +92,10 @@ def difficulties(
 def step_difficulty(
     nll: np.ndarray, weight: np.ndarray, step: np.ndarray, steps: int, config: Difficulty
 ) -> np.ndarray:
-    """d_k of Eq. 8 for each of `steps` steps, float64 [steps]; a step without a token has difficulty 0.
+    """d_k of Eq. 8 for each of `steps` steps, float64 [steps] in nats; a step without a token has difficulty 0.
 
-    `nll`, `weight`, `step` are [n], one entry a token. The weights are turned into shares within each step:
-    softmax (Eq. 8), w / sum(w), or equal shares.
+    `nll`, `weight` (float) and `step` (int) are [n], one entry a token. The weights are normalised within each step:
+    softmax (Eq. 8), w / sum(w), or equal.
     """
     if config.weighting == "softmax":
         # The step's largest taken out changes no share, and a tiny temperature neither overflows nor empties a step.
@@ -114,23 +114,24 @@ def step_difficulty(
 
 @torch.inference_mode()
 def token_losses(model: torch.nn.Module, pad: int, examples: Examples, batch_tokens: int) -> Column:
-    """-log P(r_j | r_<j, x) of the tokens of every rationale, float32: one forward pass scores all steps.
+    """-log P(r_j | r_<j, x) in nats of the tokens of every rationale, float32, a row for each example.
 
-    The batches, ordered by length, are dealt out to the ranks; all get the whole.
+    One forward pass scores all steps of a rationale. `pad` is the id of the padding token, `batch_tokens` the padded
+    tokens of a batch. The batches, ordered by length, are split over the ranks; every rank returns all rows.
     """
     rank, world = ranks().rank, ranks().world
-    start = decoder_start(model)  # type: ignore[arg-type]
+    start_id = decoder_start(model)  # type: ignore[arg-type]
     device = next(model.parameters()).device
     batches, losses = batches_of(examples.prompts + examples.targets, batch_tokens), TargetNll(model)
     size = examples.tokens.rationale.size[examples.rows]
-    found = Column(np.zeros(int(size.sum()), dtype=np.float32), np.cumsum(size) - size, size)
+    result = Column(np.zeros(int(size.sum()), dtype=np.float32), np.cumsum(size) - size, size)
     with observe.progress("difficulty", len(examples), "rationale") as bar:
         for turn in range(0, len(batches), world):
             for rows in batches[turn + rank : turn + rank + 1]:
                 chosen = [examples[row] for row in rows.tolist()]
-                batch = collate(chosen, [0] * len(rows), pad, start).to(device)
-                found.values[found.places(rows)] = losses(batch)[~batch.answer].cpu().numpy()
+                batch = collate(chosen, [0] * len(rows), pad, start_id).to(device)
+                result.values[result.places(rows)] = losses(batch)[~batch.answer].cpu().numpy()
             bar.advance(sum(map(len, batches[turn : turn + world])))
     if world > 1:
-        found.values[:] = ranks().total(torch.from_numpy(found.values).to(device)).cpu().numpy()
-    return found
+        result.values[:] = ranks().total(torch.from_numpy(result.values).to(device)).cpu().numpy()
+    return result

@@ -1,1 +1,1 @@
-"""GPU memory and hours of a recipe, from shapes alone: nothing is loaded, trained or sent."""
+"""GPU memory and hours of a recipe from shapes alone, without loading a model. Imports distill, teacher and below."""

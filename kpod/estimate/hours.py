@@ -1,4 +1,4 @@
-"""Hours on one GPU from operations and bytes, at usual shares of what the GPU can do at most."""
+"""Hours on one GPU from operations and bytes, at the usual shares of its peak."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ LAUNCH = 6e-4  # seconds a layer and token that the built-in generator needs to 
 
 @dataclass(frozen=True)
 class Gpu:
-    """What the vendor says: dense TFLOP/s in bf16 and fp32, GB/s, GB."""
+    """A GPU by its data sheet."""
 
-    bf16: float
-    fp32: float
-    bandwidth: float
-    memory: float
+    bf16: float  # dense TFLOP/s
+    fp32: float  # TFLOP/s
+    bandwidth: float  # GB/s
+    memory: float  # GB
 
 
 GPUS = {
@@ -29,11 +29,11 @@ GPUS = {
 
 
 def computing(flop: float, gpu: Gpu, dtype: torch.dtype, processes: int = 1) -> float:
-    """Hours of training or scoring."""
+    """Hours of `flop` floating point operations of training or scoring, split over `processes` GPUs."""
     peak = gpu.bf16 if dtype is torch.bfloat16 else gpu.fp32
     return flop / (peak * 1e12 * BUSY * processes) / 3600
 
 
 def decoding(tokens: float, layers: int, read: float, gpu: Gpu) -> float:
-    """Hours of `tokens` steps of a batch, each of which reads `read` bytes of weights and cache."""
+    """Hours of `tokens` decoding steps of a batch; each reads `read` bytes of weights and cache."""
     return tokens * (layers * LAUNCH + read / (gpu.bandwidth * 1e9 * READ)) / 3600

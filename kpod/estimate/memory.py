@@ -22,7 +22,7 @@ Shape = Callable[[torch.dtype], PreTrainedModel]  # makes the model on the meta 
 
 @dataclass(frozen=True)
 class Row:
-    """Tokens of a rationale's three parts."""
+    """Tokens of the three parts of a row."""
 
     prompt: int
     rationale: int
@@ -30,16 +30,18 @@ class Row:
 
     @property
     def target(self) -> int:
+        """Tokens of rationale and answer."""
         return self.rationale + self.answer
 
     @property
     def tokens(self) -> int:
+        """All tokens."""
         return self.prompt + self.target
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one process. `logits` are those of one chunk with their gradient."""
+    """Bytes of one process; `logits` are those of one chunk with their gradient."""
 
     weights: float
     gradients: float = 0
@@ -50,16 +52,17 @@ class Memory:
 
     @property
     def total(self) -> float:
+        """The sum of all parts."""
         return sum(astuple(self))
 
 
 def dtype(stage: ModelStage) -> torch.dtype:
-    """What a GPU computes in: `auto` is bf16 there."""
+    """The dtype of a stage's computation on a GPU, where `auto` is bf16."""
     return torch.float32 if stage.precision == "fp32" else torch.bfloat16
 
 
 def distillation(shape: Shape, config: Distill, longest: Row) -> tuple[Memory, float]:
-    """Memory of training on rows as long as `longest`, and floating point operations a token."""
+    """Memory of distillation on rows as long as `longest`, and floating point operations per token of a row."""
     adapter = config.adapter if isinstance(config.adapter, Lora) else None
     half = dtype(config)
     model = shape(half if adapter and not config.sharding else torch.float32)
@@ -78,23 +81,26 @@ def distillation(shape: Shape, config: Distill, longest: Row) -> tuple[Memory, f
         with torch.autocast("cpu", half, enabled=half is torch.bfloat16):
             nll(_batch(model, rows, longest)).sum().backward()
 
-    found = trace(model, once, 2 if accumulates else 1)
+    traced = trace(model, once, 2 if accumulates else 1)
     logits = min(rows * longest.target, max(1, LOGITS // _vocabulary(model))) * _vocabulary(model) * (8 + half.itemsize)
-    told = _divided(found, logits, config.processes if config.sharding else 1)
+    memory = _divided(traced, logits, config.processes if config.sharding else 1)
     if adapter and adapter.quantize:
-        told = Memory(**{**vars(told), "weights": told.weights - frozen * (half.itemsize - NF4)})
-    return told, found.flop / (rows * longest.tokens)
+        memory = Memory(**{**vars(memory), "weights": memory.weights - frozen * (half.itemsize - NF4)})
+    return memory, traced.flop / (rows * longest.tokens)
 
 
-def _divided(found: Traced, logits: float, parts: int = 1) -> Memory:
+def _divided(traced: Traced, logits: float, parts: int = 1) -> Memory:
     """A traced training step with AdamW's two moments; weights, gradients and moments split into `parts`."""
-    activations = max(0, found.peak - found.weights - found.trained - logits)
-    split = (found.weights / parts, found.trained / parts, 2 * found.trained / parts)
+    activations = max(0, traced.peak - traced.weights - traced.trained - logits)
+    split = (traced.weights / parts, traced.trained / parts, 2 * traced.trained / parts)
     return Memory(*split, activations=activations, logits=logits)
 
 
 def weighting(shape: Shape, config: Weights, longest: Row) -> tuple[Memory, float]:
-    """The same of training the weighter; `config` is resolved for the predictor's size, `shape` the predictor's."""
+    """Memory of training the weighter on rows as long as `longest`, and operations per token of prompt and rationale.
+
+    `shape` makes the answer predictor; `config` is resolved for its size (`Weights.for_predictor`).
+    """
     half = dtype(config)
     alone = predictor_precision(config) == "fp32"
     model = shape(torch.float32 if alone else half).eval()
@@ -124,23 +130,25 @@ def weighting(shape: Shape, config: Weights, longest: Row) -> tuple[Memory, floa
                     logits_to_keep=keep,
                 )
             else:
-                told = torch.zeros(rows, longest.answer, dtype=torch.int64)
-                out = model(inputs_embeds=embedded, decoder_input_ids=told, use_cache=False)
+                decoder_ids = torch.zeros(rows, longest.answer, dtype=torch.int64)
+                out = model(inputs_embeds=embedded, decoder_input_ids=decoder_ids, use_cache=False)
             logits = out.logits.float().flatten(0, -2)
         nn.functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64)).backward()
 
-    found = trace(model, once, 2)
+    traced = trace(model, once, 2)
     logits = rows * (copies * SCORED if joined else longest.answer) * _vocabulary(model) * (8 + half.itemsize)
-    told = _divided(found, logits)
+    memory = _divided(traced, logits)
     with torch.device("meta"):
         own = sum(value.numel() for value in Weighter(width, config.hidden, _heads(width, config.heads)).parameters())
     # Beside weights, gradient and moments the best weighter so far and the answer's part of the gradient.
-    whole = Memory(told.weights + 8 * own, told.gradients + 8 * own, told.optimizer + 8 * own, told.activations, logits)
-    return whole, found.flop / (rows / each * (longest.prompt + longest.rationale))
+    whole = Memory(
+        memory.weights + 8 * own, memory.gradients + 8 * own, memory.optimizer + 8 * own, memory.activations, logits
+    )
+    return whole, traced.flop / (rows / each * (longest.prompt + longest.rationale))
 
 
 def scoring(shape: Shape, config: Difficulty, longest: Row) -> tuple[Memory, float]:
-    """The same of the stage `difficulty`: forward passes alone."""
+    """Memory of the forward passes of the stage `difficulty`, and floating point operations per token of a row."""
     model = shape(dtype(config)).eval()
     rows = max(1, config.batch_tokens // longest.tokens)
     nll = TargetNll(model)
@@ -150,15 +158,15 @@ def scoring(shape: Shape, config: Difficulty, longest: Row) -> tuple[Memory, flo
     def once() -> None:
         nll(_batch(model, rows, longest))
 
-    found = trace(model, once)
+    traced = trace(model, once)
     logits = min(rows * longest.target, max(1, LOGITS // _vocabulary(model))) * _vocabulary(model) * 8
-    return Memory(found.weights, activations=max(0, found.peak - found.weights - logits), logits=logits), found.flop / (
-        rows * longest.tokens
-    )
+    return Memory(
+        traced.weights, activations=max(0, traced.peak - traced.weights - logits), logits=logits
+    ), traced.flop / (rows * longest.tokens)
 
 
 def answering(shape: Shape, kind: torch.dtype, config: Evaluate | Validation, prompt: int) -> Memory:
-    """Greedy answers to a batch of prompts of so many tokens, each as long as allowed."""
+    """Memory of greedy answers to a batch of prompts of `prompt` tokens, each of `max_new_tokens`."""
     model = shape(kind).eval()
     rows = config.batch_size
 
@@ -170,17 +178,17 @@ def answering(shape: Shape, kind: torch.dtype, config: Evaluate | Validation, pr
         else:
             model(input_ids=ids, use_cache=False, logits_to_keep=1)
 
-    found = trace(model, once)
+    traced = trace(model, once)
     read = rows * cache_bytes(model, kind) * prompt
     cache = read + rows * cache_bytes(model, kind) * config.max_new_tokens
     # Either the prompts are read, beside an empty cache, or the cache is full and one layer's part of it is replaced.
-    activations = max(found.peak - found.weights + read - cache, cache / model.config.num_hidden_layers)
+    activations = max(traced.peak - traced.weights + read - cache, cache / model.config.num_hidden_layers)
     logits = rows * _vocabulary(model) * (4 + kind.itemsize)
-    return Memory(found.weights, activations=activations, logits=logits, cache=cache)
+    return Memory(traced.weights, activations=activations, logits=logits, cache=cache)
 
 
 def cache_bytes(model: PreTrainedModel, kind: torch.dtype) -> int:
-    """Bytes of keys and values that one token of one row keeps in all layers."""
+    """Bytes of the KV cache for one token of one row, in all layers."""
     config = model.config
     heads = config.num_attention_heads
     own = getattr(config, "num_key_value_heads", None) or heads

@@ -1,4 +1,4 @@
-"""All stages of a recipe that run a model: memory of the largest batch, hours at the usual lengths."""
+"""Memory of the largest batch and hours at the usual lengths, for all stages of a recipe that run a model."""
 
 import math
 from collections import Counter
@@ -18,23 +18,23 @@ from kpod.teacher.reply import estimate as tokens_of
 from kpod.training.models import parameters
 
 MARKS = 16  # tokens of the prompt around a question
-LONGER = 1.5  # a batch of answers lasts as long as its longest, which is so many times the usual
+LONGER = 1.5  # length of the longest answer of a batch, over the usual one
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a recipe has: questions by split, tokens of the usual and of the longest row, what the teacher would do."""
+    """The sizes of a recipe."""
 
-    questions: Counter[str]
-    usual: Row
+    questions: Counter[str]  # by split
+    usual: Row  # tokens of the mean row
     longest: Row
-    prompt: int  # longest prompt of the splits that are evaluated
-    teacher: Estimate
+    prompt: int  # tokens of the longest prompt of the splits that are evaluated
+    teacher: Estimate  # requests and cost
 
 
 @dataclass(frozen=True)
 class Line:
-    """One stage."""
+    """The estimate of one stage: memory of one process, hours on all of its GPUs."""
 
     stage: str
     memory: Memory
@@ -42,7 +42,7 @@ class Line:
 
 
 def counts(config: Pipeline) -> Counts:
-    """Load the questions of a recipe and count them; tokens are taken to be four bytes long.
+    """Load the questions of a recipe and count them, at four bytes a token.
 
     A row can be as long as the longest prompt and the teacher's longest completion, and is never longer than
     `distill.max_tokens`. Raises KpodError as the stages would.
@@ -55,72 +55,74 @@ def counts(config: Pipeline) -> Counts:
     splits = table["split"].to_pylist()
     prompts = [MARKS + tokens_of(len(text.encode())) for text in table["question"].to_pylist()]
     train = [length for length, split in zip(prompts, splits, strict=True) if split == "train"]
-    asked = [length for length, split in zip(prompts, splits, strict=True) if split in config.evaluate.splits]
+    evaluated = [length for length, split in zip(prompts, splits, strict=True) if split in config.evaluate.splits]
     usual = Row(round(sum(train) / len(train)), teacher.usual)
     room = config.distill.max_tokens - max(train) - usual.answer
-    longest = Row(max(train), max(1, min(max(one.max_tokens for one in config.all_teachers), room)))
-    return Counts(Counter(splits), usual, longest, max(asked, default=0), teacher)
+    longest = Row(max(train), max(1, min(max(settings.max_tokens for settings in config.all_teachers), room)))
+    return Counts(Counter(splits), usual, longest, max(evaluated, default=0), teacher)
 
 
-def lines(config: Pipeline, found: Counts, gpu: Gpu) -> list[Line]:
-    """A line a stage; those of `distill` and `evaluate` are of one method, their hours of all together."""
+def lines(config: Pipeline, counts: Counts, gpu: Gpu) -> list[Line]:
+    """One line a stage; memory of `distill` and `evaluate` is that of one method, their hours are of all methods."""
     student = Shape(config_of(config.student))
-    rationales = found.questions["train"] * max(one.samples for one in config.all_teachers)
-    usual, longest = found.usual, found.longest
+    rationales = counts.questions["train"] * max(teacher.samples for teacher in config.all_teachers)
+    usual, longest = counts.usual, counts.longest
     methods = [method for method in config.methods if method != "base"]
-    made = [
-        _weights(config, student, rationales, found, gpu) if config.distill.token_weights else None,
-        _difficulty(config, student, rationales, found, gpu) if config.distill.progressive else None,
+    rows = [
+        _weights(config, student, rationales, counts, gpu) if config.distill.token_weights else None,
+        _difficulty(config, student, rationales, counts, gpu) if config.distill.progressive else None,
     ]
     kind = memory.dtype(config.distill)
-    told, flop = memory.distillation(student, config.distill, longest)
-    targets = _targets(config.distill.budget, found) * len(methods)
+    training, flop = memory.distillation(student, config.distill, longest)
+    targets = _targets(config.distill.budget, counts) * len(methods)
     tokens = targets * usual.tokens / usual.target
     hours = computing(flop * tokens, gpu, kind, config.distill.processes)
-    made.append(Line(f"distill, {len(methods)} methods", told, hours))
-    asked = sum(found.questions[split] for split in config.evaluate.splits)
+    rows.append(Line(f"distill, {len(methods)} methods", training, hours))
+    evaluated = sum(counts.questions[split] for split in config.evaluate.splits)
     if validation := config.distill.validation:
-        epochs = math.ceil(targets / found.questions["train"] / usual.target)
-        answers = memory.answering(student, kind, validation, found.prompt)
-        resident = Memory(told.weights, optimizer=told.optimizer, activations=answers.activations, cache=answers.cache)
-        count = min(validation.questions, found.questions["validation"]) * epochs
-        steps = _steps(count, validation.batch_size, validation.max_new_tokens, usual)
-        made.append(Line("distill, validation", resident, decoding(steps, _layers(student), resident.total, gpu)))
-    answers = memory.answering(student, memory.dtype(config.evaluate), config.evaluate, found.prompt)
-    steps = _steps(asked, config.evaluate.batch_size, config.evaluate.max_new_tokens, usual) * len(config.methods)
-    made.append(
+        epochs = math.ceil(targets / counts.questions["train"] / usual.target)
+        answers = memory.answering(student, kind, validation, counts.prompt)
+        resident = Memory(
+            training.weights, optimizer=training.optimizer, activations=answers.activations, cache=answers.cache
+        )
+        asked = min(validation.questions, counts.questions["validation"]) * epochs
+        steps = _steps(asked, validation.batch_size, validation.max_new_tokens, usual)
+        rows.append(Line("distill, validation", resident, decoding(steps, _layers(student), resident.total, gpu)))
+    answers = memory.answering(student, memory.dtype(config.evaluate), config.evaluate, counts.prompt)
+    steps = _steps(evaluated, config.evaluate.batch_size, config.evaluate.max_new_tokens, usual) * len(config.methods)
+    rows.append(
         Line(f"evaluate, {len(config.methods)} methods", answers, decoding(steps, _layers(student), answers.total, gpu))
     )
-    return [line for line in made if line]
+    return [line for line in rows if line]
 
 
-def _weights(config: Pipeline, student: Shape, rationales: int, found: Counts, gpu: Gpu) -> Line | None:
+def _weights(config: Pipeline, student: Shape, rationales: int, counts: Counts, gpu: Gpu) -> Line | None:
     settings = config.weights
     if settings.source == "rule" or settings.weighter is not None:
         return None
     shape = Shape(folder_config(settings.predictor)) if settings.predictor else student
     resolved = settings.for_predictor(parameters(shape(memory.dtype(settings))))
-    told, flop = memory.weighting(shape, resolved, found.longest)
+    training, flop = memory.weighting(shape, resolved, counts.longest)
     trained = min(rationales * (1 - settings.validation), settings.train_on or math.inf)
-    tokens = trained * (settings.epochs + settings.warmup) * (found.usual.prompt + found.usual.rationale)
-    return Line("weights", told, computing(flop * tokens, gpu, memory.dtype(settings), settings.processes))
+    tokens = trained * (settings.epochs + settings.warmup) * (counts.usual.prompt + counts.usual.rationale)
+    return Line("weights", training, computing(flop * tokens, gpu, memory.dtype(settings), settings.processes))
 
 
-def _difficulty(config: Pipeline, student: Shape, rationales: int, found: Counts, gpu: Gpu) -> Line:
+def _difficulty(config: Pipeline, student: Shape, rationales: int, counts: Counts, gpu: Gpu) -> Line:
     settings = config.difficulty
-    told, flop = memory.scoring(student, settings, found.longest)
-    hours = computing(flop * rationales * found.usual.tokens, gpu, memory.dtype(settings), settings.processes)
-    return Line("difficulty", told, hours)
+    scoring, flop = memory.scoring(student, settings, counts.longest)
+    hours = computing(flop * rationales * counts.usual.tokens, gpu, memory.dtype(settings), settings.processes)
+    return Line("difficulty", scoring, hours)
 
 
-def _targets(budget: Budget, found: Counts) -> float:
-    """Target tokens of one method; a curriculum counted in epochs has fewer."""
-    return budget.target_tokens or (budget.epochs or 0) * found.questions["train"] * found.usual.target
+def _targets(budget: Budget, counts: Counts) -> float:
+    """Target tokens of one method, an upper bound for a curriculum counted in epochs."""
+    return budget.target_tokens or (budget.epochs or 0) * counts.questions["train"] * counts.usual.target
 
 
-def _steps(asked: int, batch: int, longest: int, usual: Row) -> float:
-    """Tokens that the batches of all questions take, one after the other."""
-    return math.ceil(asked / batch) * min(longest, LONGER * usual.target)
+def _steps(questions: int, batch: int, longest: int, usual: Row) -> float:
+    """Decoding steps of all batches, one after the other."""
+    return math.ceil(questions / batch) * min(longest, LONGER * usual.target)
 
 
 def _layers(shape: Shape) -> int:

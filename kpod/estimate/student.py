@@ -1,4 +1,4 @@
-"""The shape of a recipe's student: its config alone, from the hub, a folder, a GGUF file or the settings."""
+"""The config of a recipe's student, from the hub, a folder, a GGUF file or the settings, without its weights."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from kpod.training.models import of_config
 
 
 def config_of(student: Student) -> PretrainedConfig:
-    """The model's config. Raises ConfigError or ModelError if it cannot be had."""
+    """The model's config. Raises ConfigError or ModelError if it cannot be loaded."""
     check(student)
     match student:
         case ScratchStudent():
@@ -36,12 +36,12 @@ def _hub_config(student: HubStudent) -> PretrainedConfig:
 
 
 def folder_config(folder: Path) -> PretrainedConfig:
-    """The config of a model folder."""
+    """The config in a model folder. Raises OSError if there is none."""
     return AutoConfig.from_pretrained(folder, local_files_only=True)
 
 
 class Shape:
-    """Makes the model of a config on the meta device, anew each time."""
+    """A callable that builds the model of a config on the meta device, a new one each time."""
 
     def __init__(self, config: PretrainedConfig) -> None:
         self.config = config

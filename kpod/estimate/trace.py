@@ -1,6 +1,6 @@
 """Runs the real forward and backward passes on tensors without data, and counts bytes and operations.
 
-Fake tensors have shapes, types and lifetimes, so what is counted is what the program does, on any machine. The
+Fake tensors have shapes, dtypes and lifetimes, so the counts are those of the real program, on any machine. The
 attention kernel is torch's fused one, as with `attn_implementation: sdpa` on a GPU.
 """
 
@@ -18,9 +18,9 @@ from torch.utils.flop_counter import flop_registry
 
 
 class Meter(TorchDispatchMode):
-    """Inside, `peak` is the most bytes that live tensors hold at once, `live` what they hold now; `flop` is counted.
+    """Inside the block, counts `live` and `peak`, the bytes of all live tensors now and at most, and `flop`.
 
-    `known`: tensors that were made before. Works on real and on fake tensors.
+    `known`: tensors that exist already. Works with real and with fake tensors.
     """
 
     def __init__(self, known: Iterable[torch.Tensor] = ()) -> None:
@@ -55,25 +55,25 @@ class Meter(TorchDispatchMode):
 
 
 def nbytes(tensors: Iterable[torch.Tensor]) -> int:
-    """Bytes that tensors hold, shared storages once."""
-    held = (tensor.untyped_storage() for tensor in tensors)
-    return sum({storage._cdata: storage.nbytes() for storage in held}.values())
+    """Bytes of the storages of `tensors`, shared ones once."""
+    storages = (tensor.untyped_storage() for tensor in tensors)
+    return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
 @dataclass(frozen=True)
 class Traced:
-    """`weights`, `trained` (of what requires a gradient, in fp32) and `peak`, which includes weights, in bytes."""
+    """Bytes and operations of a traced run."""
 
-    weights: int
-    trained: int
-    peak: int
-    flop: int
+    weights: int  # bytes of parameters and buffers
+    trained: int  # bytes of the parameters that require a gradient, in fp32
+    peak: int  # bytes at most, `weights` included
+    flop: int  # floating point operations of the last call
 
 
 def trace(model: nn.Module, once: Callable[[], None], times: int = 1) -> Traced:
-    """Call `once`, which runs `model` on tensors that it makes, `times` times with fake tensors.
+    """Call `once`, which runs `model` on tensors that it creates itself, `times` times with fake tensors.
 
-    `model` is on the meta device and is spoilt by this. Gradients of one call are kept for the next.
+    `model` must be on the meta device and is unusable afterwards. The gradients of one call are kept for the next.
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
         _fake(model)
@@ -87,17 +87,17 @@ def trace(model: nn.Module, once: Callable[[], None], times: int = 1) -> Traced:
 
 
 def _fake(model: nn.Module) -> None:
-    """Replace the tensors of the meta device by fake ones of the CPU, for which autocast exists."""
-    made: dict[int, torch.Tensor] = {}  # so that tied ones stay tied
+    """Replace the tensors of the meta device by fake ones of the CPU, which autocast supports."""
+    replaced: dict[int, torch.Tensor] = {}  # so that tied ones stay tied
 
-    def one(value: torch.Tensor) -> Any:
-        if id(value) not in made:
+    def fake(value: torch.Tensor) -> Any:
+        if id(value) not in replaced:
             new = torch.empty(value.shape, dtype=value.dtype)
-            made[id(value)] = nn.Parameter(new, value.requires_grad) if isinstance(value, nn.Parameter) else new
-        return made[id(value)]
+            replaced[id(value)] = nn.Parameter(new, value.requires_grad) if isinstance(value, nn.Parameter) else new
+        return replaced[id(value)]
 
     for module in model.modules():
         for held in (module._parameters, module._buffers):
             for name, value in held.items():
                 if value is not None:
-                    held[name] = one(value)
+                    held[name] = fake(value)

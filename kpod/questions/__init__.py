@@ -1,1 +1,1 @@
-"""Stage `questions`: generated word problems, files and public sets. Imports answers, config and below."""
+"""Stage `questions`: generated word problems, the user's files and public sets. Imports answers, config and below."""

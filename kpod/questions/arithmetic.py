@@ -20,7 +20,7 @@ COMPUTE: dict[str, Callable[[int, int], int]] = {
 
 
 def operations(value: int, wordings: Sequence[Wording]) -> dict[str, Sequence[int]]:
-    """The operations that `wordings` have and that keep `value` an integer in 2..LARGEST, each with its operands."""
+    """The operations in `wordings` that keep `value` an integer in 2..LARGEST, each with its possible operands."""
     operands: dict[str, Sequence[int]] = {
         "+": range(2, min(9, LARGEST - value) + 1),
         "-": range(2, min(9, value - 2) + 1),
@@ -28,11 +28,11 @@ def operations(value: int, wordings: Sequence[Wording]) -> dict[str, Sequence[in
         "/": [n for n in range(2, 6) if value % n == 0 and value // n >= 2],
     }
     allowed = {wording.op for wording in wordings}
-    return {op: found for op, found in operands.items() if found and op in allowed}
+    return {op: numbers for op, numbers in operands.items() if numbers and op in allowed}
 
 
 def step(rng: random.Random, value: int, wordings: Sequence[Wording]) -> tuple[int, Wording, int]:
-    """Draw one operation on `value`: the new value, its wording and its operand."""
+    """Draw one operation on `value`, all operations equally likely; returns the new value, the wording, the operand."""
     choices = operations(value, wordings)
     op = rng.choice(list(choices))  # the operation first, so that all are equally likely
     operand = rng.choice(choices[op])

@@ -9,7 +9,7 @@ import httpx
 
 from kpod.config import QuestionHub, Split
 from kpod.errors import DataError
-from kpod.questions.hub_sets import SETS, HubSet, Parts, described
+from kpod.questions.hub_sets import SETS, HubSet, Parts, fields_of_columns
 from kpod.questions.raw import Raw
 from kpod.store.network import hub_resolved_once
 
@@ -17,16 +17,16 @@ SEED = 0
 
 
 def load(source: QuestionHub) -> Iterator[Raw]:
-    """The rows of the wanted splits. Raises DataError, in one line, if the hub does not give the set."""
+    """The rows of `source.splits`. Raises DataError if the set cannot be loaded, or lacks a part or a column."""
     hub = SETS[source.dataset] if source.path is None else _other(source)
     for part, cut in hub.parts.items():
         if not {split for split, _ in cut} & set(source.splits):
             continue
-        found = [row for name in hub.names for row in _fetch(hub, name, part, source.revision)]
-        rows = [_fields(hub, part, index, row) for index, row in enumerate(found)]
-        for split, chosen in partition(rows, cut).items():
+        raw_rows = [row for name in hub.names for row in _fetch(hub, name, part, source.revision)]
+        rows = [_fields(hub, part, index, row) for index, row in enumerate(raw_rows)]
+        for split, members in partition(rows, cut).items():
             if split in source.splits:
-                for fields in chosen[: source.limit.get(split)]:
+                for fields in members[: source.limit.get(split)]:
                     yield Raw(source.dataset, split, fields)
 
 
@@ -38,7 +38,7 @@ def _other(source: QuestionHub) -> HubSet:
         raise DataError(
             f"questions.sources: {source.dataset}.parts takes two splits from the same part of {source.path}"
         )
-    return HubSet(source.path, (source.name,), parts, described(source.dataset, source.columns))
+    return HubSet(source.path, (source.name,), parts, fields_of_columns(source.dataset, source.columns))
 
 
 def _fields(hub: HubSet, part: str, index: int, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,18 +50,18 @@ def _fields(hub: HubSet, part: str, index: int, row: Mapping[str, Any]) -> dict[
 
 
 def partition(rows: Sequence[dict[str, Any]], parts: Parts) -> dict[Split, list[dict[str, Any]]]:
-    """Cut rows at random (fixed seed, by id) into parts of the given sizes; each part keeps the order of `rows`.
+    """Split rows at random (fixed seed, by id) into parts of the sizes in `parts`; each keeps the order of `rows`.
 
-    Rows without an answer belong to no part's size: they go to the part that takes the rest.
+    Rows without an answer do not count towards a size: they go to the part that takes the rest (size None).
     """
     ids = sorted(row["id"] for row in rows if row["answer"] is not None)
     random.Random(SEED).shuffle(ids)
     member: dict[str, Split] = {}
-    start = 0
+    offset = 0
     for split, size in parts:
         if size is not None:
-            member.update(dict.fromkeys(ids[start : start + size], split))
-            start += size
+            member.update(dict.fromkeys(ids[offset : offset + size], split))
+            offset += size
     rest = next(split for split, size in parts if size is None)
     result: dict[Split, list[dict[str, Any]]] = {split: [] for split, _ in parts}
     for row in rows:

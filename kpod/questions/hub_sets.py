@@ -1,4 +1,4 @@
-"""The public sets that are known by name: where they lie, how they are cut, how a row reads.
+"""The public sets that are known by name: their place on the hub, their splits, and how a row is read.
 
 | set | official parts | train / validation / test |
 |---|---|---|
@@ -13,8 +13,7 @@
 | StrategyQA | train 1603, test 687 | 1603 / 343 / 344: the official test set halved |
 | ARC (easy, challenge), AQuA | train, validation, test | the official ones |
 
-The first four are the paper's (Table 4, sizes from MCC-KD). Which questions fall into a part that is not official is
-decided by a fixed seed.
+The first four are the paper's (Table 4, sizes from MCC-KD). A part that is not official is drawn with a fixed seed.
 """
 
 import re
@@ -47,12 +46,12 @@ MATH_SUBJECTS = (
 
 @dataclass(frozen=True)
 class HubSet:
-    """Where a set lies (all `names` are its configurations), how its official parts are cut, and how a row reads."""
+    """A public set."""
 
-    path: str
-    names: tuple[str | None, ...]
-    parts: Mapping[str, Parts]
-    fields: Fields
+    path: str  # on the hub
+    names: tuple[str | None, ...]  # its configurations; all are loaded
+    parts: Mapping[str, Parts]  # official part -> the splits that it is cut into
+    fields: Fields  # reads a row
 
 
 def _gsm8k(part: str, index: int, row: Row) -> dict[str, Any]:
@@ -118,14 +117,14 @@ def _aqua(part: str, index: int, row: Row) -> dict[str, Any]:
 
 
 def boxed(solution: str) -> str | None:
-    """What stands in the last `\\boxed{...}` of a worked solution (`\\boxed 7` too), or None."""
-    start = solution.rfind("\\boxed")
-    if start < 0:
+    """The content of the last `\\boxed{...}` of a worked solution (`\\boxed 7` too), or None."""
+    begin = solution.rfind("\\boxed")
+    if begin < 0:
         return None
-    rest = solution[start + len("\\boxed") :].lstrip()
+    rest = solution[begin + len("\\boxed") :].lstrip()
     if not rest.startswith("{"):
-        found = re.match(r"[^\s$.,]+", rest)
-        return found[0] if found else None
+        match = re.match(r"[^\s$.,]+", rest)
+        return match[0] if match else None
     depth = 0
     for place, sign in enumerate(rest):
         depth += (sign == "{") - (sign == "}")
@@ -135,32 +134,32 @@ def boxed(solution: str) -> str | None:
 
 
 def yes_or_no(value: Any) -> Any:
-    """A truth value as the word that answers the question."""
+    """ "yes" or "no" for a bool; any other value as it is."""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
-def described(dataset: str, columns: Columns) -> Fields:
-    """How a row of any other set reads. The result raises KeyError for a column that is not there."""
+def fields_of_columns(dataset: str, columns: Columns) -> Fields:
+    """A function that reads rows with these columns; it raises KeyError for a column that a row lacks."""
 
     def fields(part: str, index: int, row: Row) -> dict[str, Any]:
         name = at(row, columns.id) if columns.id else f"{part}-{index:05d}"
-        found = {
+        values = {
             "id": f"{dataset}-{name}",
             "question": at(row, columns.question),
             "answer": yes_or_no(at(row, columns.answer)),
         }
         if columns.choices:
-            found["choices"] = at(row, columns.choices)
-            if isinstance(found["answer"], int) and isinstance(found["choices"], list):
-                place = found["answer"]
-                found["answer"] = chr(ord("A") + place) if 0 <= place < len(found["choices"]) else None
-        return found
+            values["choices"] = at(row, columns.choices)
+            if isinstance(values["answer"], int) and isinstance(values["choices"], list):
+                place = values["answer"]
+                values["answer"] = chr(ord("A") + place) if 0 <= place < len(values["choices"]) else None
+        return values
 
     return fields
 
 
 def at(row: Any, column: str) -> Any:
-    """The value of a column; a dot leads into a nested one."""
+    """The value of a column; a dot leads into a nested one. Raises KeyError if there is none."""
     if isinstance(row, Mapping) and column in row:
         return row[column]
     first, dot, rest = column.partition(".")

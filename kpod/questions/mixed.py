@@ -15,7 +15,7 @@ HIGHEST_START = 20
 
 
 def mixed(rng: random.Random, fewest: int, most: int, highest_start: int = HIGHEST_START) -> tuple[str, str]:
-    """Draw (question, answer) of `fewest` to `most` operations that starts from 2 to `highest_start` things."""
+    """Draw (question, answer) with `fewest` to `most` operations and a first value of 2 to `highest_start`."""
     steps = rng.randint(fewest, most)
     if steps <= len(NAMES) - 1 and rng.random() < 0.4:
         return _comparison(rng, steps, highest_start)
@@ -27,7 +27,7 @@ def _story(rng: random.Random, steps: int, highest_start: int) -> tuple[str, str
     name, things = rng.choice(list(NAMES)), rng.choice(THINGS)
     sentences: list[str] = []
 
-    def tell(wording: Wording, **numbers: int) -> None:
+    def add(wording: Wording, **numbers: int) -> None:
         who = name if rng.random() < 0.5 else NAMES[name].capitalize()
         text = wording.text.format(who=who, name=name, things=things, **numbers)
         if sentences and rng.random() < 0.25:
@@ -37,17 +37,17 @@ def _story(rng: random.Random, steps: int, highest_start: int) -> tuple[str, str
     if steps > 1 and rng.random() < 0.3:
         n = rng.randint(2, 5)
         m = rng.randint(2, min(9, LARGEST // n))
-        tell(rng.choice(w.START_PRODUCT), n=n, m=m)
+        add(rng.choice(w.START_PRODUCT), n=n, m=m)
         value, steps = n * m, steps - 1
     else:
         value = rng.randint(2, highest_start)
-        tell(rng.choice(w.START), n=value)
+        add(rng.choice(w.START), n=value)
     questions: Sequence[Wording] = w.STORY_QUESTION
     closing = steps > 1 and rng.random() < 0.3
     for left in reversed(range(steps)):
         closes = closing and not left and operations(value, w.CLOSING)
         value, wording, operand = step(rng, value, w.CLOSING if closes else w.EVENTS)
-        tell(wording, n=operand)
+        add(wording, n=operand)
         if closes:
             questions = w.WORTH_QUESTION if wording in w.WORTH else w.PACKS_QUESTION
     question = rng.choice(questions).text.format(name=name, things=things)

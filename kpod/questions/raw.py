@@ -1,4 +1,4 @@
-"""One row as its source gives it, and what the pipeline makes of it."""
+"""A row as its source has it, and its conversion to a row of schemas.QUESTIONS."""
 
 import json
 import re
@@ -14,7 +14,7 @@ MOST_DIGITS = 100  # of a gold: what is longer is a fault in the file
 
 
 class BadRow(ValueError):
-    """Why a row cannot be used."""
+    """A row cannot be used; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Raw:
 
     @property
     def source(self) -> str:
+        """`<dataset>/<split>`."""
         return f"{self.dataset}/{self.split}"
 
     @property
@@ -39,7 +40,10 @@ class Raw:
 
 
 def question_row(raw: Raw) -> dict[str, Any]:
-    """A row of schemas.QUESTIONS. Raises BadRow if the id, the question or a usable answer is missing."""
+    """Convert to a row of schemas.QUESTIONS: texts stripped, numbers as digits, the answer of options as a letter.
+
+    Raises BadRow if the id, the question or a usable answer is missing, or the options are not 2 to 26 texts.
+    """
     if not isinstance(raw.fields, Mapping):
         raise BadRow("not a JSON object")
     fields = {name: raw.fields.get(name) for name in ("id", "question", "answer", "choices")}
@@ -68,7 +72,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: float | Decimal) -> str:
-    """In digits alone: 42.0 in a column of floats is 42, 1e-07 is 0.0000001."""
+    """Digits without exponent and trailing zeros: 42.0 is "42", 1e-07 is "0.0000001"; "" for NaN and infinity."""
     exact = value if isinstance(value, Decimal) else Decimal(repr(value))
     if not exact.is_finite():
         return ""
@@ -85,8 +89,8 @@ def _options(choices: Any, answer: str) -> tuple[list[str] | None, str]:
     if isinstance(choices, Mapping) and {"label", "text"} == set(choices):
         labels, texts = list(choices["label"]), list(choices["text"])
     elif isinstance(choices, Mapping):  # letter -> text; a Parquet struct column adds the other rows' letters as null
-        given = {label: text for label, text in choices.items() if text is not None}
-        labels, texts = list(given), list(given.values())
+        options = {label: text for label, text in choices.items() if text is not None}
+        labels, texts = list(options), list(options.values())
     elif isinstance(choices, Sequence) and not isinstance(choices, str | bytes):
         labels, texts = [letter(i) for i in range(len(choices))], list(choices)
     else:

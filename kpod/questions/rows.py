@@ -22,9 +22,9 @@ Row = dict[str, Any] | str
 
 
 def read(path: Path, max_bytes: int = MAX_BYTES) -> Iterator[tuple[int, Row]]:
-    """Yield (row number from 1, row); blank lines are passed over.
+    """Yield (row number from 1, row); blank lines are skipped.
 
-    A line that is not a JSON object is yielded as text, for the caller to set aside. Raises DataError if the file is
+    A line that is no JSON object is yielded as text, for the caller to quarantine. Raises DataError if the file is
     missing, of another kind, truncated, not UTF-8 or, unpacked, larger than `max_bytes`.
     """
     try:
@@ -52,9 +52,9 @@ def _jsonl(path: Path, max_bytes: int) -> Iterator[tuple[int, Row]]:
                 raise DataError(f"{path} is UTF-16: save it as UTF-8")
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             if number == 1 and text.lstrip().startswith("["):
-                whole = _array(text + file.read(max_bytes - size + 1).decode())
-                if whole is not None:
-                    yield from enumerate(whole, 1)
+                array = _array(text + file.read(max_bytes - size + 1).decode())
+                if array is not None:
+                    yield from enumerate(array, 1)
                     return
                 file.seek(size)
             if text.strip():
@@ -64,12 +64,12 @@ def _jsonl(path: Path, max_bytes: int) -> Iterator[tuple[int, Row]]:
 def _array(text: str) -> list[Row] | None:
     """The rows of a file that is one JSON list of objects, or None."""
     try:
-        found = json.loads(text)
+        items = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, list) or not any(isinstance(row, dict) for row in found):
+    if not isinstance(items, list) or not any(isinstance(row, dict) for row in items):
         return None
-    return [row if isinstance(row, dict) else json.dumps(row) for row in well_formed_tree(found)]
+    return [row if isinstance(row, dict) else json.dumps(row) for row in well_formed_tree(items)]
 
 
 def _parquet(path: Path, max_bytes: int) -> Iterator[dict[str, Any]]:
@@ -128,7 +128,7 @@ def reader_of(kind: pa.DataType) -> Callable[[Any], Any] | None:
         fields = {field.name: reader for field in kind if (reader := reader_of(field.type))}
         return lambda value: value and value | {name: reader(value[name]) for name, reader in fields.items()}
     inner = reader_of(kind.value_type) if types.is_nested(kind) and not types.is_union(kind) else None
-    return None if inner is None else lambda value: None if value is None else [inner(one) for one in value]
+    return None if inner is None else lambda value: None if value is None else [inner(item) for item in value]
 
 
 def _same(value: Any) -> Any:
@@ -143,7 +143,7 @@ def _text(value: Any) -> Any:
 
 
 def _number(value: Decimal) -> int | float | str:
-    """A decimal as the number that JSON would hold; as text where a float would say less."""
+    """A decimal as an int or float; as text where a float would round it."""
     if value == value.to_integral_value():
         return int(value)
     return float(value) if Decimal(repr(float(value))) == value else f"{value.normalize():f}"

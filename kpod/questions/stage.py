@@ -1,4 +1,4 @@
-"""Stage `questions`: all sources in one table; unusable rows are set aside."""
+"""Stage `questions`: all sources in one table; unusable rows are quarantined."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,8 +19,9 @@ EVALUATION = ("validation", "test")
 def run(inputs: Mapping[str, Path], config: Questions, out_dir: Path) -> dict[str, float]:
     """Write questions.parquet (schemas.QUESTIONS), in the order of the sources.
 
-    Set aside with a reason: rows that are no object or lack an id, a question or an answer; the second row of an
-    id; and training questions whose text also stands in an evaluation split. Raises DataError if nothing is left.
+    Quarantined with a reason: rows that are no object or lack an id, a question or an answer; the second row with an
+    id; and training questions whose text is also in an evaluation split. Raises DataError if no row is left. Returns
+    counts of rows, by set and split, and by kind of answer.
     """
     rows: list[tuple[Raw, dict[str, Any]]] = []
     bad: list[dict[str, str]] = []
@@ -60,18 +61,18 @@ def _without_duplicates_and_leaks(
 ) -> list[dict[str, Any]]:
     """The rows to keep; the others are added to `bad`."""
     evaluated = {_same(row["question"]): row for _, row in rows if row["split"] in EVALUATION}
-    seen: set[str] = set()
+    ids: set[str] = set()
     kept = []
     for raw, row in rows:
         reason = None
-        if row["id"] in seen:
+        if row["id"] in ids:
             reason = "the id occurs twice"
-        elif row["split"] == "train" and (twin := evaluated.get(_same(row["question"]))):
-            reason = f"the text is also in {twin['dataset']}/{twin['split']}"
+        elif row["split"] == "train" and (copy := evaluated.get(_same(row["question"]))):
+            reason = f"the text is also in {copy['dataset']}/{copy['split']}"
         if reason:
             bad.append({"source": raw.source, "row": raw.shown, "reason": reason})
         else:
-            seen.add(row["id"])
+            ids.add(row["id"])
             kept.append(row)
     return kept
 
@@ -88,7 +89,7 @@ def _kinds_of_answers(rows: list[dict[str, Any]]) -> dict[str, float]:
         kinds.setdefault(row["dataset"], Counter())[kind] += 1
     for dataset, count in kinds.items():
         if len(count) > 1:
-            found = ", ".join(f"{n} {kind}" for kind, n in sorted(count.items()))
-            warning(f"{dataset} mixes kinds of answers: {found}")
+            counts = ", ".join(f"{n} {kind}" for kind, n in sorted(count.items()))
+            warning(f"{dataset} mixes kinds of answers: {counts}")
     total: Counter[str] = sum(kinds.values(), Counter())
     return {f"answers.{kind}": number for kind, number in sorted(total.items())}

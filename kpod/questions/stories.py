@@ -1,4 +1,4 @@
-"""Word problems of the family `stories`: what happens to one person's things, in short sentences in order."""
+"""Word problems of the family `stories`: one person's things change, told in short sentences in order."""
 
 import random
 
@@ -18,10 +18,10 @@ def story(
     wordy: bool = False,
     others: bool = False,
 ) -> tuple[str, str]:
-    """Draw (question, answer) of `fewest` to `most` operations that starts from 2 to `highest_start` things.
+    """Draw (question, answer) with `fewest` to `most` operations and a first value of 2 to `highest_start`.
 
-    With `wordy` every second event, by chance, is told with a detail that changes nothing; with `others` the story is
-    about people and things that no other story is about.
+    With `wordy` an irrelevant detail is added to half of the events, at random; `others` draws people and things that
+    occur in no other story.
     """
     name, things = rng.choice(OTHER_NAMES if others else NAMES), rng.choice(OTHER_THINGS if others else THINGS)
     value = rng.randint(2, highest_start)

@@ -1,4 +1,4 @@
-"""The sentences of the word problems: each is written once and serves both to tell a problem and to read it back.
+"""The sentences of the word problems, as templates that both write a sentence and parse it.
 
 A wording is a text with the fields {who} (a name or a pronoun), {name}, {other}, {n}, {m} and {things}.
 """
@@ -30,11 +30,11 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Wording:
-    """One way to say something. `op` is the operation it stands for, `number` its operand if the words fix it."""
+    """The template of one sentence."""
 
     text: str
-    op: str = ""
-    number: int | None = None
+    op: str = ""  # the operation that it describes: + - x /
+    number: int | None = None  # its operand, if the words fix it ("half", "twice")
     pattern: re.Pattern[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class Wording:
         object.__setattr__(self, "pattern", re.compile(regex))
 
     def read(self, sentence: str) -> dict[str, str] | None:
-        """The fields of `sentence` if this wording made it, else None."""
+        """The values of the fields if `sentence` has this wording, else None."""
         match = self.pattern.fullmatch(sentence)
         return match.groupdict() if match else None
 

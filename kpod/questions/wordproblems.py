@@ -21,8 +21,8 @@ HIGHEST_EASY_START = 30  # pretraining meets the sums that longer chains lead to
 def generate(config: WordProblems) -> list[dict[str, object]]:
     """Rows of schemas.QUESTIONS: `wordproblems` (three splits), then the sets `-longer` and `-harder` (split test).
 
-    No text occurs twice. Each split draws from its own stream of (seed, set, split), so a larger training split
-    neither changes the others nor its own first problems. Raises ConfigError if there are not so many problems.
+    No text occurs twice. Each split has its own random stream by (seed, set, split), so a larger training split
+    changes neither the others nor its own first problems. Raises ConfigError if there are too few different problems.
     """
     usual = partial(FAMILIES[config.family], fewest=config.min_steps, most=config.max_steps)
     longer = {
@@ -42,8 +42,8 @@ def generate(config: WordProblems) -> list[dict[str, object]]:
     ]
     seen: set[str] = set()
     rows: list[list[dict[str, object]]] = []
-    for dataset, split, count, told in reversed(parts):  # where texts collide, training gives way
-        draw = partial(told, random.Random(f"{config.seed}/{dataset}/{split}"))
+    for dataset, split, count, make in reversed(parts):  # where texts collide, training gives way
+        draw = partial(make, random.Random(f"{config.seed}/{dataset}/{split}"))
         rows.append(
             [
                 {
@@ -61,7 +61,10 @@ def generate(config: WordProblems) -> list[dict[str, object]]:
 
 
 def easy(count: int, seed: int, family: Family = "stories") -> list[tuple[str, str, str]]:
-    """`count` different (question, rationale, answer) of one or two steps; none is a problem of `generate`."""
+    """`count` different (question, rationale, answer) of one or two steps; `generate` makes none of them.
+
+    Raises ConfigError if there are too few different problems.
+    """
     draw = partial(FAMILIES[family], random.Random(f"{seed}/easy"), 1, 2, HIGHEST_EASY_START)
     result = []
     for text, answer in _distinct(draw, count, set(), easy=True):
@@ -73,14 +76,14 @@ def easy(count: int, seed: int, family: Family = "stories") -> list[tuple[str, s
 
 
 def sums(count: int, seed: int, family: Family = "stories") -> list[str]:
-    """`count` equations such as "3 + 4 = 7" over the operations of a family, all equally likely."""
+    """`count` equations such as "3 + 4 = 7", the operations of a family equally likely."""
     rng = random.Random(f"{seed}/sums")
     wordings = w.SHORT_EVENTS if family == "stories" else w.EVENTS
     result = []
     for _ in range(count):
         value = rng.randint(2, LARGEST)
-        found, wording, operand = step(rng, value, wordings)
-        result.append(f"{value} {wording.op} {operand} = {found}")
+        after, wording, operand = step(rng, value, wordings)
+        result.append(f"{value} {wording.op} {operand} = {after}")
     return result
 
 
@@ -98,5 +101,5 @@ def _distinct(draw: Callable[[], Problem], count: int, seen: set[str], easy: boo
 
 
 def _is_easy(text: str) -> bool:
-    """Half of all texts are for `easy`, the other half for `generate`, so that none can be in both."""
+    """Half of all texts, by a hash, belong to `easy`, the other half to `generate`, so that none is in both."""
     return zlib.crc32(text.encode()) % 2 == 1

@@ -1,4 +1,4 @@
-"""Working a word problem out from its text alone, as a scripted teacher has to."""
+"""Solution of a generated word problem from its text alone, as the scripted teacher needs it."""
 
 import re
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ from kpod.questions import wordings as w
 from kpod.questions.arithmetic import COMPUTE
 from kpod.questions.wordings import Wording
 
-Found = tuple[Wording, dict[str, str]]
+Parsed = tuple[Wording, dict[str, str]]
 
 
 @dataclass(frozen=True)
 class WorkedProblem:
-    """A problem worked out: one sentence a step, such as "Tom has 3 + 4 = 7 apples.", and the answer."""
+    """A solution: one sentence a step, such as "Tom has 3 + 4 = 7 apples.", and the answer."""
 
     steps: list[str]
     answer: str
 
 
 def work_out(question: str) -> WorkedProblem | None:
-    """Read a problem of this package's generator (`generate` or `easy`) and solve it; None for any other text."""
+    """Parse and solve a problem of this package's generator (`generate` or `easy`); None for any other text."""
     sentences = [_plain(part) for part in re.findall(r"[^.?]+[.?]", question)]
     if len(sentences) < 2:
         return None
@@ -28,7 +28,7 @@ def work_out(question: str) -> WorkedProblem | None:
 
 
 def _plain(sentence: str) -> str:
-    """The sentence without white space, connective and detail, its first letter a capital."""
+    """The sentence without outer white space, connective and detail, capitalised."""
     sentence = sentence.strip()
     for detail in w.DETAILS:
         if sentence.endswith(f"{detail}."):
@@ -38,20 +38,20 @@ def _plain(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def _match(sentence: str, wordings: Sequence[Wording]) -> Found | None:
+def _match(sentence: str, wordings: Sequence[Wording]) -> Parsed | None:
     for wording in wordings:
         if (fields := wording.read(sentence)) is not None:
             return wording, fields
     return None
 
 
-def _operand(found: Found) -> int:
-    wording, fields = found
+def _operand(parsed: Parsed) -> int:
+    wording, fields = parsed
     return wording.number or int(fields["n"])
 
 
 def _apply(value: int, op: str, operand: int) -> int | None:
-    """The new value; None where the arithmetic leaves the whole numbers."""
+    """The new value; None if it is negative or no integer."""
     if op == "/" and (operand == 0 or value % operand):
         return None
     result = COMPUTE[op](value, operand)
@@ -63,30 +63,30 @@ def _story(sentences: list[str]) -> WorkedProblem | None:
     if _match(sentences[0], questions):
         sentences = sentences[1:] + sentences[:1]
     question = _match(sentences[-1], questions)
-    start = _match(sentences[0], w.SHORT_START + w.START + w.START_PRODUCT)
-    if question is None or start is None:
+    opening = _match(sentences[0], w.SHORT_START + w.START + w.START_PRODUCT)
+    if question is None or opening is None:
         return None
-    name, things = start[1]["name"], start[1]["things"]
+    name, things = opening[1]["name"], opening[1]["things"]
     steps = []
-    value = int(start[1]["n"])
-    if start[0] in w.START_PRODUCT:
-        each = int(start[1]["m"])
+    value = int(opening[1]["n"])
+    if opening[0] in w.START_PRODUCT:
+        each = int(opening[1]["m"])
         steps.append(f"{name} has {value} x {each} = {value * each} {things}.")
         value *= each
     for sentence in sentences[1:-1]:
-        found = _match(sentence, w.SHORT_EVENTS + w.EVENTS + w.CLOSING)
-        if found is None:
+        event = _match(sentence, w.SHORT_EVENTS + w.EVENTS + w.CLOSING)
+        if event is None:
             return None
-        operand = _operand(found)
-        result = _apply(value, found[0].op, operand)
+        operand = _operand(event)
+        result = _apply(value, event[0].op, operand)
         if result is None:
             return None
         verb, unit = "has", things
-        if found[0] in w.WORTH:
+        if event[0] in w.WORTH:
             verb, unit = "gets", "dollars"
-        elif found[0] in w.PACKS:
+        elif event[0] in w.PACKS:
             verb, unit = "makes", "groups"
-        steps.append(f"{name} {verb} {value} {found[0].op} {operand} = {result} {unit}.")
+        steps.append(f"{name} {verb} {value} {event[0].op} {operand} = {result} {unit}.")
         value = result
     return WorkedProblem(steps, str(value))
 
@@ -96,17 +96,17 @@ def _comparison(sentences: list[str]) -> WorkedProblem | None:
     if question is None:
         return None
     known: dict[str, int] = {}
-    waiting: list[Found] = []
+    waiting: list[Parsed] = []
     for sentence in sentences[:-1]:
-        if start := _match(sentence, w.COMPARISON_START):
-            known[start[1]["name"]] = int(start[1]["n"])
-        elif found := _match(sentence, w.COMPARISONS):
-            waiting.append(found)
+        if opening := _match(sentence, w.COMPARISON_START):
+            known[opening[1]["name"]] = int(opening[1]["n"])
+        elif relation := _match(sentence, w.COMPARISONS):
+            waiting.append(relation)
         else:
             return None
     things, steps = question[1]["things"], []
     while waiting:  # a chain of people: one sentence becomes solvable after the other
-        ready = next((found for found in waiting if found[1]["other"] in known), None)
+        ready = next((relation for relation in waiting if relation[1]["other"] in known), None)
         if ready is None:
             return None
         waiting.remove(ready)

@@ -1,4 +1,4 @@
-"""Whether a full stop behind a word ends a sentence or only shortens the word."""
+"""Whether a full stop after a word ends a sentence or marks an abbreviation."""
 
 import re
 
@@ -67,15 +67,15 @@ _LABELS = _words(
 
 
 def next_word(text: str, at: int) -> tuple[str, bool]:
-    """The word that follows on the same line, "" if none, and whether a number follows instead."""
-    found = _NEXT.match(text, at)
-    return (found["word"] or "", found["digit"] is not None) if found else ("", False)
+    """The word that follows `at` on the same line, "" if none, and whether a number follows instead."""
+    match = _NEXT.match(text, at)
+    return (match["word"] or "", match["digit"] is not None) if match else ("", False)
 
 
 def ends_step(before: str, text: str, at: int) -> bool:
-    """Whether the full stop behind `before` (the last characters of the step so far) ends the step.
+    """Whether the full stop after `before` (the last characters of the step so far) ends the step.
 
-    `text[at:]` is what follows the stop.
+    `text[at:]` is the text after the stop.
     """
     word = before.rsplit(None, 1)[-1].lstrip("([{\"'“‘«*_`—–-/$") if before and not before[-1].isspace() else ""
     small = word.lower()

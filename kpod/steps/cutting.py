@@ -1,7 +1,7 @@
 """Cut a rationale into steps.
 
-Steps tile their rationale: joined, they give it back character for character. White space between two steps opens
-the later one, because tokenizers write a word together with the space before it.
+Steps tile their rationale: joined, they are the rationale, character for character. White space between two steps
+belongs to the later one, because tokenizers encode a word together with the space before it.
 """
 
 import re
@@ -52,8 +52,8 @@ def split(text: str, rule: Rule = "default") -> list[str]:
     `default`: a step ends at `.`, `!` or `?` before white space or the end (at once in scripts without spaces), never
     inside a decimal, an abbreviation, a list marker, an ellipsis or a formula, and at a new line. `literal`: a step
     ends at every full stop (the paper). `paragraph`: a step ends at a blank line; in a text without any, at a new line.
-    A piece without a letter or digit is no step of its own: it goes with its neighbour. An empty text has no steps;
-    white space alone comes back as one piece. Raises ValueError for another rule.
+    A piece without a letter or digit is joined with its neighbour. An empty text has no steps; white space alone is
+    one piece. Raises ValueError for another rule.
     """
     if rule not in get_args(Rule):
         raise ValueError(f"no rule {rule}; there are {', '.join(get_args(Rule))}")
@@ -81,10 +81,10 @@ def split(text: str, rule: Rule = "default") -> list[str]:
         if inside and end < closing and text[end:closing].strip():
             continue
         if inside and end < after:  # 2x = 1. \]
-            found = _TAIL.match(text, after)
-            if found is None:
+            tail = _TAIL.match(text, after)
+            if tail is None:
                 continue
-            closers, end = text[end : found.end()], found.end()
+            closers, end = text[end : tail.end()], tail.end()
         if start not in items and _ends(text, start, stop, closers, end, last):
             last = end
             cuts.append(last)
@@ -92,7 +92,7 @@ def split(text: str, rule: Rule = "default") -> list[str]:
 
 
 def merged(parts: Sequence[str], most: int) -> list[str]:
-    """Steps joined with their neighbours until there are at most `most` of about equal length; the text is the same."""
+    """Join neighbouring steps until there are at most `most`, of about equal length in characters."""
     if len(parts) <= most:
         return list(parts)
     ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
@@ -103,35 +103,35 @@ def merged(parts: Sequence[str], most: int) -> list[str]:
 
 
 def spans(parts: Sequence[str]) -> np.ndarray:
-    """Character spans [k, 2] int32 (start, end) of steps that tile their text."""
+    """Character spans (start, end), int32 [k, 2], of k steps that tile their text."""
     ends = list(accumulate(map(len, parts)))
     return np.array([[0, *ends[:-1]], ends], dtype=np.int32).T if ends else np.empty((0, 2), dtype=np.int32)
 
 
 def _formulas(text: str) -> np.ndarray:
-    r"""Where formulas between `\[ \]`, `\( \)`, `$$ $$` and `\begin \end` begin, where the mark that closes them does,
-    and where that ends: int64 [n, 3], ascending.
+    r"""Offsets of the formulas between `\[ \]`, `\( \)`, `$$ $$` and `\begin \end`, int64 [n, 3], ascending: where the
+    formula begins, where its closing mark begins, and where that ends.
     """
-    found: list[tuple[int, int, int]] = []
+    formulas: list[tuple[int, int, int]] = []
     opened: tuple[str, int] | None = None
     for mark in _DELIMITER.finditer(text):
         kind = mark[0].partition("{")[0].lstrip("\\")
-        whole = opened is not None and kind == opened[0] and not _BLANK_LINE.search(text, opened[1], mark.start())
-        if opened is not None and whole:
-            found.append((opened[1], mark.start(), mark.end()))
+        closes = opened is not None and kind == opened[0] and not _BLANK_LINE.search(text, opened[1], mark.start())
+        if opened is not None and closes:
+            formulas.append((opened[1], mark.start(), mark.end()))
             opened = None
         elif kind in _CLOSES and (opened is None or kind != "begin"):  # the one before was never closed
             opened = (_CLOSES[kind], mark.end())
-    return np.array(found, dtype=np.int64).reshape(-1, 3)
+    return np.array(formulas, dtype=np.int64).reshape(-1, 3)
 
 
 def _items(text: str) -> set[int]:
-    """Where the full stops of enumerations inside sentences stand: "Ann ate 1. a pizza, 2. a pie".
+    """Offsets of the full stops of enumerations inside a sentence: "Ann ate 1. a pizza, 2. a pie".
 
-    The markers must count up from 1 (or a), and at least one follow a comma, a colon or "and", since
+    The markers must count up from 1 (or a), and at least one must follow a comma, a colon or "and", since
     "He ate 1. Then he ate 2. Now 3 are left." has three sentences.
     """
-    found: set[int] = set()
+    stops: set[int] = set()
     chain: list[int] = []
     count, evident = 0, False
     for item in _ITEM.finditer(text):
@@ -144,8 +144,8 @@ def _items(text: str) -> set[int]:
             chain.append(item.end() - 1)
             count, evident = value, evident or listed
             if evident:
-                found.update(chain)
-    return found
+                stops.update(chain)
+    return stops
 
 
 def _ends(text: str, start: int, stop: str, closers: str, end: int, last: int) -> bool:
@@ -188,13 +188,13 @@ def _variable(text: str, at: int) -> bool:
 def _join(text: str, cuts: list[int], content: re.Pattern[str], opener: re.Pattern[str] | None) -> list[str]:
     """Pieces of `text` between `cuts`; one without `content` goes to the step before, an `opener` to the one after."""
     ends: list[int] = []
-    start = seen = 0
+    start = previous = 0
     solid = False
     for cut in (*cuts, len(text)):
-        if cut == seen:
+        if cut == previous:
             continue
-        solid = solid or content.search(text, seen, cut) is not None
-        seen = cut
+        solid = solid or content.search(text, previous, cut) is not None
+        previous = cut
         final = cut == len(text)
         if solid:
             if not final and opener and opener.fullmatch(text, start, cut):

@@ -17,16 +17,17 @@ _ROWS = 16_384  # rationales cut at a time
 
 
 def run(inputs: Mapping[str, Path], config: Steps, out_dir: Path) -> dict[str, float]:
-    """Cut every kept rationale: `rationales/rationales.parquet` -> `steps.parquet` (schemas.STEPS).
+    """Cut every kept rationale into steps: `rationales/rationales.parquet` -> `steps.parquet` (schemas.STEPS).
 
-    A rationale without a step, or one whose key came before, is quarantined. Raises DataError if none is left.
+    Rows are in the order of each question's first rationale, then by sample. A rationale that is empty or repeats an
+    earlier key is quarantined. Raises DataError if none is left.
     """
     names = ("question_id", "sample", "rationale", "kept")
-    found = schemas.read(inputs["rationales"] / "rationales.parquet", schemas.RATIONALES, names)
-    found = found.filter(found["kept"])
-    keys, texts = Keys(found["question_id"], found["sample"]), found["rationale"].cast(pa.large_string())
+    table = schemas.read(inputs["rationales"] / "rationales.parquet", schemas.RATIONALES, names)
+    table = table.filter(table["kept"])
+    keys, texts = Keys(table["question_id"], table["sample"]), table["rationale"].cast(pa.large_string())
     texts = texts.combine_chunks()
-    new = keys.find(found["question_id"], keys.sample) == np.arange(len(keys))
+    new = keys.find(table["question_id"], keys.sample) == np.arange(len(keys))
     order = np.lexsort((keys.sample, keys.code))  # by the question's first rationale
 
     quarantined: list[dict[str, str]] = []

@@ -1,4 +1,4 @@
-"""Checks that the student can be loaded, before any money or time is spent."""
+"""Checks before any money or time is spent that the student can be loaded."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,7 @@ def check(student: Student) -> None:
 
 
 def is_encoder_decoder(student: HubStudent) -> bool:
-    """`is_encoder_decoder` of the model's config; raises ModelError if neither the hub nor its cache has the model."""
+    """Whether the model is an encoder-decoder. Raises ModelError if neither the hub nor its cache has the model."""
     from transformers import AutoConfig
 
     try:

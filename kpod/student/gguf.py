@@ -1,4 +1,4 @@
-"""Loads a student from a GGUF file that a Python package ships."""
+"""Loading of a student from a GGUF file."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 
 def load(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Dequantise `file` to fp32. The model has no quantisation config, so that it can be saved as safetensors."""
+    """Load and dequantise `file` to fp32, without a quantisation config, so that it can be saved as safetensors."""
     quantised = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
     config = quantised.config

@@ -1,6 +1,6 @@
-"""A small student from nothing: its own tokenizer, and pretraining on easy problems.
+"""A small student from scratch: its own tokenizer, and pretraining on easy problems.
 
-Without it the difficulty of Eq. 8 would mean nothing: an untrained model finds every token equally hard.
+Without pretraining the difficulty of Eq. 8 would be meaningless: to an untrained model every token is equally hard.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ Problem = tuple[str, str, str]  # question, rationale, answer
 
 
 def shape(config: ScratchStudent, vocabulary: int, eos: int, pad: int) -> LlamaConfig:
-    """The model's architecture."""
+    """The architecture: a Llama config of `config`'s layers, width and heads, with tied embeddings."""
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=config.hidden,
@@ -42,7 +42,10 @@ def shape(config: ScratchStudent, vocabulary: int, eos: int, pad: int) -> LlamaC
 
 
 def pretrain(config: ScratchStudent, work: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict[str, float]]:
-    """Train a Llama-like model of `config`'s size on easy one- and two-step problems."""
+    """Train a Llama model of `config`'s size on easy problems and drills; `work` holds its checkpoints.
+
+    Returns the model (fp32), its tokenizer, and loss and target tokens of the training.
+    """
     problems = easy(config.problems, config.seed, config.family) + drills(config.drills, config.seed, config.family)
     tokenizer = build_tokenizer(problems)
     torch.manual_seed(config.seed)
@@ -59,15 +62,15 @@ def pretrain(config: ScratchStudent, work: Path) -> tuple[LlamaForCausalLM, PreT
         precision="fp32",  # mixed precision costs such a small model more time than it saves
         seed=config.seed,
     )
-    ended = train(model, tokenizer, _examples(tokenizer, problems), settings, None, work, name="base: pretraining")
-    return model, tokenizer, {"pretraining_loss": ended.history[-1]["loss"], "pretraining_tokens": ended.done}
+    result = train(model, tokenizer, _examples(tokenizer, problems), settings, None, work, name="base: pretraining")
+    return model, tokenizer, {"pretraining_loss": result.history[-1]["loss"], "pretraining_tokens": result.done}
 
 
 def build_tokenizer(problems: list[Problem]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE with one token a small number, the space before it included.
+    """A byte-level BPE of VOCABULARY tokens with one token for each number below 100, the space before it included.
 
-    A tiny model learns sums of whole numbers far sooner than sums of digits, and a space of its own in front of
-    every number would be one more token that says nothing.
+    A tiny model learns sums of whole numbers far sooner than sums of digits, and a separate space in front of every
+    number would be one more token without information.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -91,11 +94,11 @@ def build_tokenizer(problems: list[Problem]) -> PreTrainedTokenizerFast:
 
 
 def drills(rows: int, seed: int, family: Family = "stories") -> list[Problem]:
-    """Rows of SUMS sums: a tiny model learns to calculate from many operations, not from many words."""
-    told = sums(rows * SUMS, seed, family)
+    """`rows` problems of SUMS equations each, from which a tiny model learns to calculate."""
+    equations = sums(rows * SUMS, seed, family)
     return [
-        ("Some sums.", " ".join(f"{one}." for one in row), row[-1].rpartition(" ")[2])
-        for row in (told[first : first + SUMS] for first in range(0, len(told), SUMS))
+        ("Some sums.", " ".join(f"{equation}." for equation in row), row[-1].rpartition(" ")[2])
+        for row in (equations[offset : offset + SUMS] for offset in range(0, len(equations), SUMS))
     ]
 
 

@@ -19,9 +19,9 @@ from kpod.training import models
 
 
 def run(inputs: Mapping[str, Path], config: Student, out_dir: Path) -> dict[str, float]:
-    """Write `student/` (config, safetensors, tokenizer) from scratch, a folder, the hub or a GGUF file.
+    """Write `student/` (config, safetensors in fp32, tokenizer) from scratch, a folder, the hub or a GGUF file.
 
-    Raises ModelError if the model cannot be loaded without running code of its own.
+    Raises ModelError if the model cannot be loaded, or only by running code that comes with it.
     """
     folder = out_dir / "student"
     figures: dict[str, float] = {}

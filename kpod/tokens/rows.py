@@ -1,4 +1,4 @@
-"""Rationales to the columns of `schemas.TOKENS`, and the rationales that are left out."""
+"""Tokenisation of rationales to the columns of `schemas.TOKENS`, and which of them are left out."""
 
 import re
 from collections import Counter
@@ -21,61 +21,61 @@ _DROPPED = str.maketrans("", "", ".,;:!?*`'\"")
 
 
 def tokenise(tokenizer: PreTrainedTokenizerBase, rationales: Sequence[Rationale], form: PromptFormat = COT) -> Tokens:
-    """The tokens of some rationales, in memory; all of them are kept."""
+    """The table of tokens of `rationales`, in memory, one row each."""
     return Tokens.of(columns(tokenizer, rationales[at : at + CHUNK], form) for at in range(0, len(rationales), CHUNK))
 
 
 def columns(
     tokenizer: PreTrainedTokenizerBase, rationales: Sequence[Rationale], form: PromptFormat
 ) -> Mapping[str, Any]:
-    """The columns of `schemas.TOKENS` of some rationales, in their order.
+    """The columns of `schemas.TOKENS` of `rationales`, in their order.
 
-    A token belongs to the step in which it starts; `visible` counts the tokens in front of a closing statement of
-    the answer. The samples of a question share the tokenisation of its prompt and answer.
+    A token belongs to the step in which it starts; `visible` counts the tokens before the closing statement of the
+    answer. Prompt and answer are tokenised once for all samples of a question.
     """
-    place: dict[tuple[str, str], int] = {}
-    of = [place.setdefault((one.question_id, one.question), len(place)) for one in rationales]
-    asked = [rationales[row] for row in np.unique(of, return_index=True)[1].tolist()]
-    prompts = form.prompts_ids(tokenizer, [(one.question, one.choices) for one in asked])
-    stated = {answer: form.answer_ids(tokenizer, answer) for answer in dict.fromkeys(one.answer for one in asked)}
-    texts = [one.text for one in rationales]
-    placed = token_spans(tokenizer, texts, form.lead)
-    steps = token_steps([spans for _, spans in placed], [one.steps for one in rationales])
+    number_of: dict[tuple[str, str], int] = {}
+    number = [number_of.setdefault((row.question_id, row.question), len(number_of)) for row in rationales]
+    questions = [rationales[row] for row in np.unique(number, return_index=True)[1].tolist()]
+    prompts = form.prompts_ids(tokenizer, [(row.question, row.choices) for row in questions])
+    stated = {answer: form.answer_ids(tokenizer, answer) for answer in dict.fromkeys(row.answer for row in questions)}
+    texts = [row.text for row in rationales]
+    encoded = token_spans(tokenizer, texts, form.lead)
+    steps = token_steps([spans for _, spans in encoded], [row.steps for row in rationales])
     visible = [
         len(ids) if (shown := len(strip_statement(form.answer, text))) == len(text.rstrip())
         else int((spans[:, 0] < shown).sum())
-        for text, (ids, spans) in zip(texts, placed, strict=True)
+        for text, (ids, spans) in zip(texts, encoded, strict=True)
     ]  # fmt: skip
     lists = {
-        "prompt_ids": Column.of([prompts[number] for number in of]),
-        "rationale_ids": Column.of([ids for ids, _ in placed]),
+        "prompt_ids": Column.of([prompts[question] for question in number]),
+        "rationale_ids": Column.of([ids for ids, _ in encoded]),
         "step": Column.of(steps),
-        "answer_ids": Column.of([stated[one.answer] for one in rationales]),
+        "answer_ids": Column.of([stated[row.answer] for row in rationales]),
     }
     return {
-        "question_id": [one.question_id for one in rationales],
-        "sample": np.array([one.sample for one in rationales], dtype=np.int32),
-        "steps": np.array([len(one.steps) for one in rationales], dtype=np.int32),
+        "question_id": [row.question_id for row in rationales],
+        "sample": np.array([row.sample for row in rationales], dtype=np.int32),
+        "steps": np.array([len(row.steps) for row in rationales], dtype=np.int32),
         "visible": np.array(visible, dtype=np.int32),
-        **{name: list_array(one.values, one.size) for name, one in lists.items()},
+        **{name: list_array(column.values, column.size) for name, column in lists.items()},
     }
 
 
 def unusable(rationales: Rationales) -> dict[int, str]:
-    """Places of the rationales that are left out whatever the tokenizer, with the reason.
+    """Row -> reason, of the rationales that are left out whatever the tokenizer.
 
-    Texts of one question that differ in case, white space and punctuation alone are copies: training on both is
-    training twice on one. The first sample stays.
+    These are rationales of questions without an answer, and copies: texts of one question that differ only in case,
+    white space and punctuation, of which the first sample is kept.
     """
     reasons: dict[int, str] = {}
     several = Counter(rationales.keys.code.tolist())
     alike: dict[tuple[int, int], list[tuple[int, Key, str]]] = {}
-    for place, (code, one) in enumerate(zip(rationales.keys.code.tolist(), rationales, strict=True)):
-        if not one.answer.strip():
+    for place, (code, rationale) in enumerate(zip(rationales.keys.code.tolist(), rationales, strict=True)):
+        if not rationale.answer.strip():
             reasons[place] = "the question has no answer"
         elif several[code] > 1:
-            letters = "".join(one.text.casefold().split()).translate(_DROPPED)
-            alike.setdefault((code, hash(letters)), []).append((place, one.key, one.text))
+            letters = "".join(rationale.text.casefold().split()).translate(_DROPPED)
+            alike.setdefault((code, hash(letters)), []).append((place, rationale.key, rationale.text))
     for group in alike.values():  # words are compared where the letters are the same
         first: dict[str, int] = {}
         for place, key, text in group if len(group) > 1 else ():

@@ -19,8 +19,8 @@ def run(inputs: Mapping[str, Path], config: Form, out_dir: Path) -> dict[str, fl
     """Tokenise every kept rationale with its prompt and answer: writes `tokens.arrow` (schemas.TOKENS).
 
     Reads the folders of `questions`, `rationales` and `steps`, and the tokenizer of `base`. A rationale without a
-    question, an answer, a step or a token, and a near-copy of an earlier sample of its question, is quarantined: here
-    for all later stages. Raises DataError if none is left.
+    question, an answer, a step or a token, or that copies an earlier sample of its question, is quarantined, for all
+    later stages. Raises DataError if none is left.
     """
     tokenizer = AutoTokenizer.from_pretrained(inputs["base"] / "student", local_files_only=True)
     form = resolve(tokenizer, config)
@@ -34,11 +34,11 @@ def run(inputs: Mapping[str, Path], config: Form, out_dir: Path) -> dict[str, fl
         observe.progress("tokens", len(used), "rationale") as bar,
     ):
         for at in range(0, len(used), CHUNK):
-            found = columns(tokenizer, rationales.take(used[at : at + CHUNK]), form)
-            write(found)
-            rows += len(found["sample"])
-            tokens += len(found["rationale_ids"].values)
-            bar.advance(len(found["sample"]))
+            chunk = columns(tokenizer, rationales.take(used[at : at + CHUNK]), form)
+            write(chunk)
+            rows += len(chunk["sample"])
+            tokens += len(chunk["rationale_ids"].values)
+            bar.advance(len(chunk["sample"]))
     if rejected:
         lines = [{"source": "rationales", "row": f"{key[0]}/{key[1]}", "reason": reason} for key, reason in rejected]
         schemas.write(out_dir / "quarantine.parquet", schemas.table(lines, schemas.QUARANTINE))
