@@ -1,4 +1,4 @@
-"""Prefect automations: runs of dead workers are marked, failures and promotions are told to people."""
+"""Prefect automations: runs of dead workers are marked, failures and promotions are notified."""
 
 from datetime import timedelta
 
@@ -16,9 +16,9 @@ BLOCK = "kpod-notifications"
 
 
 def zombies(silence: timedelta) -> Automation:
-    """A run that has sent a heartbeat and then neither another nor its end within `silence` has crashed.
+    """Marks a run as crashed if after a heartbeat neither another one nor its end arrives within `silence`.
 
-    Heartbeats come from runs started with PREFECT_FLOWS_HEARTBEAT_FREQUENCY (30 seconds is its least).
+    Runs send heartbeats every PREFECT_FLOWS_HEARTBEAT_FREQUENCY seconds (at least 30).
     """
     return Automation(
         name="kpod: no heartbeat, crashed",
@@ -43,7 +43,7 @@ def zombies(silence: timedelta) -> Automation:
 
 
 def notifications(block_id: str) -> tuple[Automation, ...]:
-    """Tell of failed and crashed runs, and of challengers that were promoted or wait for a person."""
+    """Notify of failed and crashed runs, and of challengers that were promoted or are on hold."""
     return (
         _notice(
             block_id,
@@ -79,15 +79,18 @@ def _notice(block_id: str, name: str, resource: str, events: set[str], subject: 
 
 
 def install(webhook: str | None, silence: timedelta = timedelta(seconds=90)) -> list[str]:
-    """Make or renew the automations on the server; with `webhook`, notifications are POSTed to it as {"text": ...}."""
-    wanted = [zombies(silence)]
+    """Create or replace the automations on the server; returns their names.
+
+    With `webhook`, notifications are POSTed to this address as {"text": ...}.
+    """
+    automations = [zombies(silence)]
     if webhook:
         block = CustomWebhookNotificationBlock(name="kpod", url=webhook, json_data={"text": "{{subject}}\n{{body}}"})
-        wanted += notifications(str(block.save(BLOCK, overwrite=True)))
-    for automation in wanted:
+        automations += notifications(str(block.save(BLOCK, overwrite=True)))
+    for automation in automations:
         _delete(automation.name)
         automation.create()
-    return [automation.name for automation in wanted]
+    return [automation.name for automation in automations]
 
 
 def _delete(name: str) -> None:

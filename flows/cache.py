@@ -1,4 +1,4 @@
-"""The stage cache: one Prefect task a stage, keyed by content, computed once however many runs need it."""
+"""The stage cache: one Prefect task a stage, keyed by content, computed once for all runs that need it."""
 
 from contextlib import nullcontext
 
@@ -17,22 +17,22 @@ from kpod.run.chain import Task
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.home import home
 
-TEACHER_LIMIT = "kpod-teacher"  # a global concurrency limit of the server; without one nothing is held back
-LEASE = 60.0  # seconds that a slot outlives the run that held it and was killed; the server's least
+TEACHER_LIMIT = "kpod-teacher"  # a global concurrency limit of the server; without it there is no limit
+LEASE = 60.0  # seconds for which a killed run still holds its slot; the server's minimum
 
 
 def run_cached(work: Task, parent: str) -> tuple[ArtifactRef, bool]:
-    """The result of a stage, and whether it was computed now; a result whose bytes are gone or altered is a miss.
+    """The result of a stage, and whether it was computed now; a result whose bytes are missing or altered is a miss.
 
-    `parent` is the MLflow run above the stage's. The lock of the key is held while the stage is computed: whoever else
-    needs its result waits and then finds it.
+    `parent` is the id of the MLflow run above the stage's. The lock of the key is held while the stage is computed:
+    other runs that need its result wait for it.
     """
     stage, method, computed = work.stage, work.tags["kpod.method"], False
 
     def compute() -> ArtifactRef:
         nonlocal computed
-        if not work.refresh and (found := stages.recorded(work.key)):
-            return found  # another machine, or a cache that was cleared
+        if not work.refresh and (recorded := stages.recorded(work.key)):
+            return recorded  # another machine, or a cache that was cleared
         computed = True
         # One slot a stage, not one a request: a slot costs a call to the server.
         with concurrency(TEACHER_LIMIT, lease_duration=LEASE) if stage.name == "rationales" else nullcontext():

@@ -16,13 +16,13 @@ def kpod_compare(
     sweep: Sweep,
     refresh: list[StageName] = [],  # noqa: B006  # Prefect copies parameters
 ) -> dict[str, Any]:
-    """Make and evaluate every arm of the sweep and compare them; what they share is computed once.
+    """Train and evaluate every arm of the sweep and compare them; shared stages are computed once.
 
-    Killed and started again, it goes on where it was. Returns the MLflow run's id, the stages that were computed,
-    the table and the folder it lies in.
+    A run that was killed is continued by the next one. Returns the MLflow run's id, the computed stages, the table and
+    its folder.
 
     Args:
-        sweep: What is compared, as in a sweep's file.
+        sweep: The comparison, as in a sweep's file.
         refresh: Stages to compute again although nothing changed.
     """
     end_with_worker()

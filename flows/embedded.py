@@ -1,4 +1,4 @@
-"""Prefect's embedded server takes seconds to start, in a process of its own: whoever runs a flow can work meanwhile."""
+"""Start of Prefect's embedded server, which takes seconds, in the background."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ from kpod.store.liveness import kill_on_exit
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Start the server that the next flow of this process will find; without effect where PREFECT_API_URL is set.
+    """Start the embedded server for the next flow of this process during the block; nothing if PREFECT_API_URL is set.
 
     A server that does not start is reported by that flow, which tries again.
     """
@@ -33,9 +33,9 @@ def starting() -> Iterator[None]:
 
 
 class _Server(SubprocessASGIServer):
-    """Prefect's embedded server out of reach of a terminal's Ctrl-C: an interrupted flow still tells it how it ended.
+    """Prefect's embedded server, not stopped by Ctrl-C in the terminal: an interrupted flow still reports its end.
 
-    Made before Prefect's own, it is the instance that Prefect finds.
+    Created before Prefect's own, it is the instance that Prefect uses.
     """
 
     def _run_uvicorn_command(self) -> "subprocess.Popen[bytes]":

@@ -1,6 +1,6 @@
-"""A lock manager for Prefect's transactions that the death of its holder releases.
+"""A lock manager for Prefect's transactions whose locks are released when their holder dies.
 
-Prefect's own file lock stays behind after SIGKILL; the kernel drops a flock with the last descriptor.
+Prefect's own file lock remains after SIGKILL; the kernel releases a flock with the last descriptor.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class FlockManager(LockManager):
     def acquire_lock(
         self, key: str, holder: str, acquire_timeout: float | None = None, hold_timeout: float | None = None
     ) -> bool:
-        """Take the lock, waiting at most `acquire_timeout` seconds; True if it is held on return."""
+        """Acquire the lock, waiting at most `acquire_timeout` seconds; True if it is held on return."""
         deadline = None if acquire_timeout is None else time.monotonic() + acquire_timeout
         while not self._try(key, holder):
             if deadline is not None and time.monotonic() >= deadline:
@@ -44,7 +44,7 @@ class FlockManager(LockManager):
         return await asyncio.to_thread(self.acquire_lock, key, holder, acquire_timeout, hold_timeout)
 
     def release_lock(self, key: str, holder: str) -> None:
-        """Give the lock back; ValueError if `holder` does not hold it."""
+        """Release the lock. Raises ValueError if `holder` does not hold it."""
         with self._guard:
             descriptor, owner = self._held.get(key, (-1, ""))
             if owner != holder:
@@ -53,7 +53,7 @@ class FlockManager(LockManager):
             os.close(descriptor)
 
     def is_locked(self, key: str) -> bool:
-        """Whether anybody holds the lock."""
+        """Whether the lock is held."""
         return key in self._held or is_locked(self._path(key))
 
     def is_lock_holder(self, key: str, holder: str) -> bool:
@@ -61,7 +61,7 @@ class FlockManager(LockManager):
         return self._held.get(key, (-1, ""))[1] == holder
 
     def wait_for_lock(self, key: str, timeout: float | None = None) -> bool:
-        """Wait until nobody holds the lock; False if `timeout` seconds did not suffice."""
+        """Wait until the lock is free; False after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while self.is_locked(key):
             if deadline is not None and time.monotonic() >= deadline:

@@ -1,7 +1,7 @@
-"""No process outlives its run, and no run its process.
+"""Clean-up after killed processes.
 
-A killed worker takes its run with it, a killed run its embedded server; what a dead run could not tell Prefect, because
-it or the server was killed, the next run of the same state folder tells.
+A run ends with its worker, and an embedded server with its run. The state of a run that was killed before it could
+report its end is set by the next run of the same state folder.
 """
 
 import os
@@ -21,7 +21,7 @@ BY_WORKER = "PREFECT__FLOW_RUN_ID"  # in the environment of a run that a worker 
 
 
 def end_with_worker() -> None:
-    """To be called when a flow begins. Nobody could cancel the run of a dead worker; the next goes on where it was."""
+    """Tie this process to its worker and the embedded server to this process; to be called when a flow begins."""
     prepare()
     if BY_WORKER in os.environ:
         die_with_parent()
@@ -38,7 +38,7 @@ def end_with_worker() -> None:
 
 
 def _crash_dead_runs() -> None:
-    """End the runs of dead processes, which would wait for ever and hold their deployments' slots."""
+    """Set the state of runs whose process is dead; they would hold their deployments' slots for ever."""
     with get_client(sync_client=True) as client:
         for run_id in liveness.dead_runs("prefect"):
             try:

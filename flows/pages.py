@@ -1,4 +1,4 @@
-"""What Prefect's page of a flow run shows: the outcome as a table, a link to MLflow, the figures of each stage."""
+"""Artifacts on Prefect's page of a flow run: the outcome as a table, a link to MLflow, the figures of each stage."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,19 +10,19 @@ from kpod import tracking
 
 
 def show_outcome(headline: str, rows: Sequence[Mapping[str, Any]], run: tracking.TrackedRun) -> None:
-    """The headline over its table, and the way to the MLflow run that has everything else."""
+    """Create a table artifact with the headline as its description, and the link of `show_run`."""
     create_table_artifact(key="kpod-outcome", table=[dict(row) for row in rows], description=headline)
     show_run(run)
 
 
 def show_run(run: tracking.TrackedRun) -> None:
-    """A link to the MLflow run; where no server keeps the runs, to the one that the command in its text starts."""
+    """Create a link artifact to the MLflow run, with the command that starts MLflow's UI if no server has the runs."""
     description = None if tracking.served() else f"Start MLflow's pages first: `{tracking.server_command()}`"
     create_link_artifact(key="kpod-mlflow", link=run.page, link_text="The run in MLflow", description=description)
 
 
 def show_stage(stage: str, method: str, figures: Mapping[str, float]) -> None:
-    """The figures of a stage that was computed, as Markdown."""
+    """Create a Markdown artifact with the figures of a computed stage."""
     lines = [f"### {stage} ({method})", "", "| figure | value |", "|---|---:|"]
     lines += [f"| {name} | {value:,.6g} |" for name, value in sorted(figures.items())]
     create_markdown_artifact(
@@ -31,5 +31,5 @@ def show_stage(stage: str, method: str, figures: Mapping[str, float]) -> None:
 
 
 def _key(name: str) -> str:
-    """A key that Prefect takes: lower case letters, digits and dashes."""
+    """A valid key of an artifact: lower case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", f"kpod-{name}".lower()).strip("-")

@@ -21,9 +21,9 @@ def kpod(
     refresh: list[StageName] = [],  # noqa: B006  # Prefect copies parameters
     until: StageName | None = None,
 ) -> dict[str, Any]:
-    """Make and compare the students of `config.methods`; every stage comes from the cache if nothing changed.
+    """Train and compare the students of `config.methods`; results of unchanged stages come from the cache.
 
-    Returns the MLflow run's id, the stages that were computed, the table of accuracies and where the report lies.
+    Returns the MLflow run's id, the computed stages, the table of accuracies and the path of the report.
 
     Args:
         config: The settings of all stages, as in a recipe's file.

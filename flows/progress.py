@@ -1,4 +1,4 @@
-"""The progress of a stage as a Prefect artifact, for those who watch the UI instead of the terminal."""
+"""The progress of a stage as an artifact in Prefect's UI."""
 
 import time
 from collections.abc import Mapping
@@ -7,24 +7,24 @@ UPDATE_SECONDS = 10.0  # an update is an API call
 
 
 class ProgressArtifact:
-    """An observer that keeps one progress artifact a stage up to date."""
+    """An observer that updates one progress artifact for each bar of a stage."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
         self._artifacts: dict[str, object] = {}
         self._figures: Mapping[str, float] = {}
-        self._told = 0.0
+        self._updated = 0.0
 
     def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None:
-        """Publish the share done, the last figures and the time left, at most every UPDATE_SECONDS and at the end."""
+        """Publish the share done, the last metrics and the time left, at most every UPDATE_SECONDS and at the end."""
         finished = done >= total
-        if not finished and time.monotonic() - self._told < UPDATE_SECONDS:
+        if not finished and time.monotonic() - self._updated < UPDATE_SECONDS:
             return
         if finished and description not in self._artifacts:
             return  # over before there was anything to watch
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-        self._told = time.monotonic()
+        self._updated = time.monotonic()
         share = 100.0 * done / total if total else 100.0
         text = f"{self._stage}: {description}, {done:g} of {total:g}"
         text += "".join(f", {name} {value:.6g}" for name, value in self._figures.items())
@@ -36,11 +36,11 @@ class ProgressArtifact:
             self._artifacts[description] = create_progress_artifact(progress=share, description=text)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Keep the last figures, to be shown beside the share; their curves are in MLflow."""
+        """Keep the last metrics, to be shown with the share done."""
         self._figures = dict(values)
 
     def warning(self, message: str) -> None:
-        """Put warnings into the run's log."""
+        """Log the warning in the flow run's log."""
         from prefect import get_run_logger
 
         get_run_logger().warning(message)

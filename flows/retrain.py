@@ -1,4 +1,4 @@
-"""Flow `kpod-retrain`: new questions in, a challenger trained, and the gate between it and the champion."""
+"""Flow `kpod-retrain`: train a challenger on new questions, and let the gate compare it with the champion."""
 
 from typing import Any
 
@@ -35,13 +35,13 @@ def kpod_retrain(
 ) -> dict[str, Any]:
     """Train the last of `config.methods` on all questions that have arrived at `address`, and let the gate decide.
 
-    Champion and challenger answer the questions of `config.questions` alone, which new files never change. Returns
-    the decision, its reason and figures; if nothing is new, the run ends before a model is loaded.
+    Champion and challenger are evaluated on the questions of `config.questions`, which new files never change. Returns
+    the decision, its reason and figures; if there are no new questions, the run ends before a model is loaded.
 
     Args:
         config: The settings of all stages, as in a recipe's file.
-        retrain: What new questions must fulfil, and when a challenger replaces the champion.
-        address: Where new questions lie: a folder, a bucket (s3://...) or hub:SET@REVISION.
+        retrain: The contract of new questions, and the gate in front of the champion.
+        address: The place of new questions: a folder, a bucket (s3://...) or hub:SET@REVISION.
     """
     end_with_worker()
     name = f"retrain-{config.dataset}"
@@ -62,7 +62,7 @@ class _Round:
         self.method = config.methods[-1]
 
     def run(self, address: str) -> dict[str, Any]:
-        """Grow, train, evaluate, decide."""
+        """Extend the dataset, train, evaluate and decide; returns the summary of the flow."""
         heldout = self.session.result("questions", self.config, self.method)
         dataset = self._grown(address, heldout)
         questions = tracking.final_metrics(dataset.run_id)["dataset.questions"] if dataset else 0
@@ -92,7 +92,7 @@ class _Round:
         return self._end(decision, number)
 
     def _grown(self, address: str, heldout: ArtifactRef) -> ArtifactRef | None:
-        """The dataset with what has arrived, or None if there has never been anything."""
+        """The dataset with the questions that have arrived, or None if there have never been any."""
         arrived = incoming.collect(address, self.retrain.contract.max_mb)
         with observing(self.session.run):
             for refused in arrived.refused:
@@ -118,7 +118,7 @@ class _Round:
         student: ArtifactRef,
         heldout: ArtifactRef,
     ) -> gate.Decision:
-        """Champion and challenger on the same questions, or the reason why that is not needed."""
+        """The gate's decision on the same questions, or a decision that needs no comparison."""
         chain = apply(self.config, self.method)
         new = self.session.evaluate(chain, self.method, student, questions=heldout)
         if champion is None:

@@ -1,4 +1,4 @@
-"""Keys that lie in Prefect: read when a run begins, and kept in this process alone."""
+"""Keys in Prefect's Secret blocks: read when a run begins, and kept only in this process."""
 
 from typing import Any
 
@@ -9,9 +9,10 @@ from kpod.teacher import key
 
 
 def read_secrets(config: Pipeline) -> None:
-    """Hand the keys of the teachers' Secret blocks over to the stages; who needs it says so if it is missing."""
-    endpoints = [one.endpoint for one in config.all_teachers]
-    for name in {one.api_key_block for one in endpoints if isinstance(one, OpenAIEndpoint) and one.api_key_block}:
+    """Register the keys of the teachers' Secret blocks; a missing block is an error only when its key is needed."""
+    endpoints = [teacher.endpoint for teacher in config.all_teachers]
+    blocks = {endpoint.api_key_block for endpoint in endpoints if isinstance(endpoint, OpenAIEndpoint)}
+    for name in filter(None, blocks):
         try:
             block: Any = Secret.load(name)
         except ValueError:  # no such block, which does not matter if all rationales are in the cache

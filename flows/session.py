@@ -1,4 +1,4 @@
-"""One pipeline run: pulls the stages that a result needs, each once, and links them all in MLflow."""
+"""One pipeline run: executes the stages that a result needs, each once, and links their MLflow runs."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -30,7 +30,10 @@ DATASETS = ("questions", "rationales", "dataset")  # stages whose results are a 
 
 
 def check(config: Pipeline) -> None:
-    """Whatever would stop a run later stops it now; a base student that exists already needs no source."""
+    """Check files, packages, secrets and the student before a run starts; a base student in the cache needs no source.
+
+    Raises ConfigError or ModelError, which would otherwise stop the run later.
+    """
     check_files(config)
     check_embedder(config.curriculum.embedder)
     check_extras(config)
@@ -43,8 +46,8 @@ def check(config: Pipeline) -> None:
 class Session(Results):
     """The parent MLflow run of a pipeline and its results, computed as Prefect tasks.
 
-    As an arm of a sweep it has a `name` and `tags` of its own, a `parent` run, and shares what is `known` with the
-    other arms (by stage key).
+    An arm of a sweep has its own `name` and `tags`, a `parent` run, and shares the results in `known` (by stage key)
+    with the other arms.
     """
 
     def __init__(
@@ -83,9 +86,12 @@ class Session(Results):
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def evaluate(self, config: Pipeline, method: str, student: ArtifactRef, **given: ArtifactRef) -> ArtifactRef:
-        """Evaluate a student; its figures stand on the method's run, and its accuracies on the pipeline's too."""
-        ref = self.result("evaluate", config, method, student=student, **given)
+    def evaluate(self, config: Pipeline, method: str, student: ArtifactRef, **inputs: ArtifactRef) -> ArtifactRef:
+        """Evaluate a student and log its figures to the method's run, its accuracies also to the pipeline's.
+
+        `inputs` are results to use instead of those of the pipeline.
+        """
+        ref = self.result("evaluate", config, method, student=student, **inputs)
         figures = figures_of(self.refs(method))
         run = self.run_of(method)
         if run is not self.run:
@@ -98,7 +104,7 @@ class Session(Results):
         return ref
 
     def register(self, method: str, student: ArtifactRef) -> str:
-        """Register a distilled student and return its version; the last method's is the challenger."""
+        """Register a distilled student and return its version; that of the last method becomes the challenger."""
         tags = {
             "kpod.method": method,
             "kpod.dataset": self.config.dataset,
@@ -116,7 +122,7 @@ class Session(Results):
         return str(version.version)
 
     def run_of(self, method: str) -> tracking.TrackedRun:
-        """The run above a method's stages: one of its own below the pipeline's; the arm of a sweep is one itself."""
+        """The MLflow run above a method's stages, below the pipeline's; for an arm of a sweep, its own run."""
         if self._parent is not None or method not in self.config.methods:
             return self.run
         if method not in self._methods:
@@ -130,12 +136,12 @@ class Session(Results):
         return self._methods[method]
 
     def refs(self, method: str) -> dict[str, ArtifactRef]:
-        """The results of one method's stages, by stage."""
-        found = ((name.rpartition("."), ref) for name, ref in self.by_method.items())
-        return {stage: ref for (owner, _, stage), ref in found if owner == method}
+        """The results of a method, by stage."""
+        named = ((name.rpartition("."), ref) for name, ref in self.by_method.items())
+        return {stage: ref for (owner, _, stage), ref in named if owner == method}
 
     def report(self) -> ArtifactRef:
-        """The report over everything that this session has."""
+        """The report over all results of this session."""
         lineage = tuple(
             Lineage(name=name, stage=ref.stage, key=ref.key, run_id=ref.run_id, figures=took(ref))
             for name, ref in self.by_method.items()
@@ -159,20 +165,20 @@ class Session(Results):
         show_outcome(*outcome(folder), self.run)
 
     def took(self, method: str) -> dict[str, dict[str, float]]:
-        """What the stages behind a method's student took: stage -> figure -> value."""
+        """The costs of the stages of a method's student: stage -> figure -> value."""
         return {stage: took(ref) for stage, ref in self.refs(method).items() if stage != "evaluate"}
 
     def _store_references(self) -> None:
-        """What each run rests on, and its questions and rationales as datasets."""
+        """Log the results that each run uses, and its questions and rationales as datasets."""
         runs = {"": self.run, **{f"{method}.": run for method, run in self._methods.items()}}
         for prefix, run in runs.items():
-            found = {name: ref for name, ref in self.by_method.items() if name.startswith(prefix)}
-            data = {ref.stage: (ref.sha256, ref.uri) for ref in found.values() if ref.stage in DATASETS}
+            refs = {name: ref for name, ref in self.by_method.items() if name.startswith(prefix)}
+            data = {ref.stage: (ref.sha256, ref.uri) for ref in refs.values() if ref.stage in DATASETS}
             run.inputs(data)
-            run.document(REFERENCES, {name: ref.model_dump() for name, ref in found.items()})
+            run.document(REFERENCES, {name: ref.model_dump() for name, ref in refs.items()})
 
     def summary(self, report: ArtifactRef | None) -> dict[str, Any]:
-        """What the caller of the flow gets to see."""
+        """The return value of the flow."""
         folder = artifacts.folder_of(report.stage, report.key) if report else None
         return {
             "run_id": self.run.run_id,
@@ -183,5 +189,9 @@ class Session(Results):
         }
 
     def compute(self, task: Task) -> tuple[ArtifactRef, bool]:
-        """The result as a Prefect task, below the MLflow run of its method."""
-        return run_cached(task, self.run_of(task.tags["kpod.method"]).run_id)
+        """The result of a Prefect task, below the MLflow run of its method, whose duration ends with it."""
+        run = self.run_of(task.tags["kpod.method"])
+        result = run_cached(task, run.run_id)
+        if run is not self.run:
+            run.end_time = tracking.milliseconds()
+        return result

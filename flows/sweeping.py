@@ -1,4 +1,4 @@
-"""One sweep: a parent MLflow run, under it one run an arm, under that the stages which the arm was first to need."""
+"""One sweep: a parent MLflow run, below it one run for each arm, below that the stages that this arm executed."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from kpod.sweep.settings import SweepSettings, Took
 
 
 class SweepSession:
-    """The runs of a sweep and the results that it has so far."""
+    """The MLflow runs of a sweep and its results so far."""
 
     def __init__(self, sweep: Sweep, arms: Sequence[Arm], refresh: tuple[str, ...] = ()) -> None:
         self.sweep, self.arms = sweep, arms
@@ -52,7 +52,7 @@ class SweepSession:
         self._stack.__exit__(kind, error, trace)
 
     def run_arm(self, arm: Arm) -> None:
-        """Distil the arm's student and evaluate it, in a run of its own that compares well beside the others'."""
+        """Distil and evaluate the arm's student, in an MLflow run of its own."""
         observe.heading(arm.label)
         self._plan.pending.clear()
         _pull(self._plan, arm)
@@ -72,7 +72,7 @@ class SweepSession:
         self.computed += session.computed
 
     def table(self) -> ArtifactRef:
-        """The comparison of everything that was made."""
+        """The comparison of all arms."""
         settings = SweepSettings(sweep=self.sweep, took=self._costs)
         stage = stages.Stage("sweep", "kpod.sweep.stage", lambda _: settings, lambda _: ())
         config = self.arms[0].config
@@ -93,7 +93,7 @@ class SweepSession:
         return ref
 
     def summary(self, table: ArtifactRef) -> dict[str, Any]:
-        """What the caller of the flow gets to see."""
+        """The return value of the flow."""
         folder = artifacts.folder_of(table.stage, table.key)
         return {
             "run_id": self.run.run_id,

@@ -52,7 +52,7 @@ def service() -> Iterator[Service]:
 
 
 def by_name(findings: Iterator[Finding]) -> dict[str, Finding]:
-    return {finding.what: finding for finding in findings}
+    return {finding.name: finding for finding in findings}
 
 
 def test_a_healthy_prefect_has_no_complaint(service: Service) -> None:
@@ -134,16 +134,16 @@ def test_a_file_system_whose_locks_do_not_hold_is_found(monkeypatch: pytest.Monk
 
 def test_hub_and_key(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert "not asked" in doctor.hub("http://127.0.0.1:9").found
+    assert "not asked" in doctor.hub("http://127.0.0.1:9").status
     monkeypatch.delenv("HF_HUB_OFFLINE")
     assert not doctor.hub("http://127.0.0.1:9").ok
     assert "HF_HUB_OFFLINE=1" in doctor.hub("http://127.0.0.1:9").fix
     assert doctor.hub(service.url).ok
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(doctor, "packages", lambda: iter(()))
-    assert "http://127.0.0.1:9" in by_name(doctor.findings())["hub"].found
+    assert "http://127.0.0.1:9" in by_name(doctor.findings())["hub"].status
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
-    assert "is set" in doctor.teacher_key().found
+    assert "is set" in doctor.teacher_key().status
     assert "very-secret" not in str(doctor.teacher_key())
 
 

@@ -140,8 +140,11 @@ def test_mlflow_has_one_parent_a_run_a_method_and_below_it_one_a_stage_with_inpu
 
 def test_a_methods_run_carries_what_people_compare(home: Path) -> None:
     api = tracking.client()
-    parent, methods, _ = family()
+    parent, methods, nested = family()
     kpod = methods["kpod"]
+    last = {r.data.tags["kpod.method"]: r for r in nested if r.data.tags["kpod.stage"] in ("evaluate", "report")}
+    for name, run in methods.items():  # its duration is that of its stages, not of the pipeline
+        assert last[name].info.end_time <= run.info.end_time <= last["all"].info.start_time
     ends = {
         f"{name}{of}" for name in ("accuracy", "accuracy_low", "accuracy_high") for of in ("", ".wordproblems.test")
     }

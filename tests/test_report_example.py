@@ -128,6 +128,8 @@ def test_words_are_read_as_they_stand_behind_the_prompt(tmp_path: Path) -> None:
     ("costs", "said"),
     [
         ([Cost(1000, 4.0), Cost(1015, 6.0)], "at equal target tokens"),
+        ([Cost(13_188, 6.0), Cost(12_817, 5.0)], "at equal target tokens"),  # one batch apart in a very small run
+        ([Cost(1000, 4.0), Cost(940, 3.0)], "at different budgets"),
         ([Cost(1000, 4.0), Cost(700, 4.0)], "at equal epochs"),
         ([Cost(1000, 4.0), Cost(700, 3.0)], "at different budgets"),
         ([Cost(1000), Cost(700)], "at different budgets"),

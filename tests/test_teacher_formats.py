@@ -15,7 +15,7 @@ from kpod.config import Columns, ImportEndpoint, QuestionFile, Questions, Teache
 from kpod.errors import ConfigError, DataError
 from kpod.questions import stage as questions
 from kpod.teacher.ask import Question
-from kpod.teacher.formats import FORMATS, Found
+from kpod.teacher.formats import FORMATS, Completion
 from kpod.teacher.matching import Matcher
 
 ASKED = "How much is 1 plus 4?"  # question q0001, whose answer is 5
@@ -167,7 +167,7 @@ names = f"{COLUMNS} {MORE} prompt completion question reasoning".split()
 
 @given(st.dictionaries(st.sampled_from(names), values, max_size=6), st.sampled_from(sorted(FORMATS)))
 def test_any_row_gives_completions_or_a_reason(row: dict[str, Any], form: str) -> None:
-    found: list[Found] = []
+    found: list[Completion] = []
     try:
         found = list(FORMATS[form](row))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The command line, a file a theme. Imports everything, inside the commands, so that `--help` answers at once."""
+"""The command line, a file a theme. Imports everything, but inside the commands, so that `--help` is fast."""
 
 from kpod.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The application `kpod`: the commands of all themes, and how an error is shown."""
+"""The application `kpod`: the commands of all themes, and the handling of errors."""
 
 import sys
 import warnings
@@ -33,9 +33,9 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 
 def main() -> None:
-    """Entry point: errors that a user can act on are one line and exit code 2."""
+    """Entry point. A KpodError is printed in one line, with exit code 2."""
     set_environment()
-    if not sys.warnoptions:  # of libraries about themselves; what concerns a user, kpod says
+    if not sys.warnoptions:  # warnings of libraries do not concern the user
         warnings.simplefilter("ignore")
     try:
         with interruptible():

@@ -1,4 +1,4 @@
-"""What `kpod doctor` looks at: versions, state folder, services, keys, hub and device, each with the way to mend it."""
+"""The checks of `kpod doctor`: versions, state folder, services, keys, hub and device, each with a fix."""
 
 import fcntl
 import os
@@ -24,16 +24,16 @@ HUB = "https://huggingface.co"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
-    what: str
-    found: str
+    name: str
+    status: str
     ok: bool = True
     fix: str = ""
 
 
 def findings() -> Iterator[Finding]:
-    """Look at everything; a finding that is not ok carries its fix."""
+    """The results of all checks; a finding that is not ok has a fix."""
     yield Finding("python", sys.version.split()[0], sys.version_info >= (3, 11), "use Python 3.11 or newer")
     yield from packages()
     yield from state()
@@ -45,21 +45,21 @@ def findings() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Requirements that are not met."""
+    """Requirements of the package that are not met."""
     for line in requires("kpod") or []:
-        wanted = Requirement(line)
-        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            found = version(wanted.name)
+            installed = version(requirement.name)
         except PackageNotFoundError:
-            found = "missing"
-        if found == "missing" or not wanted.specifier.contains(found, prereleases=True):
-            yield Finding(wanted.name, found, False, f'pip install "{wanted}"')
+            installed = "missing"
+        if installed == "missing" or not requirement.specifier.contains(installed, prereleases=True):
+            yield Finding(requirement.name, installed, False, f'pip install "{requirement}"')
 
 
 def state() -> Iterator[Finding]:
-    """The state folder: writable, on a file system with locks, with room, and not open to others."""
+    """The state folder: whether it can be written, has working locks, and has room."""
     try:
         root = prepare()
     except ConfigError as error:
@@ -90,7 +90,7 @@ def _locks(root: Path) -> tuple[str, bool, str]:
 
 
 def prefect(url: str | None, auth: str | None) -> Iterator[Finding]:
-    """The Prefect server: there, of this version, guarded where others can reach it, with pool and limit."""
+    """The Prefect server: whether it answers, its version, password, work pool and concurrency limit."""
     if not url:
         yield Finding("Prefect", "no server set, files under KPOD_HOME are used")
         return
@@ -99,7 +99,7 @@ def prefect(url: str | None, auth: str | None) -> Iterator[Finding]:
     with client:
         try:
             client.get("health").raise_for_status()
-            found = client.get("admin/version").raise_for_status().json()
+            running = client.get("admin/version").raise_for_status().json()
         except httpx2.HTTPStatusError as error:
             fix = "set PREFECT_API_AUTH_STRING" if error.response.status_code in (401, 403) else "look at its log"
             yield Finding("Prefect", f"{url} says {error.response.status_code}", False, fix)
@@ -108,7 +108,9 @@ def prefect(url: str | None, auth: str | None) -> Iterator[Finding]:
             yield Finding("Prefect", f"{url} does not answer ({type(error).__name__})", False, "prefect server start")
             return
         here = version("prefect")
-        yield Finding("Prefect", f"{url} answers, version {found}", found == here, f"run version {here} on both sides")
+        yield Finding(
+            "Prefect", f"{url} answers, version {running}", running == here, f"run version {here} on both sides"
+        )
         yield from _objects(client)
     if httpx2.URL(url).host not in LOOPBACK and _open(url):
         yield Finding(
@@ -117,7 +119,7 @@ def prefect(url: str | None, auth: str | None) -> Iterator[Finding]:
 
 
 def _open(url: str) -> bool:
-    """Whether the server answers somebody who has no password."""
+    """Whether the server answers without a password."""
     try:
         return httpx2.get(url.rstrip("/") + "/admin/version", timeout=3).status_code == 200
     except httpx2.HTTPError:
@@ -125,7 +127,7 @@ def _open(url: str) -> bool:
 
 
 def _objects(client: httpx2.Client) -> Iterator[Finding]:
-    for what, path, fix in (
+    for name, path, fix in (
         ("work pool", "work_pools/kpod", "prefect work-pool create kpod --type process"),
         ("GPU queue", "work_pools/kpod/queues/gpu", "prefect work-queue create gpu --pool kpod --limit 1"),
         (
@@ -134,33 +136,35 @@ def _objects(client: httpx2.Client) -> Iterator[Finding]:
             "prefect global-concurrency-limit create kpod-teacher --limit 1",
         ),
     ):
-        there = client.get(path).status_code == 200
-        yield Finding(what, path.rpartition("/")[2] + (" is there" if there else " is missing"), there, fix)
+        present = client.get(path).status_code == 200
+        yield Finding(name, path.rpartition("/")[2] + (" is there" if present else " is missing"), present, fix)
 
 
 def mlflow(uri: str) -> Finding:
-    """The MLflow server, or the file under KPOD_HOME."""
+    """The MLflow server: whether it answers, and its version; or the file under KPOD_HOME."""
     shown = scrubbed(uri)
     if not uri.startswith("http"):
         return Finding("MLflow", f"no server set, {shown} is used")
     try:
         httpx2.get(uri.rstrip("/") + "/health", timeout=3).raise_for_status()
-        found = httpx2.get(uri.rstrip("/") + "/version", timeout=3).raise_for_status().text.strip('"')
+        running = httpx2.get(uri.rstrip("/") + "/version", timeout=3).raise_for_status().text.strip('"')
     except httpx2.HTTPError as error:
         fix = "start it: mlflow server, or unset MLFLOW_TRACKING_URI"
         return Finding("MLflow", f"{shown} does not answer ({type(error).__name__})", False, fix)
     here = version("mlflow")
-    return Finding("MLflow", f"{shown} answers, version {found}", found == here, f"run version {here} on both sides")
+    return Finding(
+        "MLflow", f"{shown} answers, version {running}", running == here, f"run version {here} on both sides"
+    )
 
 
 def teacher_key() -> Finding:
-    """Whether a key is in the environment; its value is shown nowhere."""
-    there = bool(os.environ.get("OPENAI_API_KEY"))
-    return Finding("teacher key", f"OPENAI_API_KEY is {'set' if there else 'not set (the demo needs none)'}")
+    """Whether the environment has a key; its value is not shown."""
+    present = bool(os.environ.get("OPENAI_API_KEY"))
+    return Finding("teacher key", f"OPENAI_API_KEY is {'set' if present else 'not set (the demo needs none)'}")
 
 
 def hub(address: str) -> Finding:
-    """Whether the Hugging Face hub can be reached, if it may be."""
+    """Whether the Hugging Face hub can be reached, unless HF_HUB_OFFLINE is set."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return Finding("hub", "not asked, HF_HUB_OFFLINE is set")
     try:
@@ -172,14 +176,14 @@ def hub(address: str) -> Finding:
 
 
 def device() -> Finding:
-    """The GPU with its free memory, or the CPU; a GPU that torch cannot use is a finding."""
+    """The GPU with its free memory, or the CPU; not ok for a GPU that torch cannot use."""
     if not (shutil.which("nvidia-smi") or Path("/dev/nvidiactl").exists()):
         return Finding("device", f"CPU, {os.cpu_count()} cores")
     import torch  # a second of imports, for machines with a driver
 
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
-        found = f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
-        return Finding("device", found, free > total / 10, "another process holds the GPU's memory: nvidia-smi")
+        status = f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
+        return Finding("device", status, free > total / 10, "another process holds the GPU's memory: nvidia-smi")
     fix = f"install a CUDA build of torch (here: {torch.__version__})"
     return Finding("device", "there is an NVIDIA driver, but torch sees no GPU", False, fix)

@@ -1,4 +1,4 @@
-"""What a run ends with: the headline, the tables, and commands to go on with; tables are plain where piped."""
+"""The output at the end of a run: the headline, the tables, and the next commands; plain tables where piped."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from kpod.run.listing import SHORT
 
 
 def results(path: Path) -> None:
-    """Print headline and tables of a report's summary.json; of the paired differences those that the headline names."""
+    """Print headline and tables of a report's summary.json, with the paired differences that the headline names."""
     summary = json.loads(path.read_text(encoding="utf-8"))
     if headline := summary["headline"]:
         title(headline["sentence"], headline["where"])
@@ -44,30 +44,30 @@ def _accuracy(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]
 
 
 def _paired(rows: Sequence[dict[str, Any]], headline: dict[str, Any]) -> list[list[str]]:
-    """What the headline compares, and plain distillation on several rationales against on one, on every set."""
+    """The comparisons of the headline: its methods, and plain distillation on several rationales against one."""
     from kpod.report.headline import ONE, PLAIN  # the command line is read without a report's libraries
 
-    wanted = ((headline["against"], headline["method"]), (ONE, PLAIN))
+    pairs = ((headline["against"], headline["method"]), (ONE, PLAIN))
     return [
         [
             f"{row['b']} - {row['a']}", f"{row['dataset']} {row['split']}", f"{100 * row['difference']:+.1f} points",
             f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}", f"{row['p_value']:.3g}",
         ]
         for row in rows
-        if (row["a"], row["b"]) in wanted
+        if (row["a"], row["b"]) in pairs
     ]  # fmt: skip
 
 
 def _costs(costs: dict[str, dict[str, Any]]) -> list[list[str]]:
     names = ("epochs", "cpu_seconds", "wall_seconds", "preparation_seconds")
     return [
-        [method, f"{one['target_tokens']:,}", *("" if one[name] is None else f"{one[name]:.3g}" for name in names)]
-        for method, one in costs.items()
+        [method, f"{cost['target_tokens']:,}", *("" if cost[name] is None else f"{cost[name]:.3g}" for name in names)]
+        for method, cost in costs.items()
     ]
 
 
 def next_commands(run_id: str, methods: Sequence[str]) -> None:
-    """Three commands to go on with."""
+    """Print three commands that use the run."""
     from kpod.report.headline import compared  # the command line is read without a report's libraries
 
     run = run_id[:SHORT]

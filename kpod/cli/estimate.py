@@ -29,21 +29,21 @@ def estimate(
     if gpu not in GPUS:
         raise ConfigError(f"--gpu: {gpu} is none of {', '.join(GPUS)}")
     prepare()
-    found = counts(config)
-    typer.echo(f"Teacher: {found.teacher}\n")
-    longest, limit = found.longest, GPUS[gpu].memory
-    made = lines(config, found, GPUS[gpu])
+    sizes = counts(config)
+    typer.echo(f"Teacher: {sizes.teacher}\n")
+    longest, limit = sizes.longest, GPUS[gpu].memory
+    estimates = lines(config, sizes, GPUS[gpu])
     typer.echo(f"GB of one GPU, in batches of rows of {longest.prompt} + {longest.target} tokens, and hours:\n")
     rows = [
         [line.stage, *(_gb(getattr(line.memory, name)) for name in COLUMNS), _gb(line.memory.total), _hours(line.hours)]
-        for line in made
+        for line in estimates
     ]
     show(["stage", *("KV cache" if name == "cache" else name for name in COLUMNS), "GB", "hours"], rows)
     typer.echo(
         f"Hours are of one {gpu} at {BUSY:.0%} of its peak in training and {READ:.0%} of its bandwidth in decoding, for"
-        f" {found.questions['train']} questions with rationales of {found.usual.rationale} tokens."
+        f" {sizes.questions['train']} questions with rationales of {sizes.usual.rationale} tokens."
     )
-    for line in made:
+    for line in estimates:
         if line.memory.total > 0.95e9 * limit:
             typer.echo(f"{line.stage.partition(',')[0]} does not fit into {limit:g} GB: {_advice(line.stage)}")
 

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first one ends a command in order, the second one at once; no process is left behind."""
+"""Ctrl-C: the first one ends a command in order, the second one at once, with all its processes."""
 
 import os
 import shlex
@@ -14,16 +14,16 @@ from typing import NoReturn
 from kpod.store.liveness import kill_descendants
 
 INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells have it
-PATIENCE_SECONDS = 6.0  # for an orderly end: open runs are closed, services are told
+PATIENCE_SECONDS = 6.0  # for an orderly end, in which open runs are closed
 SHOW_CURSOR = "\x1b[?25h"
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn the first SIGINT into KeyboardInterrupt; at the second, or after PATIENCE_SECONDS, leave at once.
+    """Turn the first SIGINT into KeyboardInterrupt; at the second, or after PATIENCE_SECONDS, exit at once.
 
-    On the way out it says how to go on; the exit code is 130. For the main thread of a command, once a process. A
-    thread watches the signals: Python calls handlers in the main thread alone, which may be inside a long native call.
+    Prints the command that continues; the exit code is 130. For the main thread of a command, once a process. A thread
+    watches the signals, because Python calls handlers only in the main thread, which may be in a long native call.
     """
     interrupted = Event()
 
@@ -58,7 +58,7 @@ def _watch(signals: socket.socket) -> None:
 
 
 def _leave() -> NoReturn:
-    """End this process and its children at once, and say how to go on."""
+    """End this process and its children at once, and print the command that continues."""
     if sys.stderr.isatty():
         print(SHOW_CURSOR, end="", file=sys.stderr)
     command = shlex.join(["kpod", *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""Start the flow `kpod` from the command line and print what came out of it."""
+"""Start of the flows from the command line, and output of their results."""
 
 import os
 import shlex
@@ -22,9 +22,9 @@ from kpod.store.home import home, prepare, sqlite_url
 
 
 def launch(config: Pipeline, refresh: Sequence[str], until: str | None, quiet: bool) -> None:
-    """Run the flow in this process against the server of PREFECT_API_URL, else against an embedded one.
+    """Run the flow `kpod` in this process, with the server of PREFECT_API_URL or an embedded one; print its results.
 
-    Raises ConfigError for a stage that does not exist or a state folder that cannot be written.
+    Raises ConfigError for an unknown stage or a state folder that cannot be written.
     """
     prepare()
     from flows.pipeline import StageName, kpod
@@ -47,7 +47,7 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None, quiet: b
 
 
 def launch_sweep(sweep: Sweep, refresh: Sequence[str], quiet: bool) -> None:
-    """Run the flow `kpod-compare` in this process, and print its table. Raises ConfigError as `launch` does."""
+    """Run the flow `kpod-compare` in this process and print its table. Raises ConfigError as `launch` does."""
     prepare()
     from flows.compare import kpod_compare
     from flows.pipeline import StageName
@@ -65,7 +65,7 @@ def launch_sweep(sweep: Sweep, refresh: Sequence[str], quiet: bool) -> None:
 
 
 def _start_services() -> None:
-    """What takes seconds, at once: MLflow is imported while Prefect's embedded server starts."""
+    """Import MLflow while Prefect's embedded server starts; both take seconds."""
     from flows.embedded import starting
 
     with starting():
@@ -106,7 +106,7 @@ def launch_retrain(config: Pipeline, retrain: Retrain, address: str, quiet: bool
 
 
 def announce(address: str) -> bool:
-    """Tell the Prefect server that questions have arrived at an address; False if none is set."""
+    """Send the event that questions have arrived at an address; False if no Prefect server is set."""
     if not os.environ.get("PREFECT_API_URL"):
         return False
     from flows.events import arrived
@@ -116,7 +116,7 @@ def announce(address: str) -> bool:
 
 
 def install_automations(webhook: str | None) -> list[str]:
-    """Make the automations on the server of PREFECT_API_URL. Raises ConfigError if none is set."""
+    """Create the automations on the server of PREFECT_API_URL; returns their names. ConfigError if none is set."""
     if not os.environ.get("PREFECT_API_URL"):
         raise ConfigError("automations live on a Prefect server: start one and set PREFECT_API_URL")
     from flows.automations import install
@@ -125,7 +125,7 @@ def install_automations(webhook: str | None) -> list[str]:
 
 
 def mlflow_command() -> str:
-    """What opens MLflow's pages on the store of this run."""
+    """The command that opens MLflow's UI on the store of this run."""
     return f"open {tracking.address()}" if tracking.served() else tracking.server_command()
 
 

@@ -27,7 +27,7 @@ def promote(model: Model) -> None:
 
 @app.command()
 def rollback(model: Model) -> None:
-    """Give the alias `champion` back to the champion before the present one."""
+    """Give the alias `champion` back to the previous champion."""
     from kpod.models import registry
 
     prepare()
@@ -37,7 +37,7 @@ def rollback(model: Model) -> None:
 
 @app.command()
 def lineage(model: Model) -> None:
-    """Print what a model version was made from: every stage back to data files, journal, code and seeds."""
+    """Print the provenance of a model version: all stages back to data files, journal, code and seeds."""
     from kpod.cli.tables import provenance
     from kpod.models.lineage import lineage as provenance_of
 
@@ -54,10 +54,10 @@ def reproduce(
 
     prepare()
     different = 0
-    for one in again(run):
-        different += not one.identical
-        note = f" ({one.note})" if one.note else ""
-        typer.echo(f"{'identical' if one.identical else 'DIFFERENT'}  {one.name}  {one.recorded[:16]}{note}")
+    for result in again(run):
+        different += not result.identical
+        note = f" ({result.note})" if result.note else ""
+        typer.echo(f"{'identical' if result.identical else 'DIFFERENT'}  {result.name}  {result.recorded[:16]}{note}")
     typer.echo("identical" if not different else f"{different} stages differ")
     raise typer.Exit(1 if different else 0)
 

@@ -1,4 +1,4 @@
-"""Commands that run a pipeline or a sweep, and compare what came out."""
+"""Commands that run a pipeline or a sweep, list runs, and compare students."""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +30,7 @@ def run(
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run a pipeline; stages whose inputs did not change come from the cache."""
+    """Run a pipeline; results of stages whose inputs did not change come from the cache."""
     _run(recipe, overrides, refresh, until, quiet)
 
 
@@ -51,13 +51,13 @@ def sweep(
     refresh: Refresh = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
-    """Compare methods over seeds, datasets and students; what they share is computed once."""
+    """Compare methods over seeds, datasets and students; shared stages are computed once."""
     from kpod.cli.launch import launch_sweep
     from kpod.config.settings import load_sweep
     from kpod.sweep.plan import arms
 
     loaded = load_sweep(recipe, size, overrides)
-    arms(loaded)  # a setting that does not fit is told before anything starts
+    arms(loaded)  # invalid settings are reported before anything starts
     launch_sweep(loaded, refresh, quiet)
 
 
@@ -82,7 +82,7 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="RUN")],
     figure: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw what flipped into this file.")] = None,
 ) -> None:
-    """Compare two evaluated students on the same questions, paired, and show what flipped."""
+    """Compare two evaluated students on the same questions, paired, and show the answers that flipped."""
     from kpod.errors import ConfigError
     from kpod.evaluate.compare import compare as paired
     from kpod.evaluate.compare import steps_markdown

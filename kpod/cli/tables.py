@@ -1,4 +1,4 @@
-"""Tables for people and for pipes: drawn by rich in a terminal, Markdown elsewhere."""
+"""Tables: drawn by rich in a terminal, as Markdown elsewhere."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ WIDE = 1000  # columns of a tree in a pipe: no line is broken
 
 
 def title(text: str, below: str) -> None:
-    """One sentence that stands out, and a soft line below it."""
+    """Print a sentence in bold, and a dimmed line below it."""
     console = Console(highlight=False)
     if console.is_terminal:
         console.print(f"\n[bold]{escape(text)}[/]\n[dim]{escape(below)}[/]")
@@ -28,7 +28,7 @@ def title(text: str, below: str) -> None:
 
 
 def markdown(text: str) -> None:
-    """Print Markdown: drawn in a terminal, as it is elsewhere."""
+    """Print Markdown: rendered in a terminal, as it is elsewhere."""
     console = Console(highlight=False)
     if console.is_terminal:
         console.print(Markdown(text))
@@ -53,7 +53,7 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def provenance(version: "ModelVersion", root: "Node") -> None:
-    """Print a model version with its tags, and the tree of its inputs; a result that several stages share, once."""
+    """Print a model version with its tags, and the tree of its inputs; a shared result is expanded once."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDE)
@@ -72,8 +72,8 @@ def provenance(version: "ModelVersion", root: "Node") -> None:
         printed.add(node.run_id)
         facts = "".join(f"\n[dim]{escape(fact)}[/]" for fact in node.facts)
         below = branch.add(f"{label} [dim]sha256 {node.sha256[:12]}[/]{facts}")
-        for one in node.inputs:
-            add(below, one)
+        for child in node.inputs:
+            add(below, child)
 
     add(tree, root)
     console.print(tree)

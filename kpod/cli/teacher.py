@@ -1,4 +1,4 @@
-"""Commands about the teacher: what it costs, and one that runs here."""
+"""Commands about the teacher: its cost, and a local server."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,7 @@ def teacher_serve(
     host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: any free port.", min=0, max=65535)] = 8000,
 ) -> None:
-    """Serve generated word problems worked out (default), or stored rationales (--replay), over chat completions."""
+    """Serve solutions of generated word problems (default), or stored rationales (--replay), by chat completions."""
     from pydantic import ValidationError
 
     from kpod.config import ReplayEndpoint, ScriptedEndpoint
@@ -52,7 +52,7 @@ def teacher_estimate(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or a YAML file.")],
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
-    """Dry run: how many requests, tokens and dollars the teacher would still take. Nothing is sent."""
+    """Dry run: the requests, tokens and dollars that the teacher would still take. Nothing is sent."""
     from kpod.config.settings import load
     from kpod.teacher.estimate import estimate_pipeline
 

@@ -1,4 +1,4 @@
-"""Commands for the days after: retraining, clean-up, checks, automations."""
+"""Commands of operation: retraining, clean-up, checks, automations."""
 
 import math
 from pathlib import Path
@@ -24,7 +24,7 @@ def retrain(
     overrides: Overrides = [],  # noqa: B006  # typer copies defaults
     quiet: Quiet = False,
 ) -> None:
-    """Train on what has arrived, compare with the champion on the same questions, and let the gate decide."""
+    """Train on the questions that have arrived, compare with the champion, and let the gate decide."""
     from kpod.cli.launch import launch_retrain
     from kpod.config.settings import load, load_retrain
 
@@ -39,7 +39,7 @@ def add(
         str | None, typer.Option(help="Where the worker sees this folder, if elsewhere: /app/data/incoming.")
     ] = None,
 ) -> None:
-    """Put new questions where the retraining finds them, and tell a Prefect server, if one is set."""
+    """Copy new questions into the watched folder, and send an event to the Prefect server, if one is set."""
     from kpod.cli.launch import announce
     from kpod.retrain.incoming import add as put
 
@@ -52,7 +52,7 @@ def add(
 @app.command()
 def clean(
     days: Annotated[float, typer.Option(help="Keep what runs of so many days need.", min=0)] = 30.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, only tell.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, only list it.")] = False,
 ) -> None:
     """Remove local results that no registered model and no recent run needs; the teacher's journal always stays."""
     from kpod.models.clean import candidates, remove
@@ -76,11 +76,14 @@ def doctor() -> None:
     """Check versions, state folder, services and keys, with a fix beside each finding."""
     from kpod.cli.doctor import findings
 
-    found = list(findings())
-    rows = [["ok" if one.ok else "BAD", one.what, one.found, "" if one.ok else one.fix] for one in found]
+    results = list(findings())
+    rows = [
+        ["ok" if finding.ok else "BAD", finding.name, finding.status, "" if finding.ok else finding.fix]
+        for finding in results
+    ]
     show(["", "what", "found", "fix"], rows)
     typer.echo(f"state: {home()}")
-    raise typer.Exit(0 if all(one.ok for one in found) else 1)
+    raise typer.Exit(0 if all(finding.ok for finding in results) else 1)
 
 
 @app.command()
@@ -89,7 +92,7 @@ def automations(
         str | None, typer.Option(help="Failures and promotions are POSTed here as {text}, as chat services take it.")
     ] = None,
 ) -> None:
-    """Make Prefect's automations: dead runs are marked, failures and promotions are told."""
+    """Create Prefect's automations: dead runs are marked, failures and promotions are notified."""
     from kpod.cli.launch import install_automations
 
     for name in install_automations(webhook):

@@ -1,1 +1,1 @@
-"""What comes after a run: registry, lineage, reproduce, clean, export. Imports retrain, run and below."""
+"""Finished students: registry, lineage, reproduction, clean-up, export, serving. Imports retrain, run and below."""

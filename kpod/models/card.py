@@ -1,4 +1,4 @@
-"""The model card of a student: what it was made from and by, how good it is, and how to ask it."""
+"""The model card of a student: its origin, its accuracy and its prompt."""
 
 import json
 from typing import Any
@@ -16,7 +16,11 @@ NOT_SAID = "not recorded"
 
 
 def card(run: str, student: ArtifactRef, form: PromptFormat, example: str, licence: str = "other") -> str:
-    """README.md of the student of `run`, whose distillation is `student`; `example` is the prompt of a question."""
+    """The README.md of a student.
+
+    `run`: as the user names it (id or id/METHOD); `student`: the result of its distillation; `example`: the prompt of
+    a question; `licence`: of the card's head.
+    """
     config = tracking.read_document(run.partition("/")[0], CONFIG) or {}
     name, base = _student(config.get("student", {}))
     teacher = config.get("teacher", {})
@@ -73,7 +77,7 @@ The licence of the base model, of the questions and of the teacher's outputs bin
 
 
 def _student(settings: dict[str, Any]) -> tuple[str, str | None]:
-    """What the base student is called, and its name on the hub, if it has one."""
+    """The name of the base student, and its name on the hub or None."""
     kind = settings.get("kind")
     if kind == "hub":
         return f"{settings['name']} at {settings.get('revision', 'main')}", settings["name"]
@@ -94,8 +98,8 @@ def _results(run: str) -> str:
 
 
 def _accuracies(run: str) -> list[tuple[str, str]]:
-    """Accuracy by set of this student, and of the student before distillation where the run has that."""
-    found = []
+    """(student, row) of the accuracy by set of this student, and of the student before distillation if evaluated."""
+    rows = []
     for label, name in (("before distillation", f"{run.partition('/')[0]}/base"), ("this student", run)):
         try:
             ref = result_of(name, "evaluate")
@@ -105,5 +109,5 @@ def _accuracies(run: str) -> list[tuple[str, str]]:
         for row in metrics["sets"]:
             share, low, high = (f"{row[key]:.1%}" for key in ("accuracy", "low", "high"))
             cells = (row["dataset"], row["split"], row["questions"], row["correct"], share, f"{low} to {high}")
-            found.append((label, " | ".join(map(str, cells))))
-    return found
+            rows.append((label, " | ".join(map(str, cells))))
+    return rows

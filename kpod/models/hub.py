@@ -8,7 +8,7 @@ from kpod.errors import ConfigError, ModelError
 def push(folder: Path, repository: str, private: bool = True) -> str:
     """Create `repository` (ORG/NAME) if it is missing and upload `folder`; returns its address.
 
-    Raises ModelError in one line without a network, a token, or a right to write.
+    Raises ConfigError if the name is invalid, ModelError without a network, a token or the right to write.
     """
     import httpx
     from huggingface_hub import HfApi

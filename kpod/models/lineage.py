@@ -1,4 +1,4 @@
-"""Provenance of a model version: every stage back to the input files, with code version, seeds and teacher."""
+"""Provenance of a model version: all stages back to the input files, with code version, seeds and teacher."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,25 +14,25 @@ TEACHER = {"requests_sent": "requests sent", "from_journal": "answers from the j
 
 @dataclass(frozen=True)
 class Node:
-    """One result of a stage, or an input file (without a run)."""
+    """A stage's result, or an input file."""
 
     name: str
     sha256: str
-    source: str
-    run_id: str = ""
-    facts: tuple[str, ...] = ()
+    source: str  # artifact URI or path
+    run_id: str = ""  # empty for a file
+    facts: tuple[str, ...] = ()  # code version, seeds, teacher
     inputs: tuple["Node", ...] = field(default=())
 
 
 def lineage(model: str) -> tuple[tracking.ModelVersion, Node]:
-    """A model version and the tree of what it was made from. Raises ConfigError if there is no such model."""
+    """A model version and the tree of its results and files. Raises ConfigError if there is no such model."""
     version = registry.find(model)
     ref = registry.student_of(version)
     return version, node("student", ref.sha256, ref.uri, {})
 
 
 def node(name: str, sha256: str, source: str, seen: dict[str, Node]) -> Node:
-    """The result at an artifact URI or the file at a path; each run is looked up once."""
+    """The node of the result at an artifact URI or of the file at a path; `seen` holds the nodes by run id."""
     run_id = tracking.run_of(source) if source.startswith("runs:/") else _maker(source)
     if not run_id:
         return Node(name, sha256, source)
@@ -53,7 +53,7 @@ def node(name: str, sha256: str, source: str, seen: dict[str, Node]) -> Node:
 
 
 def _maker(path: str) -> str:
-    """The run that wrote a file under KPOD_HOME/artifacts/STAGE/KEY, or nothing."""
+    """The id of the run that wrote a file under KPOD_HOME/artifacts/STAGE/KEY, else empty."""
     parts = path.removeprefix(f"{home()}/artifacts/").split("/")
     if not path.startswith(f"{home()}/artifacts/") or len(parts) < 2:
         return ""
@@ -77,10 +77,10 @@ def _facts(tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[
 
 
 def _teachers(params: Mapping[str, str]) -> Iterator[str]:
-    """Whom the stage asked: one teacher, or several with their names and shares of the questions."""
+    """The teacher of the stage, or several with their names and shares of the questions."""
     several = sorted({key.split(".")[2] for key in params if key.startswith("rationales.teachers.")}, key=int)
     for number in several or [""]:
         at = f"rationales.teachers.{number}." if number else "rationales."
         address = params.get(f"{at}endpoint.base_url", "this machine")
-        asked = f" {params.get(f'{at}name')}, asked a share of {params.get(f'{at}share')}:" if number else ""
-        yield f"teacher{asked} {params.get(f'{at}model')} at {address}"
+        share = f" {params.get(f'{at}name')}, asked a share of {params.get(f'{at}share')}:" if number else ""
+        yield f"teacher{share} {params.get(f'{at}model')} at {address}"

@@ -14,23 +14,25 @@ ROLLED_BACK = "kpod.rolled_back"
 
 
 def model_name(dataset: str) -> str:
-    """The registered model of a dataset; a full name stays as it is."""
+    """The name of a dataset's registered model; a full name is returned as it is."""
     return dataset if dataset.startswith(tracking.STUDENT) else f"{tracking.STUDENT}{dataset}"
 
 
 def find(model: str) -> tracking.ModelVersion:
-    """The version that `MODEL`, `MODEL@alias` or `MODEL/number` names; without a part, the champion or the newest.
+    """The version named `MODEL@alias` or `MODEL/number`; for `MODEL`, the champion, else the newest version.
 
     Raises ConfigError if there is none.
     """
     head, at, part = model.partition("@" if "@" in model else "/")
     name = model_name(head)
     versions = tracking.model_versions(name)
-    found = tracking.version_of(name, part) if at else tracking.version_of(name, CHAMPION) or next(iter(versions), None)
-    if found is None:
+    version = (
+        tracking.version_of(name, part) if at else tracking.version_of(name, CHAMPION) or next(iter(versions), None)
+    )
+    if version is None:
         known = tracking.registered_models()
         raise ConfigError(f"no model version {model}; registered at {tracking.address()}: {', '.join(known) or 'none'}")
-    return found
+    return version
 
 
 def student_of(version: tracking.ModelVersion) -> ArtifactRef:
@@ -43,7 +45,7 @@ def student_of(version: tracking.ModelVersion) -> ArtifactRef:
 
 
 def record(version: tracking.ModelVersion, decision: Decision, against: str | None) -> None:
-    """Write a decision and its figures to the tags of the challenger's version."""
+    """Write a decision and its figures to the tags of the challenger; `against`: version number of the champion."""
     notes = {
         "kpod.decision": decision.action,
         "kpod.decision.reason": decision.reason,
@@ -54,7 +56,7 @@ def record(version: tracking.ModelVersion, decision: Decision, against: str | No
 
 
 def promote(version: tracking.ModelVersion) -> str | None:
-    """Make a version the champion; returns the number of the one it replaces, if another was."""
+    """Make a version the champion; returns the number of the version that it replaces, or None."""
     api = tracking.client()
     old = tracking.version_of(version.name, CHAMPION)
     if old is not None and old.version == version.version:
@@ -66,10 +68,10 @@ def promote(version: tracking.ModelVersion) -> str | None:
 
 
 def rollback(model: str) -> tuple[str, str, str]:
-    """Give the alias back to the champion before the present one: (name, version now, version that left).
+    """Give the alias back to the previous champion; returns (name, version now, version before).
 
-    The version that left is marked, so that the gate does not promote it again. Raises ConfigError if there is no
-    champion or none before it.
+    The replaced version is tagged, so that the gate does not promote it again. Raises ConfigError if there is no
+    champion, or none before it.
     """
     name, api = model_name(model), tracking.client()
     now = tracking.version_of(name, CHAMPION)

@@ -1,4 +1,4 @@
-"""Compute the stages of a finished run again, each from its recorded inputs, and compare the bytes."""
+"""Reproduction of a finished run: each stage is computed again from its recorded inputs, and the bytes compared."""
 
 import shutil
 from collections.abc import Iterator
@@ -25,30 +25,31 @@ from kpod.store.home import home
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Digest of a stage as recorded and as computed again; `note` may explain a difference."""
+    """Digests (sha256) of a stage's result as recorded and as computed again; `note` may explain a difference."""
 
     name: str
     recorded: str
-    found: str
+    computed: str
     note: str
 
     @property
     def identical(self) -> bool:
-        return self.recorded == self.found
+        """Whether the digests are equal."""
+        return self.recorded == self.computed
 
 
 def reproduce(run_id: str) -> Iterator[Reproduction]:
-    """Run every stage of a pipeline or retrain run, or one stage's run, again; nothing that is stored changes.
+    """Compute every stage of a pipeline or retrain run, or of one stage's run, again; stored results do not change.
 
-    Each stage reads its recorded inputs, so a difference shows where it arises. The teacher is asked only what the
-    journal does not hold. The report, which names runs, is left out. Raises ConfigError if the run, its settings or
-    an input is gone.
+    Each stage reads its recorded inputs, so a difference is shown at the stage where it arises. The teacher is asked
+    only what the journal does not answer. The report, which names runs, is left out. Raises ConfigError if the run,
+    its settings or an input is missing.
     """
     run = find(run_id)
     links = {name: ref.run_id for name, ref in references(run.info.run_id).items()}
     children = {child: name for name, child in sorted(links.items(), reverse=True)} or {run.info.run_id: "this run"}
-    found = [(name, _finished_run(child)) for child, name in children.items()]
-    for name, child in sorted(found, key=lambda item: (_order(item[1]), item[0])):
+    runs = [(name, _finished_run(child)) for child, name in children.items()]
+    for name, child in sorted(runs, key=lambda item: (_order(item[1]), item[0])):
         if child.data.tags["kpod.stage"] != "report":
             yield _reproduce(name, child)
 
@@ -84,11 +85,11 @@ def _reproduce(name: str, run: tracking.Run) -> Reproduction:
     try:
         import_module(module).run(inputs, settings, out)
         shutil.rmtree(out / "work", ignore_errors=True)
-        found = sha256_tree(out)
+        computed = sha256_tree(out)
     finally:
         shutil.rmtree(out, ignore_errors=True)
     same = run.data.tags.get("kpod.code") == code_version(module)
-    return Reproduction(name, run.data.tags["kpod.sha256"], found, "" if same else "the code has changed since")
+    return Reproduction(name, run.data.tags["kpod.sha256"], computed, "" if same else "the code has changed since")
 
 
 def _settings(stage: str, tree: dict[str, Any] | None) -> BaseModel:

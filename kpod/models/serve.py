@@ -1,6 +1,6 @@
-"""An OpenAI-compatible endpoint of a student on loopback: by vLLM or llama.cpp where installed, else by this module.
+"""An OpenAI-compatible server of a student on loopback: vLLM or llama.cpp where installed, else this module's.
 
-All of them read the chat template that the export wrote, so a chat with one question is the training prompt.
+All of them use the chat template that the export wrote, so a chat with one question is the training prompt.
 """
 
 import asyncio
@@ -23,11 +23,15 @@ from kpod.text.stops import first_answer
 from kpod.training import models
 
 LOOPBACK = "127.0.0.1"
-MOST_TOKENS = 512  # of an answer for which no limit is asked
+MOST_TOKENS = 512  # of an answer, unless the request sets a limit
 
 
 def serve(run: str, port: int, engine: str = "auto") -> None:
-    """Serve the student of `run` until interrupted. Raises ConfigError for an engine that is not installed."""
+    """Serve the student of `run` until interrupted.
+
+    `engine`: vllm, llama.cpp, kpod (this module) or auto, the first that is installed. Raises ConfigError for an
+    engine that is not installed or a port that is taken.
+    """
     with tempfile.TemporaryDirectory(prefix="kpod-serve-") as folder:
         student = Path(folder) / "student"
         command = _command(run, student, port, engine)
@@ -42,7 +46,7 @@ def serve(run: str, port: int, engine: str = "auto") -> None:
 
 
 def _command(run: str, student: Path, port: int, engine: str) -> list[str] | None:
-    """The command of an installed engine that serves the exported student; None for the one here."""
+    """The command of an installed engine that serves the exported student; None for this module's server."""
     if engine in ("auto", "vllm") and shutil.which("vllm"):
         export(run, student)
         return ["vllm", "serve", str(student), "--served-model-name", "kpod", "--host", LOOPBACK, "--port", str(port)]
@@ -79,7 +83,7 @@ class StudentServer:
         self._turn = asyncio.Lock()
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        """Route one request."""
+        """The answer to one request: models, chat completions or completions; 400 if it is malformed."""
         if request.path == "/v1/models":
             return reply({"object": "list", "data": [{"id": "kpod", "object": "model", "owned_by": "kpod"}]})
         kind = {"/v1/chat/completions": "chat", "/v1/completions": "text"}.get(request.path)
@@ -94,12 +98,12 @@ class StudentServer:
         if body.get("stream"):
             return refusal(400, "stream is not supported by this server: use vLLM or llama.cpp")
         async with self._turn:
-            fresh, ended = await asyncio.to_thread(self._generate, ids, most, temperature)
+            fresh, stopped = await asyncio.to_thread(self._generate, ids, most, temperature)
         text = self._tokenizer.decode(fresh, skip_special_tokens=True)
         text = first_answer(text) if self._form.asks_on else text.strip()
         content = {"message": {"role": "assistant", "content": text}} if kind == "chat" else {"text": text}
         usage = {"prompt_tokens": len(ids), "completion_tokens": len(fresh), "total_tokens": len(ids) + len(fresh)}
-        choice = {"index": 0, **content, "finish_reason": "stop" if ended else "length", "logprobs": None}
+        choice = {"index": 0, **content, "finish_reason": "stop" if stopped else "length", "logprobs": None}
         kinds = {"chat": "chat.completion", "text": "text_completion"}
         return reply(
             {"id": "kpod", "object": kinds[kind], "created": 0, "model": "kpod", "choices": [choice], "usage": usage}
@@ -115,11 +119,11 @@ class StudentServer:
 
     @torch.inference_mode()
     def _generate(self, ids: list[int], most: int, temperature: float) -> tuple[list[int], bool]:
-        given = torch.tensor([ids], device=self._model.device)
+        inputs = torch.tensor([ids], device=self._model.device)
         sampling = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
         out = self._model.generate(
-            input_ids=given,
-            attention_mask=torch.ones_like(given),
+            input_ids=inputs,
+            attention_mask=torch.ones_like(inputs),
             max_new_tokens=most,
             pad_token_id=self._tokenizer.pad_token_id,
             **sampling,
@@ -127,5 +131,5 @@ class StudentServer:
         whole: list[int] = out[0].tolist()
         fresh = whole[1:] if self._model.config.is_encoder_decoder else whole[len(ids) :]
         text, ends = self._tokenizer.decode(fresh), self._model.generation_config.eos_token_id
-        ended = bool(set(fresh[-1:]) & set(ends if isinstance(ends, list) else [ends]))
-        return fresh, ended or (self._form.asks_on and first_answer(text) != text.strip())
+        stopped = bool(set(fresh[-1:]) & set(ends if isinstance(ends, list) else [ends]))
+        return fresh, stopped or (self._form.asks_on and first_answer(text) != text.strip())

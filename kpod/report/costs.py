@@ -1,14 +1,17 @@
-"""What each method took, and the budget at which methods are therefore compared."""
+"""The cost of each method, and the budget at which methods are compared."""
 
 from collections.abc import Mapping, Sequence
 
 from kpod.report.data import Cost
 
-_EQUAL = 0.02  # a budget ends behind the optimizer step that spends it, so equal ones differ by less than a batch
+_EQUAL = 0.05  # training stops after the step that reaches the budget, so equal budgets differ by up to one batch
 
 
 def compared_at(costs: Mapping[str, Cost]) -> str:
-    """At what the trained methods were compared, as the tables say it; empty with fewer than two of them."""
+    """The budget at which the trained methods are compared, in words; empty for fewer than two of them.
+
+    Target tokens count as equal if they differ by at most 5%, which one batch or rationale explains in a small run.
+    """
     if len(costs) < 2:
         return ""
     tokens = [cost.target_tokens for cost in costs.values()]
@@ -19,7 +22,7 @@ def compared_at(costs: Mapping[str, Cost]) -> str:
 
 
 def cost(figures: Mapping[str, Mapping[str, float]]) -> Cost | None:
-    """The cost of a method from the figures of its stages (stage -> figure -> value); None without `distill`."""
+    """The cost of a method from the figures of its stages (stage -> name -> value); None without `distill`."""
     trained = figures.get("distill")
     if not trained or "target_tokens" not in trained:
         return None

@@ -1,6 +1,6 @@
-"""Pictures of a curriculum: how much is asked of the student, stage by stage (Eq. 9-13).
+"""Pictures of a curriculum, stage by stage (Eq. 9-13).
 
-All take tables after `kpod.schemas`. Sums run inside Arrow and numpy, so a million rationales are no trouble.
+All functions take tables of `kpod.schemas` (CURRICULUM, DIFFICULTY, CLUSTERS) and sum in Arrow and numpy.
 """
 
 import json
@@ -20,13 +20,13 @@ _MOST_STEPS = 12  # rows of the heat map and positions of the difficulty picture
 
 
 def stage_facts(curriculum: pa.Table) -> list[dict[str, Any]]:
-    """The stages as `curriculum.parquet` carries them in its metadata: stage, target, reached, certificate."""
+    """The stages in the metadata of `curriculum.parquet`: stage, target, reached, certificate; empty if missing."""
     metadata = curriculum.schema.metadata or {}
     return list(json.loads(metadata[b"stages"])) if b"stages" in metadata else []
 
 
 def target_and_reached(curriculum: pa.Table) -> Figure:
-    """D(t), the difficulty allowed at each stage (Eq. 10), against what the stage reached, in nats."""
+    """D(t), the difficulty allowed at each stage (Eq. 10), and the difficulty that the stage reached, in nats."""
     facts = stage_facts(curriculum)
     stages = [fact["stage"] for fact in facts]
     with styled():
@@ -61,7 +61,7 @@ def full_generation(curriculum: pa.Table) -> Figure:
 
 
 def generated_steps(curriculum: pa.Table, difficulty: pa.Table) -> Figure:
-    """Heat map: of the rationales at a stage (column), the share with so many generated steps (row)."""
+    """Heat map of the share of rationales by stage (column) and number of generated steps (row)."""
     known = difficulty.group_by(_KEY).aggregate([("step", "count")])
     joined = curriculum.select(["stage", *_KEY, "input_steps"]).join(known, _KEY, join_type="inner")
     stages = joined["stage"].to_numpy()
@@ -113,7 +113,7 @@ def difficulty_by_step(difficulty: pa.Table) -> Figure:
 
 
 def cluster_balance(curriculum: pa.Table, clusters: pa.Table) -> Figure:
-    """Of the rationales selected at a stage (Eq. 12), the share from each cluster; "all" is the whole set."""
+    """Share of each cluster among the rationales selected at a stage (Eq. 12), and among all of them."""
     chosen = curriculum.filter(curriculum["selected"]).select(["stage", *_KEY]).join(clusters, _KEY, join_type="inner")
     stages, cluster = chosen["stage"].to_numpy(), chosen["cluster"].to_numpy()
     everyone = clusters["cluster"].to_numpy()
@@ -147,7 +147,7 @@ def _positions(low: int, high: int) -> tuple[list[int], list[str]]:
 def curriculum_figures(
     curriculum: pa.Table | None, difficulty: pa.Table | None, clusters: pa.Table | None
 ) -> dict[str, Figure]:
-    """Every picture that the given tables allow, by file name without suffix."""
+    """The pictures for which there are tables, by file name without suffix."""
     figures: dict[str, Figure] = {}
     if curriculum is not None and len(curriculum):
         if stage_facts(curriculum):
@@ -163,6 +163,6 @@ def curriculum_figures(
 
 
 def write_curriculum_figures(curriculum: pa.Table, difficulty: pa.Table, clusters: pa.Table, folder: Path) -> None:
-    """Write every picture of the curriculum into `folder` as PNG."""
+    """Write the pictures of the curriculum into `folder` as PNG."""
     for name, figure in curriculum_figures(curriculum, difficulty, clusters).items():
         write_png(figure, folder / f"{name}.png")

@@ -1,4 +1,4 @@
-"""What a report shows. Whoever runs the pipeline fills this in; parts that are left out have no section."""
+"""The data of a report, filled in by the stage; parts that are left out have no section."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,12 +29,13 @@ class Comparison:
 
     @property
     def difference(self) -> float:
+        """accuracy(b) - accuracy(a), in [-1, 1]."""
         return (self.only_b - self.only_a) / self.questions if self.questions else 0.0
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the student of one method took: target tokens trained on, and seconds; None where it is not known."""
+    """The cost of one method's student; None if it is not known."""
 
     target_tokens: int
     epochs: float | None = None
@@ -45,7 +46,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Answered:
-    """What one student wrote; `tokens` is empty where the run has no weighter, and `completion` is shown instead."""
+    """The answer of one student; `completion` is shown if `tokens` is empty, as in a run without a weighter."""
 
     method: str
     predicted: str | None
@@ -56,7 +57,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Example:
-    """A question that only one of two students gets right; `only_a` and `only_b` questions of its set are such."""
+    """A question that only one of two students answers correctly, as do `only_a` and `only_b` questions of its set."""
 
     dataset: str
     split: str
@@ -71,7 +72,7 @@ class Example:
 
 @dataclass(frozen=True)
 class StageRun:
-    """Where the output of one stage comes from; stages of equal key are shown as one."""
+    """The origin of one stage's result; stages with the same key are shown as one."""
 
     stage: str  # `<method>.<stage>`, or the stage alone where there are no methods
     key: str

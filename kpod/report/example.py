@@ -1,4 +1,4 @@
-"""One question that tells two students apart: what each wrote, every token shaded by the weight it would have."""
+"""A question that only one of two students answers correctly, with both answers shaded by token weights."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,8 +25,8 @@ Row = Mapping[str, Any]  # of schemas.PREDICTIONS
 def find(predictions: Mapping[str, pa.Table], questions: pa.Table) -> Example | None:
     """An example from the first set on which plain distillation and the last method differ, or None.
 
-    `predictions` holds schemas.PREDICTIONS by method, `questions` is a schemas.QUESTIONS. Of the questions that only
-    one of the two gets right, the shortest answered to its end is taken, from the student that has more of them.
+    `predictions` holds schemas.PREDICTIONS by method, `questions` is of schemas.QUESTIONS. Of the questions that only
+    the student with more such questions answers correctly, the one with the shortest complete answers is returned.
     """
     pair = compared(list(predictions))
     if pair is None:
@@ -41,7 +41,7 @@ def find(predictions: Mapping[str, pa.Table], questions: pa.Table) -> Example | 
         whole = [key for key in more if key[2] in texts and not (a[key]["truncated"] or b[key]["truncated"])]
         if not whole:
             continue
-        key = min(whole, key=lambda one: (len(a[one]["completion"]) + len(b[one]["completion"]), one))
+        key = min(whole, key=lambda row: (len(a[row]["completion"]) + len(b[row]["completion"]), row))
         question = texts[key[2]]
         students = tuple(
             Answered(method, row["predicted"], row["correct"], row["completion"].strip())
@@ -64,18 +64,24 @@ def find(predictions: Mapping[str, pa.Table], questions: pa.Table) -> Example | 
 def with_weights(
     example: Example, weighter: Path, student: Path, tokenizer: Any, scale: Scale, form: PromptFormat = COT
 ) -> Example:
-    """The example, shaded by the weighter (folder) of the run, trained on `student` (folder) in `form`."""
-    texts = [one.completion for one in example.students]
+    """The example with the tokens of both answers shaded by a weighter.
+
+    `weighter` and `student`: folders of the weighter and of the student that it was trained on; `form`: the prompt
+    format of the run.
+    """
+    texts = [answered.completion for answered in example.students]
     weights = text_weights(texts, weighter, student, form)
     spans = token_spans(tokenizer, texts, form.lead)
     students = []
-    for one, (ids, found), weight in zip(example.students, spans, weights, strict=True):
+    for answered, (ids, places), weight in zip(example.students, spans, weights, strict=True):
         if weight is None:
-            students.append(one)
+            students.append(answered)
             continue
-        ends = np.cumsum([len(step) for step in split(one.completion)]).tolist()
-        step = token_steps([found], [list(pairwise([0, *ends]))])[0]
-        students.append(replace(one, tokens=shaded(ids.tolist(), step.tolist(), weight.tolist(), tokenizer, scale)))
+        ends = np.cumsum([len(step) for step in split(answered.completion)]).tolist()
+        step = token_steps([places], [list(pairwise([0, *ends]))])[0]
+        students.append(
+            replace(answered, tokens=shaded(ids.tolist(), step.tolist(), weight.tolist(), tokenizer, scale))
+        )
     return replace(example, students=(students[0], students[1]))
 
 

@@ -1,4 +1,4 @@
-"""The picture of a paired comparison: what flipped on each set, and accuracy by the number of steps."""
+"""The picture of a paired comparison: flips on each set, and accuracy by the number of steps."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ Steps = Mapping[str, Mapping[str, Any]]  # number of steps -> Accuracy as metric
 
 
 def flips_figure(comparison: Comparison, steps_a: Steps, steps_b: Steps) -> Figure:
-    """One bar a set, cut into both right, only A, only B and neither; below, A and B by number of steps."""
+    """One bar a set, divided into both right, only A, only B and neither; below, A and B by number of steps."""
     shared = [count for count in steps_a if count in steps_b]
     bars = 0.45 * len(comparison.sets) + 1.0
     with styled():
@@ -31,14 +31,14 @@ def flips_figure(comparison: Comparison, steps_a: Steps, steps_b: Steps) -> Figu
 def _bars(axes: Axes, comparison: Comparison) -> None:
     names = ("both right", "only A right", "only B right", "neither")
     colours = (PALETTE[6], PALETTE[0], PALETTE[1], "#DDDDDD")
-    for y, one in enumerate(comparison.sets):
-        only_a, only_b = len(one.only_a), len(one.only_b)
-        both = one.correct_a - only_a
+    for y, row in enumerate(comparison.sets):
+        only_a, only_b = len(row.only_a), len(row.only_b)
+        both = row.correct_a - only_a
         left = 0.0
         for name, shade, count in zip(
-            names, colours, (both, only_a, only_b, one.questions - both - only_a - only_b), strict=True
+            names, colours, (both, only_a, only_b, row.questions - both - only_a - only_b), strict=True
         ):
-            share = count / one.questions
+            share = count / row.questions
             axes.barh(y, share, 0.6, left=left, color=shade, label=name if y == 0 else None)
             if share > 0.04:
                 dark = shade != "#DDDDDD"
@@ -47,7 +47,7 @@ def _bars(axes: Axes, comparison: Comparison) -> None:
                 )
             left += share
     axes.set(xlim=(0, 1), ylim=(len(comparison.sets) - 0.5, -0.5), title="Who is right")
-    axes.set_yticks(range(len(comparison.sets)), [label(f"{one.dataset} {one.split}", 24) for one in comparison.sets])
+    axes.set_yticks(range(len(comparison.sets)), [label(f"{row.dataset} {row.split}", 24) for row in comparison.sets])
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.35), ncols=4, handlelength=1, columnspacing=1)
 

@@ -1,4 +1,4 @@
-"""The one sentence that a run ends with; terminal, page, MLflow and Prefect all show this one."""
+"""The headline of a run, which terminal, report page, MLflow and Prefect show."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,11 +30,11 @@ class Headline:
     difference: float | None  # accuracy - against_accuracy, on the same questions
     difference_low: float | None  # 95% interval of `difference` (paired)
     difference_high: float | None
-    rationales: str | None = None  # a second sentence: what several rationales a question bring
+    rationales: str | None = None  # a second sentence: the gain of several rationales a question
 
     @property
     def where(self) -> str:
-        """The questions behind the numbers: `wordproblems test, 800 questions`."""
+        """The questions that were asked: `wordproblems test, 800 questions`."""
         return f"{self.dataset} {self.split}, {self.questions:,} question{'s' if self.questions != 1 else ''}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -43,10 +43,10 @@ class Headline:
 
 
 def compared(methods: Sequence[str]) -> tuple[str, str] | None:
-    """The two methods that a report sets against each other, the reported one second; None if there is but one.
+    """The two methods that the headline compares, the reported one second; None if there is only one method.
 
-    Reported is the last one that distils, against plain distillation, else the last other one that distils, else the
-    student before distillation.
+    The reported method is the last one that distils. It is compared with plain distillation, else with the last other
+    method that distils, else with the student before distillation.
     """
     if len(methods) < 2:
         return None
@@ -62,22 +62,21 @@ def reported(methods: Sequence[str]) -> str:
 
 
 def headline(accuracy: Sequence[Accuracy], comparisons: Sequence[Comparison]) -> Headline | None:
-    """The last distilled method on its first set of questions, against plain distillation and the student before.
+    """The headline: the reported method on its first set of questions, compared as `compared` says.
 
-    `compared` says with which method. None if nothing was evaluated. `accuracy` and `comparisons` are those of
-    `ReportData`.
+    `accuracy` and `comparisons` are those of `ReportData`. None if nothing was evaluated.
     """
     methods = list(dict.fromkeys(row.method for row in accuracy))
     if not methods:
         return None
     method = reported(methods)
     own = next(row for row in accuracy if row.method == method)
-    there = {row.method: row for row in accuracy if (row.dataset, row.split) == (own.dataset, own.split)}
-    pair = compared(list(there))
-    before = there.get(BASE) if method != BASE else None
-    against = there[pair[0]] if pair else None
-    wanted = (against.method if against else None, method, own.dataset, own.split)
-    paired = next((row for row in comparisons if (row.a, row.b, row.dataset, row.split) == wanted), None)
+    of_set = {row.method: row for row in accuracy if (row.dataset, row.split) == (own.dataset, own.split)}
+    pair = compared(list(of_set))
+    before = of_set.get(BASE) if method != BASE else None
+    against = of_set[pair[0]] if pair else None
+    identity = (against.method if against else None, method, own.dataset, own.split)
+    paired = next((row for row in comparisons if (row.a, row.b, row.dataset, row.split) == identity), None)
     return Headline(
         sentence=_sentence(own, against, before, paired),
         method=method,
@@ -93,20 +92,20 @@ def headline(accuracy: Sequence[Accuracy], comparisons: Sequence[Comparison]) ->
         difference=paired.difference if paired else None,
         difference_low=paired.low if paired else None,
         difference_high=paired.high if paired else None,
-        rationales=_rationales(there, comparisons, own),
+        rationales=_rationales(of_set, comparisons, own),
     )
 
 
-def _rationales(there: Mapping[str, Accuracy], comparisons: Sequence[Comparison], own: Accuracy) -> str | None:
-    """What plain distillation gains from several rationales a question; None unless it was trained on one as well."""
+def _rationales(of_set: Mapping[str, Accuracy], comparisons: Sequence[Comparison], own: Accuracy) -> str | None:
+    """The gain of plain distillation from several rationales a question; None unless it was also trained on one."""
     pair = (ONE, PLAIN, own.dataset, own.split)
     paired = next((row for row in comparisons if (row.a, row.b, row.dataset, row.split) == pair), None)
     if paired is None:
         return None
-    several, one = there[PLAIN].accuracy, there[ONE].accuracy
+    several, single = of_set[PLAIN].accuracy, of_set[ONE].accuracy
     sentence = (
-        f"plain distillation on several rationales a question: {100 * several:.1f}% against {100 * one:.1f}% on one; "
-        f"{100 * paired.difference:+.1f} points, 95% {_plain(paired.low, 1)} to {_plain(paired.high, 1)}"
+        f"plain distillation on several rationales a question: {100 * several:.1f}% against {100 * single:.1f}% on one;"
+        f" {100 * paired.difference:+.1f} points, 95% {_plain(paired.low, 1)} to {_plain(paired.high, 1)}"
     )
     return sentence if paired.low > 0 or paired.high < 0 else f"{sentence}: no clear difference"
 
@@ -132,7 +131,7 @@ def _sentence(own: Accuracy, against: Accuracy | None, before: Accuracy | None, 
 
 
 def _digits(own: Accuracy, against: Accuracy | None, paired: Comparison | None) -> int:
-    """0: whole per cent; 1 where rounding would make the difference, or on which side of 0 it lies, look wrong."""
+    """Decimals of percentages: 0, or 1 where rounding would falsify the difference or its sign."""
     if against is None or paired is None:
         return 0
     whole = round(100 * own.accuracy) - round(100 * against.accuracy)

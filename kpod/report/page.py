@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing but itself."""
+"""The report of a run: one self-contained HTML file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,8 +35,8 @@ _CAPTIONS = {
 def write_report(out: Path, data: ReportData) -> None:
     """Write the report of a run to `out`, atomically: headline and accuracy first; sections without data are left out.
 
-    The page holds no script, no address but the paper's, and its pictures as `data:` images. The same data give
-    the same bytes. Raises DataError if weights name rationales or questions that the tables lack.
+    The page holds no script, no address but the paper's, and its pictures as `data:` URIs. Equal data give equal
+    bytes. Raises DataError if weights name rationales or questions that are missing from the tables.
     """
     methods = list(dict.fromkeys(row.method for row in data.accuracy))
     histories = {method: table for method, table in data.histories.items() if len(table)}

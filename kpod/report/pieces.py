@@ -1,4 +1,4 @@
-"""Text of token ids, cut where characters end: a character that is split over tokens is shown as one piece."""
+"""Decoding of token ids to pieces of text: tokens that share a character are one piece."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _ZWJ = "\u200d"
 
 @dataclass(frozen=True)
 class Piece:
-    """Tokens `start` to `stop` (exclusive) and the text that they decode to."""
+    """Tokens `start` to `stop` (exclusive), decoded."""
 
     text: str
     start: int
@@ -22,11 +22,11 @@ class Piece:
 def pieces(tokenizer: Any, ids: Sequence[int]) -> list[Piece]:
     """Split a token sequence into the shortest runs that decode to whole characters.
 
-    `tokenizer` needs `decode(ids, skip_special_tokens=..., clean_up_tokenization_spaces=...)`. Tokens of no text
-    (a lone word-start mark, an unfinished character) join the run after them; combining marks, variation
-    selectors and emoji joiners join the run before them. The runs cover every token in order.
+    `tokenizer` needs `decode(ids, skip_special_tokens=..., clean_up_tokenization_spaces=...)`. Tokens without text
+    (a lone word-start mark, an incomplete character) are joined with the run after them; combining marks, variation
+    selectors and emoji joiners with the run before them. The runs cover every token in order.
     """
-    found: list[Piece] = []
+    runs: list[Piece] = []
     anchor = start = waiting = 0
     for stop in range(1, len(ids) + 1):
         # Decoding from the piece before `start` keeps the space that a tokenizer drops at the start of a text.
@@ -35,9 +35,9 @@ def pieces(tokenizer: Any, ids: Sequence[int]) -> list[Piece]:
         waiting = waiting + 1 if text.endswith(_UNDECODED) else 0
         if stop < len(ids) and (not text or 0 < waiting < _LONGEST):
             continue
-        _append(found, Piece(text, start, stop))
+        _append(runs, Piece(text, start, stop))
         anchor, start, waiting = start, stop, 0
-    return found
+    return runs
 
 
 def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
@@ -45,11 +45,11 @@ def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
     return text
 
 
-def _append(found: list[Piece], piece: Piece) -> None:
-    if found and (not piece.text or _extends(piece.text[0]) or found[-1].text.endswith(_ZWJ)):
-        last = found.pop()
+def _append(runs: list[Piece], piece: Piece) -> None:
+    if runs and (not piece.text or _extends(piece.text[0]) or runs[-1].text.endswith(_ZWJ)):
+        last = runs.pop()
         piece = Piece(last.text + piece.text, last.start, piece.stop)
-    found.append(piece)
+    runs.append(piece)
 
 
 def _extends(character: str) -> bool:

@@ -1,4 +1,4 @@
-"""HTML from the templates beside this file: every value is cleaned and escaped, wherever it stands."""
+"""HTML from the templates beside this file; every value is cleaned and escaped."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,14 +24,14 @@ def _points(difference: float) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """A p-value to three digits; nothing where there is none."""
+    """A p-value to three digits; empty for None."""
     if p is None:
         return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def figure(value: float | None) -> str:
-    """A count or seconds; a dash where it is not known."""
+    """A count or seconds; a dash for None."""
     if value is None:
         return "\N{EN DASH}"
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
@@ -49,6 +49,6 @@ _environment.filters.update(share=_share, points=_points, p_value=p_value, figur
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """Fill a template; `style.css` goes in as it is, for it is ours."""
+    """Fill a template with `values` and the style sheet. Raises jinja2.UndefinedError for a missing value."""
     css = Markup(_environment.get_template("style.css").render())  # noqa: S704
     return _environment.get_template(template).render(css=css, **values)

@@ -50,7 +50,7 @@ def _bars(axes: Axes, rows: Sequence[Accuracy], methods: Sequence[str]) -> None:
 
 
 def learning_curves(histories: Mapping[str, pa.Table], methods: Sequence[str] = ()) -> Figure:
-    """Loss over target tokens seen, by method (schemas.HISTORY): a running mean, and single steps behind few curves.
+    """Running mean of the loss over target tokens, by method (schemas.HISTORY); single steps too for up to 4 methods.
 
     `methods` sets the order of colours, so that a method has one colour in all pictures of a report.
     """
@@ -76,7 +76,7 @@ def learning_curves(histories: Mapping[str, pa.Table], methods: Sequence[str] = 
 
 
 def validation_curves(validations: Mapping[str, Sequence[Point]], methods: Sequence[str] = ()) -> Figure:
-    """Share of right answers after each epoch over target tokens, by method; the epoch that was kept is ringed."""
+    """Validation accuracy after each epoch over target tokens, by method; a ring marks the epoch that was kept."""
     order = list(dict.fromkeys([*methods, *validations]))
     with styled():
         figure = new_figure(3.2)
@@ -97,14 +97,14 @@ def validation_curves(validations: Mapping[str, Sequence[Point]], methods: Seque
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean of the last `window` values at each position, of fewer at the start; NaN is left out."""
+    """Mean of the last `window` values at each position, float [n], of fewer at the beginning; NaN is ignored."""
     finite = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
     counts = np.concatenate([[0], np.cumsum(finite)])
     stop = np.arange(1, len(values) + 1)
-    start = np.maximum(0, stop - window)
-    count = counts[stop] - counts[start]
-    return np.where(count > 0, (sums[stop] - sums[start]) / np.maximum(count, 1), np.nan)
+    begin = np.maximum(0, stop - window)
+    count = counts[stop] - counts[begin]
+    return np.where(count > 0, (sums[stop] - sums[begin]) / np.maximum(count, 1), np.nan)
 
 
 def _thousands(value: float, _: float) -> str:

@@ -1,4 +1,4 @@
-"""A few answers to read: where the method of interest is right or wrong, beside what the others said."""
+"""Sample answers: questions that one method answers correctly or wrongly, with the answers of all methods."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Sample:
-    """One question with what each method said."""
+    """One question with the output of each method."""
 
     question_id: str
     dataset: str
@@ -36,7 +36,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Group:
-    """Samples of one kind; `total` questions are of this kind."""
+    """Samples of one kind, out of `total` questions of this kind."""
 
     title: str
     total: int
@@ -46,7 +46,7 @@ class Group:
 def sample_groups(
     predictions: Mapping[str, pa.Table], focus: str, questions: pa.Table | None, each: int = 3
 ) -> list[Group]:
-    """Sort the questions that every method answered by who is right, and take up to `each` of a kind.
+    """Group the questions that every method answered by which methods are right; up to `each` samples of a kind.
 
     `predictions` holds schemas.PREDICTIONS by method; questions are matched by (dataset, split, question_id).
     Kinds without a question are left out. Raises DataError if `focus` has no predictions.
@@ -93,8 +93,8 @@ def _questions(
 ) -> dict[str, str]:
     if questions is None:
         return {}
-    wanted = {keys[i][2] for keys in kinds.values() for i in spread(len(keys), each)}
-    rows = questions.filter(pc.is_in(questions["id"], pa.array(sorted(wanted), pa.string()))).to_pylist()
+    ids = {keys[i][2] for keys in kinds.values() for i in spread(len(keys), each)}
+    rows = questions.filter(pc.is_in(questions["id"], pa.array(sorted(ids), pa.string()))).to_pylist()
     return {row["id"]: question_text(row["question"], row["choices"]) for row in rows}
 
 

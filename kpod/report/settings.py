@@ -1,4 +1,4 @@
-"""What the stage `report` is told beside its inputs. Light: the flow imports it."""
+"""Settings of the stage `report`. Without heavy imports, because the flow imports it."""
 
 from pydantic import Field
 
@@ -7,13 +7,13 @@ from kpod.fields import Strict
 
 
 class Lineage(Strict):
-    """Where one input came from."""
+    """The origin of one input."""
 
     name: str  # `<method>.<stage>`, the input's name
     stage: str
     key: str
     run_id: str  # of the MLflow run that executed the stage
-    figures: dict[str, float] = Field(default_factory=dict)  # what it took: cpu_seconds, target_tokens, ...
+    figures: dict[str, float] = Field(default_factory=dict)  # of its cost: cpu_seconds, target_tokens, ...
 
 
 class ReportSettings(Strict):

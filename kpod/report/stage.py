@@ -44,9 +44,9 @@ _TABLES = {
 
 
 def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> dict[str, float]:
-    """Read what the methods left (`<method>.<stage>` -> folder) and write the page, the table and the pictures.
+    """Write report.html, summary.md, summary.json and the pictures in figures/.
 
-    Writes report.html, summary.md, summary.json and, where there are weights and a curriculum, figures/.
+    `inputs` maps `<method>.<stage>` to the folder of a result; parts of the report without inputs are left out.
     """
     methods: list[str] = [method for method in config.pipeline.methods if f"{method}.evaluate" in inputs]
     predictions = {
@@ -57,7 +57,7 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
     questions = tables["questions"]
     tokenizer = _tokenizer(inputs)
     figures = {method: _figures(config, method) for method in methods}
-    costs = {method: found for method, stages in figures.items() if (found := cost(stages))}
+    costs = {method: spent for method, stages in figures.items() if (spent := cost(stages))}
     data = ReportData(
         title=config.pipeline.name,
         facts=_facts(config.pipeline),
@@ -69,7 +69,7 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
         histories=_histories(inputs, methods),
         validations=_validations(inputs, methods),
         predictions=predictions,
-        config=identity(config.pipeline),  # a file by its content: where it lies on a machine is nobody's business
+        config=identity(config.pipeline),  # files by their content, so that no path of this machine is shown
         lineage=[StageRun(stage=row.name, key=row.key, run_id=row.run_id) for row in config.lineage],
         tokenizer=tokenizer,
         teachers=_teachers(inputs),
@@ -91,10 +91,12 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
 
 
 def _facts(config: Pipeline) -> dict[str, str]:
-    """Who learns from whom, and what the generated sets out of distribution are."""
-    made = config.student
+    """Student, teacher, and the generated sets out of distribution."""
+    settings = config.student
     student = (
-        f"{made.layers} layers of {made.hidden}, pretrained here" if made.kind == "scratch" else config.student_name
+        f"{settings.layers} layers of {settings.hidden}, pretrained here"
+        if settings.kind == "scratch"
+        else config.student_name
     )
     names = {"student": student, "teacher": config.teacher_name}
     for source in config.questions.sources:
@@ -104,7 +106,7 @@ def _facts(config: Pipeline) -> dict[str, str]:
 
 
 def _figures(config: ReportSettings, method: str) -> dict[str, dict[str, float]]:
-    """What the stages of a method took: stage -> figure -> value."""
+    """Figures of the cost of a method's stages: stage -> name -> value."""
     return {row.stage: row.figures for row in config.lineage if row.name.rpartition(".")[0] == method}
 
 
@@ -115,18 +117,18 @@ def _example(
     tokenizer: Any,
     form: Form,
 ) -> Example | None:
-    """The question that tells two students apart, shaded where the run has trained a weighter."""
+    """The example of the report, shaded if the run has trained a weighter."""
     questions, weights = tables["questions"], tables["weights"]
-    found = find(predictions, questions) if questions is not None else None
+    example = find(predictions, questions) if questions is not None else None
     folder, base = _last(inputs, "weights"), _last(inputs, "base")
-    if found is None or weights is None or folder is None or base is None or not (folder / "weighter").is_dir():
-        return found
+    if example is None or weights is None or folder is None or base is None or not (folder / "weighter").is_dir():
+        return example
     shape = resolve(tokenizer, form)
-    return with_weights(found, folder / "weighter", base / "student", tokenizer, weight_scale(weights), shape)
+    return with_weights(example, folder / "weighter", base / "student", tokenizer, weight_scale(weights), shape)
 
 
 def _comparisons(predictions: Mapping[str, pa.Table]) -> list[Comparison]:
-    """The reported method against each of the others, and plain distillation on several rationales against on one."""
+    """The reported method against each other method, and plain distillation on several rationales against one."""
     if not predictions:
         return []
     method = reported(list(predictions))
@@ -134,33 +136,35 @@ def _comparisons(predictions: Mapping[str, pa.Table]) -> list[Comparison]:
     pairs = [(other, method) for other in others]
     if ONE in others and PLAIN in others:
         pairs.append((ONE, PLAIN))
-    found = [
+    comparisons = [
         Comparison(
-            a=a, b=b, dataset=one.dataset, split=one.split, questions=one.questions,
-            only_a=len(one.only_a), only_b=len(one.only_b), low=one.low, high=one.high, p_value=one.p_value,
+            a=a, b=b, dataset=part.dataset, split=part.split, questions=part.questions,
+            only_a=len(part.only_a), only_b=len(part.only_b), low=part.low, high=part.high, p_value=part.p_value,
         )
         for a, b in pairs
-        for one in compare(predictions[a], predictions[b]).sets
+        for part in compare(predictions[a], predictions[b]).sets
     ]  # fmt: skip
-    if len(found) <= MANY:
-        return found
-    return [replace(row, p_holm=p) for row, p in zip(found, holm([row.p_value for row in found]), strict=True)]
+    if len(comparisons) <= MANY:
+        return comparisons
+    return [
+        replace(row, p_holm=p) for row, p in zip(comparisons, holm([row.p_value for row in comparisons]), strict=True)
+    ]
 
 
 def _histories(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, pa.Table]:
-    found = {method: inputs.get(f"{method}.distill") for method in methods}
-    return {m: schemas.read(folder / "history.parquet", schemas.HISTORY) for m, folder in found.items() if folder}
+    folders = {method: inputs.get(f"{method}.distill") for method in methods}
+    return {m: schemas.read(folder / "history.parquet", schemas.HISTORY) for m, folder in folders.items() if folder}
 
 
 def _validations(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, list[Point]]:
-    found = {m: points.read(inputs[f"{m}.distill"] / points.FILE) for m in methods if f"{m}.distill" in inputs}
-    return {method: names for method, names in found.items() if names}
+    curves = {m: points.read(inputs[f"{m}.distill"] / points.FILE) for m in methods if f"{m}.distill" in inputs}
+    return {method: names for method, names in curves.items() if names}
 
 
 def _last(inputs: Mapping[str, Path], stage: str) -> Path | None:
-    """The folder of a stage as the last method that has one used it."""
-    found = [folder for name, folder in inputs.items() if name.endswith(f".{stage}")]
-    return found[-1] if found else None
+    """The folder of a stage's result for the last method that has one."""
+    folders = [folder for name, folder in inputs.items() if name.endswith(f".{stage}")]
+    return folders[-1] if folders else None
 
 
 def _table(inputs: Mapping[str, Path], stage: str, name: str, schema: pa.Schema) -> pa.Table | None:
@@ -169,7 +173,7 @@ def _table(inputs: Mapping[str, Path], stage: str, name: str, schema: pa.Schema)
 
 
 def _teachers(inputs: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """What each of several teachers delivered, by name."""
+    """The reports of several teachers, by name; empty for one teacher."""
     folder = _last(inputs, "rationales")
     if folder is None or not (folder / "report.json").is_file():
         return {}

@@ -1,4 +1,4 @@
-"""How pictures look: one palette, one font, and bytes that depend on nothing but the data."""
+"""The style of pictures: one palette, one font, and bytes that depend only on the data."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kpod.store.files import atomic
 
-# Okabe and Ito's colours, told apart under the common forms of colour blindness; the palest two come last.
+# Okabe and Ito's colours, distinct under the common forms of colour blindness; the palest two come last.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#B8A900")
 SEQUENTIAL = "cividis"
 WIDTH = 5.2  # inches: text stays readable when a phone shrinks the picture to its width
@@ -44,7 +44,7 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Use the report's style, whatever matplotlibrc or the caller has set."""
+    """Use the report's style inside the block, whatever matplotlibrc or the caller has set."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
@@ -52,7 +52,7 @@ def styled() -> Iterator[None]:
 
 
 def new_figure(height: float, width: float = WIDTH, **options: Any) -> Figure:
-    """An empty figure (inches) on the Agg canvas, outside pyplot and so without global state."""
+    """An empty figure (height and width in inches) on the Agg canvas, outside pyplot and its global state."""
     layout = ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1)
     figure = Figure(figsize=(width, height), **{"layout": layout, **options})
     FigureCanvasAgg(figure)
@@ -74,7 +74,7 @@ def write_png(figure: Figure, path: Path) -> None:
 
 
 def data_uri(figure: Figure) -> str:
-    """The figure as a `data:` address for an `<img>`."""
+    """The figure as a `data:` URI for an `<img>`."""
     return "data:image/png;base64," + base64.b64encode(png(figure)).decode("ascii")
 
 

@@ -15,7 +15,7 @@ from kpod.report.words import methods
 
 
 def markdown(data: ReportData) -> str:
-    """The tables that a run ends with: accuracy, paired differences, and what each method took."""
+    """The tables of accuracy, paired differences and costs."""
     lines = ["| method | set | questions | accuracy | 95% | truncated |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {row.method} | {row.dataset} {row.split} | {row.questions} | {row.accuracy:.1%} |"
@@ -39,9 +39,9 @@ def markdown(data: ReportData) -> str:
             "|---|---|---|---|---|---|",
         ]
         lines += [
-            f"| {method} | {one.target_tokens:,} | {figure(one.epochs)} | {figure(one.cpu_seconds)} |"
-            f" {figure(one.wall_seconds)} | {figure(one.preparation_seconds)} |"
-            for method, one in data.costs.items()
+            f"| {method} | {spent.target_tokens:,} | {figure(spent.epochs)} | {figure(spent.cpu_seconds)} |"
+            f" {figure(spent.wall_seconds)} | {figure(spent.preparation_seconds)} |"
+            for method, spent in data.costs.items()
         ]
     if at := compared_at(data.costs):
         lines += ["", f"Methods are compared {at}."]
@@ -49,17 +49,17 @@ def markdown(data: ReportData) -> str:
 
 
 def description(folder: Path, links: Mapping[str, str]) -> str:
-    """What the page of a run begins with, in Markdown, from what the stage wrote; `links`: text -> address."""
-    found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    """Markdown for MLflow's page of a run, from the folder of the stage `report`; `links`: text -> address."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     table = (folder / "summary.md").read_text(encoding="utf-8")
-    outcome = found["headline"]
+    outcome = summary["headline"]
     head = f"**{outcome['sentence']}** ({outcome['where']})\n\n" if outcome else ""
     return f"{head}{' · '.join(f'[{text}]({address})' for text, address in links.items())}\n\n{table}"
 
 
 def outcome(folder: Path) -> tuple[str, list[dict[str, Any]]]:
-    """The headline and a table of all methods and sets, from the folder that the stage wrote."""
-    found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    """The headline and a table of all methods and sets, from the folder of the stage `report`."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     rows = [
         {
             "method": row["method"],
@@ -67,17 +67,17 @@ def outcome(folder: Path) -> tuple[str, list[dict[str, Any]]]:
             "accuracy": f"{row['accuracy']:.1%}",
             "95%": f"{row['low']:.1%} to {row['high']:.1%}",
             "questions": row["questions"],
-            "target tokens": found["costs"].get(row["method"], {}).get("target_tokens"),
-            "CPU s": figure(found["costs"].get(row["method"], {}).get("cpu_seconds")),
+            "target tokens": summary["costs"].get(row["method"], {}).get("target_tokens"),
+            "CPU s": figure(summary["costs"].get(row["method"], {}).get("cpu_seconds")),
         }
-        for row in found["accuracy"]
+        for row in summary["accuracy"]
     ]
-    lead = found["headline"]
+    lead = summary["headline"]
     return (f"{lead['sentence']} ({lead['where']})" if lead else ""), rows
 
 
 def version_text(method: str, config: Pipeline, figures: Mapping[str, float]) -> str:
-    """What a model version of the registry is, in Markdown; `figures` as `kpod.run.results.figures_of` gives them."""
+    """Markdown that describes a version of a registered model; `figures`: those of `kpod.run.results.figures_of`."""
     low, high = (f"{figures[f'accuracy_{end}']:.1%}" for end in ("low", "high"))
     tokens = f", trained on {figures['target_tokens']:,.0f} target tokens" if "target_tokens" in figures else ""
     return (
@@ -87,10 +87,10 @@ def version_text(method: str, config: Pipeline, figures: Mapping[str, float]) ->
 
 
 def summary(data: ReportData) -> dict[str, Any]:
-    """The same figures for programs, as summary.json holds them."""
-    found = headline(data.accuracy, data.comparisons)
+    """The content of summary.json."""
+    lead = headline(data.accuracy, data.comparisons)
     return {
-        "headline": found.as_dict() if found else None,
+        "headline": lead.as_dict() if lead else None,
         "methods": methods(dict.fromkeys(row.method for row in data.accuracy)),
         "accuracy": [as_dict(row) for row in data.accuracy],
         "costs": {method: vars(cost) for method, cost in data.costs.items()},

@@ -1,4 +1,4 @@
-"""What the teacher delivered and what it cost."""
+"""Yield and cost of the teacher."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 @dataclass(frozen=True)
 class Yield:
-    """Counts over `rationales.parquet`; `cost_usd` is None where no request had a price."""
+    """Counts over `rationales.parquet`; `cost_usd` is None if no request had a price."""
 
     models: tuple[str, ...]
     asked: int
@@ -22,7 +22,7 @@ class Yield:
 
 
 def teacher_yield(rationales: pa.Table) -> Yield:
-    """Sum up a table after schemas.RATIONALES."""
+    """Counts over a table of schemas.RATIONALES."""
     dropped = rationales.filter(pc.invert(rationales["kept"]))
     return Yield(
         models=tuple(sorted(rationales["model"].unique().to_pylist())),
@@ -42,5 +42,5 @@ def _sum(column: pa.ChunkedArray) -> int:
 
 
 def _counts(column: pa.ChunkedArray) -> tuple[tuple[str, int], ...]:
-    found = [(row["values"], row["counts"]) for row in column.value_counts().to_pylist()]
-    return tuple(sorted(found, key=lambda pair: (-pair[1], pair[0])))
+    pairs = [(row["values"], row["counts"]) for row in column.value_counts().to_pylist()]
+    return tuple(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))

@@ -1,4 +1,4 @@
-"""What the token view shows: a few rationales of a run, each token with the shade of its weight."""
+"""The data of the token view: a few rationales of a run, each token shaded by its weight."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _LEAST_SPAN = 0.2
 
 @dataclass(frozen=True)
 class Shaded:
-    """A run of tokens as it is shown: text, mean weight, shade in [0, 1], and whether a step starts here."""
+    """A run of tokens: text, mean weight, shade in [0, 1], and whether a step starts here."""
 
     text: str
     weight: float
@@ -27,7 +27,7 @@ class Shaded:
 
 @dataclass(frozen=True)
 class TokenView:
-    """One rationale beside its question; `answer` is gold, `taught` is what the rationale concludes."""
+    """One rationale with its question; `answer` is gold, `taught` the answer of the rationale."""
 
     question_id: str
     sample: int
@@ -46,11 +46,12 @@ class Scale:
     high: float
 
     def shade(self, weight: float) -> float:
+        """The shade of a weight, in [0, 1]."""
         return min(1.0, max(0.0, (weight - self.low) / (self.high - self.low)))
 
 
 def weight_scale(weights: pa.Table) -> Scale:
-    """From the 1st to the 99th percentile of all weights, so that what was learned shows whatever its range.
+    """The scale from the 1st to the 99th percentile of all weights (schemas.WEIGHTS).
 
     It spans at least _LEAST_SPAN, so that weights which hardly differ look alike.
     """
@@ -105,7 +106,7 @@ def spread(count: int, limit: int) -> list[int]:
 def shaded(
     ids: Sequence[int], steps: Sequence[int], weights: Sequence[float], tokenizer: Any, scale: Scale
 ) -> tuple[Shaded, ...]:
-    """The tokens of one rationale as they are shown; `ids`, `steps` and `weights` have one entry a token."""
+    """The tokens of one rationale with their shades; `ids`, `steps` and `weights` have one entry a token."""
     shown = []
     for piece in pieces(tokenizer, ids):
         weight = float(np.mean(weights[piece.start : piece.stop]))

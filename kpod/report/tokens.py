@@ -23,10 +23,11 @@ def write_token_view(
     out_png: Path,
     limit: int = 24,
 ) -> None:
-    """Write the token view of a run: a page with `limit` rationales and a picture of the first few.
+    """Write the token view of a run: a page with `limit` rationales, and a picture of a few of them.
 
-    `weights`, `questions` and `rationales` follow `kpod.schemas`; `tokenizer` is the student's. The picture sets
-    tokens from left to right and shows a box for characters that its font lacks; the page shows any text.
+    `weights`, `questions` and `rationales` are tables of `kpod.schemas`; `tokenizer` is the student's. The picture
+    sets tokens from left to right, with boxes for characters that its font lacks; the page shows any text. Raises
+    DataError if a rationale or its question is missing from the tables.
     """
     views = token_views(weights, questions, rationales, tokenizer, limit)
     scale = weight_scale(weights)

@@ -18,7 +18,7 @@ _CELL, _LINE, _MARGIN = 6.02, 15.0, 16.0  # points; DejaVu Sans Mono is 0.602 em
 
 
 def token_figure(views: list[TokenView], low: float, high: float) -> Figure:
-    """Draw a few rationales under their questions, with a scale from weight `low` to `high`."""
+    """A picture of rationales under their questions, with a scale from weight `low` to `high`."""
     blocks = [(_heading(view), _lines(view)) for view in views]
     rows = sum(len(head) + len(lines) + 1.2 for head, lines in blocks) + 1.6
     width, height = _COLUMNS * _CELL + 2 * _MARGIN, rows * _LINE + 2 * _MARGIN

@@ -1,4 +1,4 @@
-"""What a reader is told beside the names of methods."""
+"""Methods in words, for readers of tables."""
 
 from collections.abc import Iterable
 
@@ -22,5 +22,5 @@ METHODS = {
 
 
 def methods(names: Iterable[str]) -> dict[str, str]:
-    """The words for those methods that have some, in order."""
+    """The description of each method that has one, in the order of `names`."""
     return {name: METHODS[name] for name in names if name in METHODS}

@@ -1,4 +1,4 @@
-"""The data contract of new questions: rows that are malformed, poisoned or contain prompt injection are refused."""
+"""The data contract of new questions: malformed and poisoned rows and prompt injections are refused."""
 
 import re
 import unicodedata
@@ -25,7 +25,7 @@ def kind_of(row: dict[str, Any]) -> str:
 
 
 def violation(row: dict[str, Any], contract: Contract, kinds: Collection[str]) -> str | None:
-    """Why a row of schemas.QUESTIONS breaks the contract, or None; `kinds` are the accepted kinds of answers."""
+    """The reason why a row of schemas.QUESTIONS breaks the contract, or None; `kinds`: accepted kinds of answers."""
     text = "\n".join([row["question"], *(row["choices"] or ())])
     if len(row["question"]) < MIN_CHARS:
         return f"the question is shorter than {MIN_CHARS} characters"

@@ -1,7 +1,7 @@
 """Duplicates of questions: exact (equal normalised words) and near (common word trigrams).
 
-Normalised means: NFKC, case folded, words and numbers only, single spaces; options count as part of the text.
-Nearly the same means: the Jaccard similarity of their sets of word trigrams is at least a threshold.
+Texts are normalised: NFKC, case folded, words and numbers only; options are part of the text. Two texts are near
+duplicates if the Jaccard similarity of their sets of word trigrams is at least a threshold.
 """
 
 import math
@@ -20,21 +20,21 @@ def words(question: str, choices: Sequence[str] | None = None) -> tuple[str, ...
 
 
 def shingles(normal: tuple[str, ...]) -> frozenset[Shingle]:
-    """The word trigrams; a shorter text is one shingle."""
+    """The word trigrams of a normalised text; a text of fewer than three words is one shingle."""
     return frozenset(normal[i : i + 3] for i in range(max(1, len(normal) - 2)))
 
 
 def jaccard(a: frozenset[Shingle], b: frozenset[Shingle]) -> float:
-    """Size of the intersection over size of the union."""
+    """Jaccard similarity, in [0, 1]: size of the intersection over size of the union."""
     common = len(a & b)
     return common / (len(a) + len(b) - common)
 
 
 class Index:
-    """Index of named texts that finds the most similar one at or above a threshold, without approximation.
+    """Exact search for the most similar of named texts, at or above a threshold.
 
     Two sets with Jaccard similarity t share an element among the first |A| - ceil(t |A|) + 1 of either in any common
-    order, so only those are looked up; rare trigrams come first, which keeps the number of candidates small.
+    order, so only those are looked up; the rarest trigrams come first, which keeps the candidates few.
     """
 
     def __init__(self, texts: Iterable[tuple[str, tuple[str, ...]]], threshold: float) -> None:
@@ -49,26 +49,26 @@ class Index:
             self.add(name, normal)
 
     def add(self, name: str, normal: tuple[str, ...]) -> None:
-        """Add a text."""
-        found = shingles(normal)
+        """Add a normalised text under a name."""
+        grams = shingles(normal)
         self._exact.setdefault(normal, name)
-        for shingle in self._prefix(found):
+        for shingle in self._prefix(grams):
             self._by_shingle[shingle].append(len(self._sets))
-        self._sets.append(found)
+        self._sets.append(grams)
         self._names.append(name)
 
     def exact(self, normal: tuple[str, ...]) -> str | None:
-        """The name of the same text, or None."""
+        """The name of an equal text, or None."""
         return self._exact.get(normal)
 
     def near(self, normal: tuple[str, ...]) -> tuple[str, float] | None:
-        """The most similar text at or above the threshold with its similarity, or None."""
-        wanted = shingles(normal)
-        places = sorted({place for shingle in self._prefix(wanted) for place in self._by_shingle.get(shingle, ())})
-        scored = [(jaccard(wanted, self._sets[place]), place) for place in places]
-        best = max(scored, key=lambda one: (one[0], -one[1]), default=(0.0, -1))
+        """Name and similarity of the most similar text at or above the threshold, or None."""
+        grams = shingles(normal)
+        places = sorted({place for shingle in self._prefix(grams) for place in self._by_shingle.get(shingle, ())})
+        scored = [(jaccard(grams, self._sets[place]), place) for place in places]
+        best = max(scored, key=lambda pair: (pair[0], -pair[1]), default=(0.0, -1))
         return (self._names[best[1]], best[0]) if best[0] >= self._threshold else None
 
-    def _prefix(self, found: frozenset[Shingle]) -> list[Shingle]:
-        length = len(found) - math.ceil(self._threshold * len(found) - 1e-9) + 1
-        return sorted(found, key=lambda shingle: (self._frequency[shingle], shingle))[:length]
+    def _prefix(self, grams: frozenset[Shingle]) -> list[Shingle]:
+        length = len(grams) - math.ceil(self._threshold * len(grams) - 1e-9) + 1
+        return sorted(grams, key=lambda shingle: (self._frequency[shingle], shingle))[:length]

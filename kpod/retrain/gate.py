@@ -12,7 +12,7 @@ Action = Literal["promote", "keep", "hold"]
 
 @dataclass(frozen=True)
 class Decision:
-    """The decision, its reason and the figures behind it; `difference` is challenger minus champion."""
+    """A decision with its reason and figures; the figure `difference` is challenger minus champion."""
 
     action: Action
     reason: str
@@ -20,22 +20,22 @@ class Decision:
 
 
 def decide(comparison: Comparison, gate: Gate) -> Decision:
-    """Decide on all held-out questions together (`a` champion, `b` challenger).
+    """Decide on all held-out questions together (`a` is the champion, `b` the challenger), by exact McNemar.
 
-    promote: significantly more right answers; keep: significantly fewer, or the interval excludes a worthwhile gain;
-    hold: too few questions, a difference that is not significant, or one set significantly worse.
+    promote: significantly more right answers; keep: significantly fewer, or the 95% interval excludes a worthwhile
+    gain; hold: too few questions, a difference that is not significant, or one set that is significantly worse.
     """
     sets = comparison.sets
-    n = sum(one.questions for one in sets)
-    only_champion, only_challenger = sum(len(one.only_a) for one in sets), sum(len(one.only_b) for one in sets)
+    n = sum(part.questions for part in sets)
+    only_champion, only_challenger = sum(len(part.only_a) for part in sets), sum(len(part.only_b) for part in sets)
     p = mcnemar_exact(only_champion, only_challenger)
     difference = (only_challenger - only_champion) / n
     # The sets are independent: the squares of their half widths add up, weighted by size.
-    half = sum((one.questions / n * (one.high - one.low) / 2) ** 2 for one in sets) ** 0.5
+    half = sum((part.questions / n * (part.high - part.low) / 2) ** 2 for part in sets) ** 0.5
     figures = {
         "questions": n,
-        "champion": sum(one.correct_a for one in sets) / n,
-        "challenger": sum(one.correct_b for one in sets) / n,
+        "champion": sum(part.correct_a for part in sets) / n,
+        "challenger": sum(part.correct_b for part in sets) / n,
         "difference": difference,
         "low": difference - half,
         "high": difference + half,
@@ -50,9 +50,9 @@ def _judged(comparison: Comparison, gate: Gate, figures: dict[str, float]) -> tu
     n, difference, p = figures["questions"], figures["difference"], figures["p_value"]
     summary = f"{100 * difference:+.1f} points on {n} questions, p = {p:.2g}"
     worse = [
-        f"{one.dataset} {one.split}"
-        for one in comparison.sets
-        if one.p_value < gate.alpha and one.correct_b < one.correct_a
+        f"{part.dataset} {part.split}"
+        for part in comparison.sets
+        if part.p_value < gate.alpha and part.correct_b < part.correct_a
     ]
     if n < gate.min_questions:
         return "hold", f"{summary}: fewer than {gate.min_questions} held-out questions decide nothing"

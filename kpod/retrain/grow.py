@@ -1,4 +1,4 @@
-"""Stage `dataset`: new training questions, checked and without duplicates, added to the version before."""
+"""Stage `dataset`: new training questions, checked and deduplicated, added to the previous version."""
 
 import json
 from collections import Counter
@@ -21,7 +21,7 @@ from kpod.retrain.duplicates import Index, words
 from kpod.store.files import sha256_file, write_text
 
 Row = dict[str, Any]
-MAX_REJECTED = 0.5  # a file of which a larger share breaks the contract is set aside whole
+MAX_REJECTED = 0.5  # a file of which a larger share breaks the contract is quarantined as a whole
 MAX_ROWS = 100_000  # of a file
 
 
@@ -37,10 +37,10 @@ class Growth(Strict):
 def run(inputs: Mapping[str, Path], config: Growth, out_dir: Path) -> dict[str, float]:
     """`questions` and, from the second version on, `previous` -> questions.parquet (schemas.QUESTIONS, split train).
 
-    Writes manifest.json (version, digests of all files that went in) and quarantine.parquet. A new row is set aside
-    if it is unusable, breaks the contract, has the id of another question, or copies, exactly or nearly, a question
-    of any evaluation set, a known or an earlier new one. A file that cannot be read, or of which too much breaks the
-    contract, is set aside whole.
+    Also writes manifest.json (version, digests of all files of it) and quarantine.parquet. A new row is quarantined if
+    it is unusable, breaks the contract, has the id of another question, or is a duplicate or near duplicate of a
+    question of any evaluation set, of a known or of an earlier new one. So is a whole file that cannot be read, or of
+    which more than MAX_REJECTED breaks the contract.
     """
     base = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS).to_pylist()
     prior, manifest = _previous(inputs.get("previous"))
@@ -68,7 +68,7 @@ def run(inputs: Mapping[str, Path], config: Growth, out_dir: Path) -> dict[str, 
 
 
 def file_digests(folder: Path | None) -> set[str]:
-    """Digests of the files that went into a version."""
+    """Digests (sha256) of the files of a version; empty for None."""
     return set(_previous(folder)[1]["files"])
 
 
@@ -80,7 +80,7 @@ def _previous(folder: Path | None) -> tuple[list[Row], dict[str, Any]]:
 
 
 class _RowChecks:
-    """Accepts rows that are new and keep the contract; the others go to `quarantine` with the reason."""
+    """Accepts new rows that fulfil the contract; the others are added to `quarantine` with the reason."""
 
     def __init__(self, base: Sequence[Row], prior: Sequence[Row], config: Growth) -> None:
         self.quarantine: list[dict[str, str]] = []
@@ -136,16 +136,16 @@ class _RowChecks:
         return True
 
     def _duplicate(self, row: Row, normal: tuple[str, ...]) -> str | None:
-        """Why the row is not new, or None; copies of evaluation questions are reported first."""
+        """The reason why the row is not new, or None; duplicates of evaluation questions are reported first."""
         if (name := self._evaluated.exact(normal)) is not None:
             return f"is also in the evaluation set ({name})"
-        if found := self._evaluated.near(normal):
-            return f"nearly is in the evaluation set ({found[0]}, {found[1]:.2f})"
+        if near := self._evaluated.near(normal):
+            return f"nearly is in the evaluation set ({near[0]}, {near[1]:.2f})"
         if (name := self._known.exact(normal)) is not None:
             same = answers_equal(row["answer"], self._rows[name]["answer"])
             return f"is known ({name})" if same else f"is known with another answer ({name})"
-        if found := self._known.near(normal):
-            return f"nearly is known ({found[0]}, {found[1]:.2f})"
+        if near := self._known.near(normal):
+            return f"nearly is known ({near[0]}, {near[1]:.2f})"
         return "the id belongs to another question" if row["id"] in self._rows else None
 
     def _reject(self, path: Path, row: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Files of new questions from a folder, a bucket or the hub, copied to KPOD_HOME under the hash of their content."""
+"""Files of new questions in a folder, a bucket or on the hub, copied to KPOD_HOME under the hash of their content."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ _HUB = re.compile(r"hub:(?P<dataset>[a-z0-9]+)(?:@(?P<revision>[\w.-]+))?")
 
 @dataclass(frozen=True)
 class Arrived:
-    """The files found at an address, as local copies, and the reasons for those refused."""
+    """Local copies of the files at an address, and the reasons for those that are refused."""
 
     files: tuple[Path, ...]
     refused: tuple[str, ...]
@@ -79,12 +79,12 @@ def _listed(address: str) -> Iterator[tuple[fs.FileSystem, fs.FileInfo, bool]]:
     """Files below the address, and whether each is a plain file."""
     try:
         filesystem, root = fs.FileSystem.from_uri(address if "://" in address else Path(address).absolute().as_uri())
-        found = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
+        infos = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"incoming: {address} cannot be listed ({reason}); name a folder or a bucket") from error
     local = isinstance(filesystem, fs.LocalFileSystem)
-    for info in sorted(found, key=lambda info: info.path):
+    for info in sorted(infos, key=lambda info: info.path):
         if info.type == fs.FileType.Directory or info.base_name.startswith("."):
             continue
         if info.base_name.endswith(SUFFIXES):

@@ -16,7 +16,7 @@ DATASET = "dataset"  # name of the stage that grows the training questions
 
 
 def stage(growth: Growth, previous: bool) -> stages.Stage:
-    """The row of the table of stages for the next version of the dataset."""
+    """The stage that makes the next version of the dataset, as a row of the table of stages."""
     needs = ("questions", "previous") if previous else ("questions",)
     return stages.Stage(DATASET, "kpod.retrain.grow", lambda config: growth, lambda config: needs)
 
@@ -37,12 +37,12 @@ def with_dataset(config: Pipeline, folder: Path) -> Pipeline:
 
 
 def config_digest(config: Pipeline) -> str:
-    """Hex sha256 of all settings that decide the result, input files by content: equal rounds have equal digests."""
+    """Hex sha256 of all settings that decide the result, with input files by content; identifies a round."""
     return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
 
 
 def with_champion_weighter(config: Pipeline, champion: ArtifactRef, base: ArtifactRef) -> Pipeline:
-    """`config` with the champion's token weighter, if the champion has one and was made from the same base student."""
+    """`config` with the champion's token weighter, if there is one and the base students are the same."""
     inputs = tracking.inputs_of(champion.run_id)
     if not config.distill.token_weights or config.weights.source == "rule" or "weights" not in inputs:
         return config

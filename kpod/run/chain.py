@@ -16,10 +16,10 @@ from kpod.store.artifacts import ArtifactRef
 class Chain(ABC):
     """Gives the result of a stage together with everything that it needs."""
 
-    def result(self, name: str, config: Pipeline, method: str, **given: ArtifactRef) -> ArtifactRef:
+    def result(self, name: str, config: Pipeline, method: str, **known: ArtifactRef) -> ArtifactRef:
         """The result of the stage `name` under `config`; the inputs in `given` are taken as they are."""
         stage = stages.STAGES[name]
-        inputs = {need: given.get(need) or self.result(need, config, method) for need in stage.needs(config)}
+        inputs = {need: known.get(need) or self.result(need, config, method) for need in stage.needs(config)}
         return self.obtain(stage, config, method, inputs)
 
     @abstractmethod

@@ -1,1 +1,1 @@
-"""Comparing methods over seeds, datasets and students. Imports report, distill and below."""
+"""Comparison of methods over seeds, datasets and students. Imports report, distill and below."""

@@ -9,7 +9,7 @@ POINTS = 400
 
 
 def curve(distilled: Path) -> list[tuple[dict[str, float], int]]:
-    """(metrics, target tokens seen): of at most about POINTS optimizer steps, the last included, and of validations."""
+    """(metrics, target tokens) of at most about POINTS optimizer steps, the last included, and of all validations."""
     history = schemas.read(distilled / "history.parquet", schemas.HISTORY)
     every = -(-len(history) // POINTS)
     chosen = [*range(0, len(history) - 1, every), len(history) - 1]

@@ -12,7 +12,7 @@ from kpod.text.hygiene import label
 
 
 def accuracy_by_variant(rows: Sequence[Row]) -> Figure:
-    """Accuracy by variant; a dashed line is the reference."""
+    """Accuracy by variant with its 95% interval and a dot for each seed; a dashed line marks the reference."""
     variants = list(dict.fromkeys(row.variant for row in rows))
     panels: dict[tuple[str, str, str, str], list[Row]] = {}
     for row in rows:

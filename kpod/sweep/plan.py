@@ -1,4 +1,4 @@
-"""From a sweep to its arms: one checked pipeline configuration for each dataset, student, variant and seed."""
+"""The arms of a sweep: one checked pipeline configuration for each dataset, student, variant and seed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ class Arm:
 
     @property
     def group(self) -> tuple[str, str]:
-        """Arms of one group are compared with each other."""
+        """(dataset, student): arms of one group are compared with each other."""
         return self.train, self.student
 
     @property
     def tags(self) -> dict[str, str]:
-        """What the arm's run is filtered and grouped by in MLflow."""
+        """Tags by which the arm's run is filtered and grouped in MLflow."""
         return {
             "kpod.method": self.method,
             "kpod.variant": self.variant,
@@ -42,14 +42,14 @@ class Arm:
 
 
 def arms(sweep: Sweep) -> list[Arm]:
-    """All arms in the order of the table, with the first seed of every variant before the second.
+    """All arms in the order of the table, the first seed of every variant before the second.
 
-    So a sweep that is stopped early has something of everything. Raises ConfigError naming the arm that does not fit.
+    So a sweep that is stopped early has results of every variant. Raises ConfigError that names the invalid arm.
     """
-    found = [arm for seed in sweep.seeds for arm in _with_seed(sweep, seed)]
-    if len(found) > 1 and any(arm.config.evaluate.server for arm in found):
-        raise ConfigError(f"evaluate.server has loaded one student and cannot answer for {len(found)}: leave it out")
-    return found
+    result = [arm for seed in sweep.seeds for arm in _with_seed(sweep, seed)]
+    if len(result) > 1 and any(arm.config.evaluate.server for arm in result):
+        raise ConfigError(f"evaluate.server has loaded one student and cannot answer for {len(result)}: leave it out")
+    return result
 
 
 def _with_seed(sweep: Sweep, seed: int) -> Iterator[Arm]:

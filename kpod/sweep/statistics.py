@@ -1,8 +1,7 @@
-"""Intervals and tests where every question was answered by the students of several seeds.
+"""Intervals and tests for questions answered by the students of several seeds.
 
-Both what questions are asked and which seed is drawn move an accuracy, so the intervals resample both. With few seeds
-the second part is underestimated: three seeds are a check, not a sample. scipy resamples one of the two only, so both
-are drawn here.
+An accuracy varies with the questions and with the seed, so the intervals resample both. With few seeds the second part
+is underestimated. scipy resamples only one of the two, so both are drawn here.
 """
 
 import numpy as np
@@ -25,19 +24,19 @@ def interval(right: np.ndarray, seed: int = 0) -> tuple[float, float]:
 
 
 def difference_interval(a: np.ndarray, b: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95% interval of mean(b) - mean(a); `a` and `b`, bool [seeds, questions], are about the same questions.
+    """95% interval of mean(b) - mean(a); `a` and `b`: bool [seeds, questions], on the same questions.
 
-    Equally many seeds are the same seeds in the same order, and are resampled together.
+    If both have the same number of seeds, these are taken to be the same in order, and are resampled together.
     """
     low, high = np.quantile(_means(b, a, seed), (0.025, 0.975))
     return float(low), float(high)
 
 
 def paired_p(a: np.ndarray, b: np.ndarray, seed: int = 0) -> float:
-    """Two-sided p-value that `a` and `b`, bool [seeds, questions], are equally good on questions like these.
+    """Two-sided p-value of the hypothesis that `a` and `b`, bool [seeds, questions], have the same accuracy.
 
-    One seed each: exact McNemar. Else a sign-flip permutation test on the questions' differences of means over seeds,
-    exact where few questions differ, which takes the seeds as they are.
+    For one seed each: exact McNemar. Else a sign-flip permutation test on the questions' differences of means over
+    seeds, exact if few questions differ, with fixed seeds.
     """
     from scipy.stats import permutation_test
 
@@ -48,26 +47,26 @@ def paired_p(a: np.ndarray, b: np.ndarray, seed: int = 0) -> float:
     if len(differences) < 2:  # one question may as well have gone the other way
         return 1.0
     rng = np.random.default_rng(seed)
-    found = permutation_test(
+    test = permutation_test(
         (differences,), np.sum, permutation_type="samples", n_resamples=FLIPS, batch=_CHUNK, rng=rng
     )
-    return float(found.pvalue)
+    return float(test.pvalue)
 
 
 def _means(b: np.ndarray, a: np.ndarray | None, seed: int) -> np.ndarray:
-    """Resampled means of `b`, less those of `a` where it is given; float [DRAWS]."""
+    """Resampled means of `b`, minus those of `a` if given; float [DRAWS]."""
     rng = np.random.default_rng(seed)
     questions = b.shape[1]
-    found = []
-    for first in range(0, DRAWS, _CHUNK):
-        draws = min(_CHUNK, DRAWS - first)
+    means = []
+    for offset in range(0, DRAWS, _CHUNK):
+        draws = min(_CHUNK, DRAWS - offset)
         draw_weights = rng.multinomial(questions, np.full(questions, 1 / questions), size=draws) / questions
         seeds = _shares(rng, len(b), draws)
         mean = ((seeds @ b) * draw_weights).sum(1)
         if a is not None:
             mean -= (((seeds if len(a) == len(b) else _shares(rng, len(a), draws)) @ a) * draw_weights).sum(1)
-        found.append(mean)
-    return np.concatenate(found)
+        means.append(mean)
+    return np.concatenate(means)
 
 
 def _shares(rng: np.random.Generator, seeds: int, draws: int) -> np.ndarray:

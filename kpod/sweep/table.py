@@ -1,4 +1,4 @@
-"""The table of a sweep: each variant on each set of questions, over its seeds, and against the reference."""
+"""The table of a sweep: each variant on each set of questions, over its seeds, compared with the reference."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -44,13 +44,13 @@ SCHEMA = pa.schema(
     ]
 )
 
-TAKEN = ("epochs", "cpu_seconds", "wall_seconds", "preparation_seconds")  # of a Cost, beside its target tokens
+COSTS = ("epochs", "cpu_seconds", "wall_seconds", "preparation_seconds")  # of a Cost, beside its target tokens
 Key = tuple[str, str, str]  # dataset, split, question
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one arm left: its predictions (schemas.PREDICTIONS), and what its training took, if it was trained."""
+    """The results of one arm: its predictions (schemas.PREDICTIONS), and its cost if it was trained."""
 
     train: str
     student: str
@@ -97,8 +97,8 @@ def rows(results: Sequence[Result], reference: str) -> list[Row]:
     Raises DataError if two arms of a group did not answer the same questions with the same gold answers.
     """
     groups: dict[tuple[str, str], dict[str, list[Result]]] = {}
-    for one in results:
-        groups.setdefault((one.train, one.student), {}).setdefault(one.variant, []).append(one)
+    for result in results:
+        groups.setdefault((result.train, result.student), {}).setdefault(result.variant, []).append(result)
     return [row for variants in groups.values() for row in _group(variants, reference)]
 
 
@@ -109,9 +109,9 @@ def _group(variants: Mapping[str, Sequence[Result]], reference: str) -> list[Row
         sets.setdefault(key[:2], []).append(key)
     gold = {key: row["answer"] for key, row in reference_rows.items()}
     by_variant = {
-        name: [_same(_answers(one.predictions), gold, name) for one in arms] for name, arms in variants.items()
+        name: [_same(_answers(result.predictions), gold, name) for result in arms] for name, arms in variants.items()
     }
-    found = []
+    rows = []
     for (dataset, split), keys in sets.items():
         right = {n: np.array([[arm[key]["correct"] for key in keys] for arm in arms]) for n, arms in by_variant.items()}
         for name, arms in variants.items():
@@ -119,7 +119,7 @@ def _group(variants: Mapping[str, Sequence[Result]], reference: str) -> list[Row
             other = None if name == reference else difference_interval(reference_correct, correct)
             low, high = interval(correct)
             answers = [arm[key] for arm in by_variant[name] for key in keys]
-            found.append(
+            rows.append(
                 Row(
                     train=arms[0].train,
                     student=arms[0].student,
@@ -140,19 +140,21 @@ def _group(variants: Mapping[str, Sequence[Result]], reference: str) -> list[Row
                     p_holm=None,
                     truncated=sum(row["truncated"] for row in answers) / len(answers),
                     answerless=sum(row["predicted"] is None for row in answers) / len(answers),
-                    target_tokens=round(_mean([one.cost.target_tokens if one.cost else 0 for one in arms]) or 0),
-                    kept_tokens=round(_mean([one.kept_tokens for one in arms]) or 0),
-                    **{name: _mean([getattr(one.cost, name, None) for one in arms]) for name in TAKEN},
+                    target_tokens=round(
+                        _mean([result.cost.target_tokens if result.cost else 0 for result in arms]) or 0
+                    ),
+                    kept_tokens=round(_mean([result.kept_tokens for result in arms]) or 0),
+                    **{name: _mean([getattr(result.cost, name, None) for result in arms]) for name in COSTS},
                 )
             )
-    return _corrected(found)
+    return _corrected(rows)
 
 
-def _corrected(found: Sequence[Row]) -> list[Row]:
+def _corrected(rows: Sequence[Row]) -> list[Row]:
     """The rows with Holm's correction of their p-values."""
-    raw = [row.p_value for row in found if row.p_value is not None]
+    raw = [row.p_value for row in rows if row.p_value is not None]
     corrected = iter(holm(raw))
-    return [row if row.p_value is None else replace(row, p_holm=next(corrected)) for row in found]
+    return [row if row.p_value is None else replace(row, p_holm=next(corrected)) for row in rows]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -170,28 +172,28 @@ def _same(answers: dict[Key, dict[str, Any]], gold: Mapping[Key, str], name: str
     return answers
 
 
-def groups(found: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+def groups(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
     """The rows by dataset trained on and student, in their order."""
     by_group: dict[tuple[str, str], list[Row]] = {}
-    for row in found:
+    for row in rows:
         by_group.setdefault((row.train, row.student), []).append(row)
     return by_group
 
 
 def several(group: Sequence[Row]) -> bool:
-    """Whether a group compares so often that Holm's p stands beside the raw one."""
+    """Whether a group has so many comparisons that Holm's p is shown beside the raw one."""
     return sum(row.p_value is not None for row in group) > MANY
 
 
 def budget(rows: Sequence[Row]) -> str:
-    """At what the variants of one group were compared; empty with fewer than two that were trained."""
+    """The budget at which the variants of one group are compared, in words; empty for fewer than two trained ones."""
     return compared_at({row.variant: Cost(row.target_tokens, row.epochs) for row in rows if row.target_tokens})
 
 
-def markdown(found: Sequence[Row]) -> str:
-    """One table for each dataset trained on and student; p is corrected where it compares more than three times."""
+def markdown(rows: Sequence[Row]) -> str:
+    """One table for each dataset trained on and student, with Holm's p if it has more than three comparisons."""
     lines: list[str] = []
-    for (train, student), group in groups(found).items():
+    for (train, student), group in groups(rows).items():
         reference, at = group[0].against, budget(group)
         many = several(group)
         names = [

@@ -1,1 +1,1 @@
-"""Stage `rationales`: a client that pays for no completion twice, and local teachers. Imports questions and below."""
+"""Stage `rationales`: a client that never pays twice for a completion, and local teachers. Imports questions."""

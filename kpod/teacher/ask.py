@@ -1,4 +1,4 @@
-"""One request: what is sent for a question and a sample, and the content key under which its answer is kept."""
+"""Requests to the teacher: the body for a question and a sample, and the content key of its answer in the journal."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ ROUTES = {"chat": "/chat/completions", "completion": "/completions"}
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A row of schemas.QUESTIONS, as far as the teacher is concerned."""
+    """The columns of schemas.QUESTIONS that the teacher needs."""
 
     id: str
     question: str
@@ -27,20 +27,20 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class TeacherRequest:
-    """A request body with its key; `size` is the prompt's length in bytes, which bounds its tokens."""
+    """One request."""
 
     question: Question
     sample: int
-    key: str
-    body: dict[str, Any]
-    size: int
+    key: str  # hex sha256
+    body: dict[str, Any]  # JSON
+    size: int  # bytes of the prompt, an upper bound of its tokens
 
 
 class RequestBuilder:
     """Builds requests from the settings; the same settings and question always give the same key."""
 
     def __init__(self, config: Teacher, identity: str = "") -> None:
-        """`identity` tells teachers apart that share a model name. Raises ConfigError on unusable examples."""
+        """`identity` distinguishes teachers with the same model name. Raises ConfigError on unusable examples."""
         self._config, self._identity = config, identity
         self._examples = _examples(config.prompt, answer_format(config.answer.kind, config.answer.template))
         self.route = ROUTES[config.prompt.api]
@@ -48,8 +48,8 @@ class RequestBuilder:
     def ask(self, question: Question, sample: int) -> TeacherRequest:
         """The request for one sample of a question.
 
-        The key covers model, prompt, sampling settings and sample number. It covers neither the address nor the
-        position of the row nor the name of the token limit's field, so a journal outlives all of these.
+        The key covers model, prompt, sampling settings and sample number. It does not cover the address, the position
+        of the row and the name of the token limit's field, so answers in the journal stay valid when those change.
         """
         config = self._config
         question_sent = config.prompt.template.replace("{question}", question_text(question.question, question.choices))
@@ -79,7 +79,7 @@ def _examples(prompt: TeacherPrompt, form: AnswerFormat) -> list[tuple[str, str]
     """(question as shown, reply) of each few-shot example."""
     if prompt.examples is None:
         return []
-    found = []
+    examples = []
     try:
         for number, row in rows.read(prompt.examples):
             if isinstance(row, str) or not all(
@@ -87,10 +87,10 @@ def _examples(prompt: TeacherPrompt, form: AnswerFormat) -> list[tuple[str, str]
             ):
                 raise ConfigError(f"teacher.prompt.examples: row {number} needs question, rationale and answer")
             shown = prompt.template.replace("{question}", question_text(row["question"], row.get("choices")))
-            found.append((shown, f"{row['rationale'].strip()} {form.example(row['answer'])}"))
+            examples.append((shown, f"{row['rationale'].strip()} {form.example(row['answer'])}"))
     except DataError as error:
         raise ConfigError(f"teacher.prompt.examples: {error}") from error
-    return found
+    return examples
 
 
 def _chat(prompt: TeacherPrompt, examples: list[tuple[str, str]], question_sent: str) -> list[Mapping[str, str]]:

@@ -1,4 +1,4 @@
-"""The requests of a plan through the provider's Batch API: upload, poll, collect, and again for what failed."""
+"""The requests of a plan through the provider's Batch API: upload, poll, collect, retry."""
 
 import json
 import re
@@ -34,7 +34,7 @@ Outcome = Reply | Failed | Refused | TeacherError
 
 
 class BatchRun:
-    """One run. What earlier runs or other processes have out already is collected, not sent again."""
+    """One run. Batches that earlier runs or other processes have submitted are collected, not sent again."""
 
     def __init__(
         self, plan: Plan, config: Teacher, url: str, key: str, route: str, journal: Journal, budget: Budget
@@ -42,14 +42,14 @@ class BatchRun:
         self._plan, self._config, self._journal, self._budget = plan, config, journal, budget
         self._url, self._key, self._route = url, key, route
         self._ledger = Ledger(journal.folder)
-        self._wanted: dict[str, tuple[Job, TeacherRequest]] = {}
+        self._pending: dict[str, tuple[Job, TeacherRequest]] = {}
         self._reserved: set[str] = set()
         self._failures: Counter[str] = Counter()
         self._done = 0  # questions finished since the bar last moved
         self.sent = self.retries = 0
 
     def run(self, jobs: list[Job], bar: observe.Progress) -> None:
-        """Raises TeacherError if the run has to stop; what is out stays out, to be collected by the next run."""
+        """Complete `jobs`. Raises TeacherError if the run has to stop; the next run collects the submitted batches."""
         self._live = Live(self._plan, self._budget, bar)
         self._want(jobs)
         address, http = Address.of(self._url), DefaultHttpxClient(follow_redirects=False)
@@ -61,7 +61,7 @@ class BatchRun:
             http_client=http,
         ) as self._openai:
             try:
-                while self._wanted:
+                while self._pending:
                     looks = [(entry, self._look(entry)) for entry in self._submit()]
                     for entry, batch in looks:
                         if batch and batch.status in OVER:
@@ -70,8 +70,10 @@ class BatchRun:
                         time.sleep(self._config.batch_poll_s)
                 self._tell()
             except APIStatusError as error:
-                found = refusal(error, self._key)
-                raise (found if isinstance(found, TeacherError) else TeacherError(f"teacher.batch: {found}")) from None
+                reason = refusal(error, self._key)
+                raise (
+                    reason if isinstance(reason, TeacherError) else TeacherError(f"teacher.batch: {reason}")
+                ) from None
             except APIConnectionError as error:
                 why = redact(str(error.__cause__ or error), self._key)
                 raise TeacherError(
@@ -81,44 +83,44 @@ class BatchRun:
     def _want(self, jobs: list[Job]) -> None:
         for job in jobs:
             ask = self._plan.ask(*job)
-            self._wanted[ask.key] = job, ask
+            self._pending[ask.key] = job, ask
 
     def _submit(self) -> list[Entry]:
-        """Send what is not out yet, as far as the cap allows; returns the batches that hold wanted requests."""
+        """Submit the pending requests that the cap allows; returns all batches that hold pending requests."""
         with self._ledger.submitting():
             out = [entry for entry in map(self._adopted, self._ledger.open(self._url)) if entry]
             away = {key for entry in out for key in entry.keys}
-            for key in away & self._wanted.keys():
+            for key in away & self._pending.keys():
                 self._reserve(key)
-            for lines in self._files([key for key in self._wanted if key not in away]):
+            for lines in self._files([key for key in self._pending if key not in away]):
                 out.append(self._send(lines))
-        wanted = [entry for entry in out if self._wanted.keys() & set(entry.keys)]
-        if not wanted:
+        holding = [entry for entry in out if self._pending.keys() & set(entry.keys)]
+        if not holding:
             raise TeacherError(f"teacher.max_cost_usd: {self._budget}; the next request could pass the cap")
-        return wanted
+        return holding
 
     def _adopted(self, entry: Entry) -> Entry | None:
-        """An entry with its id. The provider is asked for it if a process died between submission and noting it."""
+        """An entry with its batch id, looked up at the provider if a process died before it had noted the id."""
         if entry.batch is not None:
             return entry
         for batch in self._openai.batches.list(limit=100):
             if (batch.metadata or {}).get("kpod") == entry.token:
                 self._ledger.known(entry.token, batch.id)
                 return Entry(entry.token, entry.url, entry.keys, batch.id)
-        self._ledger.back(entry.token)  # it never got there
+        self._ledger.back(entry.token)  # it was never submitted
         return None
 
     def _reserve(self, key: str) -> None:
         if key not in self._reserved:
             self._reserved.add(key)
-            self._budget.reserve(self._wanted[key][1])
+            self._budget.reserve(self._pending[key][1])
 
     def _files(self, keys: list[str]) -> Iterator[dict[str, bytes]]:
         """Lines by key, cut into files of at most MOST_LINES and MOST_BYTES, until the cap is reached."""
         lines: dict[str, bytes] = {}
         size = 0
         for key in keys:
-            ask = self._wanted[key][1]
+            ask = self._pending[key][1]
             if not self._budget.affords(ask):
                 break
             self._reserve(key)
@@ -145,7 +147,7 @@ class BatchRun:
         return Entry(token, self._url, tuple(lines), batch.id)
 
     def _look(self, entry: Entry) -> Batch | None:
-        """The batch as it stands now; None if the provider does not know it (any more)."""
+        """The current state of a batch; None if the provider does not know it (any more)."""
         try:
             batch = self._openai.batches.retrieve(str(entry.batch))
         except NotFoundError:
@@ -157,12 +159,12 @@ class BatchRun:
         return batch
 
     def _collect(self, entry: Entry, batch: Batch) -> None:
-        """Take over every line of a batch that is over; what has neither answer nor error is sent again."""
+        """Read every line of a finished batch; requests with neither answer nor error are sent again."""
         outcomes: dict[str, Outcome] = {}
         for name in (batch.output_file_id, batch.error_file_id):
             for line in self._lines(name):
                 key = str(line.get("custom_id"))
-                outcome = outcomes[key] = self._outcome(line, self._wanted[key][1].size if key in self._wanted else 0)
+                outcome = outcomes[key] = self._outcome(line, self._pending[key][1].size if key in self._pending else 0)
                 if isinstance(outcome, Reply) and KEY.fullmatch(key) and not self._journal.add(key, outcome.record()):
                     outcomes[key] = self._plan.known(key) or outcome
         self._settle(entry, outcomes, "expired" if batch.status == "expired" else "no line in the output")
@@ -177,7 +179,7 @@ class BatchRun:
     def _lines(self, name: str | None) -> Iterator[dict[str, Any]]:
         if name is None:
             return
-        # What a batch wrote may lie in a store of its own, to which the server sends us on.
+        # The output may be in another store, to which the server redirects.
         options: Any = {"follow_redirects": True}
         content = self._openai.get(f"/files/{name}/content", cast_to=httpx2.Response, options=options).content
         for line in content.splitlines():
@@ -191,22 +193,22 @@ class BatchRun:
         try:
             if status == 200:
                 return received(response.get("body"), size, self._config.model, self._key)
-        except (Failed, Refused, TeacherError) as inside:
-            return inside
+        except (Failed, Refused, TeacherError) as stop:
+            return stop
         if isinstance(status, int):
             return failure(status, response.get("body"), self._key)
         if error.get("code") == "batch_expired":
             return Failed("expired")
-        found = failure(status_of(error), error, self._key)
-        return found if isinstance(found, Refused) else Failed(str(error.get("code") or "no response"))
+        reason = failure(status_of(error), error, self._key)
+        return reason if isinstance(reason, Refused) else Failed(str(error.get("code") or "no response"))
 
     def _settle(self, entry: Entry, outcomes: dict[str, Outcome], otherwise: str) -> None:
-        """Finish what has an outcome; leave wanted what deserves another try."""
-        for key in [key for key in entry.keys if key in self._wanted]:
+        """Finish the requests that have an outcome; those that are retried stay pending."""
+        for key in [key for key in entry.keys if key in self._pending]:
             outcome = outcomes.get(key) or Failed(otherwise)
             if key in self._reserved:
                 self._reserved.discard(key)
-                self._budget.free(self._wanted[key][1], lost=False)
+                self._budget.free(self._pending[key][1], lost=False)
             if isinstance(outcome, Failed):
                 self._failures[key] += 1
                 if self._failures[key] <= self._config.max_retries:
@@ -219,7 +221,7 @@ class BatchRun:
             raise stop_reason
 
     def _finish(self, key: str, outcome: Reply | str) -> None:
-        (index, sample), _ = self._wanted.pop(key)
+        (index, sample), _ = self._pending.pop(key)
         following, finished = self._plan.finish(index, sample, outcome)
         self._want(following)
         self._done += finished

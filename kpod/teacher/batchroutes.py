@@ -11,7 +11,7 @@ Work = Callable[[dict[str, Any], str], HttpResponse | None]  # None: the line ex
 
 
 class BatchRoutes:
-    """Files and batches in memory. A batch is over after `polls` looks at it."""
+    """Files and batches in memory. A batch is finished when it has been polled `polls` times."""
 
     def __init__(self, work: Work, polls: int) -> None:
         self._work, self._polls = work, polls
@@ -19,7 +19,7 @@ class BatchRoutes:
         self._batches: dict[str, dict[str, Any]] = {}
 
     def handle(self, request: HttpRequest) -> HttpResponse | None:
-        """Answer one of this module's routes, None for any other."""
+        """The answer to a request of one of these routes, None for any other."""
         parts = request.path.strip("/").split("/")[1:]
         match [request.method, *parts]:
             case ["POST", "files"]:

@@ -1,4 +1,4 @@
-"""Money: what a request costs, and a cap that is never passed."""
+"""The cost of requests, and a spending cap that is never exceeded."""
 
 from decimal import Decimal
 
@@ -11,12 +11,12 @@ OVERHEAD = 64  # tokens of a chat template around the messages
 
 
 def cost(price: Price, prompt_tokens: int, completion_tokens: int) -> Decimal:
-    """US dollars."""
+    """The cost of a completion in US dollars."""
     return (price.input * prompt_tokens + price.output * completion_tokens) / MILLION
 
 
 class Budget:
-    """What was spent, and what the requests in flight may cost at worst (a token is at least a byte)."""
+    """Spent US dollars, and the upper bound of the requests in flight (a token has at least one byte)."""
 
     def __init__(self, config: Teacher) -> None:
         self._price = config.price or Price()
@@ -26,19 +26,19 @@ class Budget:
         self._reserved = Decimal(0)
 
     def worst(self, ask: TeacherRequest) -> Decimal:
-        """The most that a request can cost."""
+        """Upper bound of a request's cost in US dollars."""
         return cost(self._price, ask.size + OVERHEAD, self._max_tokens)
 
     def affords(self, ask: TeacherRequest) -> bool:
-        """Whether the request can be sent without any way to pass the cap."""
+        """Whether the cap holds even if this request and all in flight cost their upper bound."""
         return self._cap is None or self.spent + self.unconfirmed + self._reserved + self.worst(ask) <= self._cap
 
     def reserve(self, ask: TeacherRequest) -> None:
-        """Set the worst case aside while the request is in flight."""
+        """Reserve the upper bound while the request is in flight."""
         self._reserved += self.worst(ask)
 
     def free(self, ask: TeacherRequest, lost: bool) -> None:
-        """The request came back; `lost`: it reached the provider but its answer did not reach us."""
+        """Release a reservation; `lost`: the request may have been billed but its answer did not arrive."""
         self._reserved -= self.worst(ask)
         if lost:
             self.unconfirmed += self.worst(ask)

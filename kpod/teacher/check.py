@@ -1,4 +1,4 @@
-"""Can the teacher be asked at all? Answered before anything is spent."""
+"""A check before anything is spent that the teacher can be reached."""
 
 import httpx2
 from openai import APIConnectionError, APIStatusError, DefaultHttpxClient, OpenAI

@@ -1,4 +1,4 @@
-"""One request to one server, and how long to wait before the next try."""
+"""One request to one server, and the time to wait before a retry."""
 
 import asyncio
 import email.utils
@@ -18,19 +18,20 @@ from kpod.teacher.key import Address, redact
 from kpod.teacher.reply import BadReply, Reply, parse
 
 FIRST_SECONDS, MOST_SECONDS = 0.5, 60.0
-# What the `openai` client tells about this machine is nobody's business, and costs time with each request.
+# The `openai` client sends facts about this machine with each request, which is private and takes time.
 _ABOUT_US = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
 HEADERS: dict[str, Any] = {"Accept-Encoding": "gzip, deflate", **{f"X-Stainless-{n}": Omit() for n in _ABOUT_US}}
 
 
 class _Http(DefaultAioHttpClient):
-    """The `openai` client hands over whole requests; to merge them with defaults again is half the work."""
+    """An HTTP client that sends the `openai` client's requests as they are: merging defaults again takes long."""
 
     _address = httpx2.URL()
 
     def build_request(  # type: ignore[override]
         self, method: str, url: str, *, headers: Any, content: bytes | None = None, **_: Any
     ) -> httpx2.Request:
+        """The request, without the client's defaults."""
         if self._address != url:
             self._address = httpx2.URL(url)
         return httpx2.Request(method, self._address, headers=headers, content=content)
@@ -57,7 +58,7 @@ class Client:
         await self._openai.close()
 
     async def send(self, ask: TeacherRequest) -> Reply:
-        """Ask once. Raises Failed, Refused, or TeacherError if no request can succeed."""
+        """Send one request once. Raises Failed (retry), Refused (this request only) or TeacherError (stop the run)."""
         try:
             async with asyncio.timeout(self._timeout):
                 # The bare response, not the typed one: it costs half the time, and providers add fields of their own.
@@ -75,7 +76,10 @@ class Client:
 
 
 def received(payload: Any, size: int, model: str, key: str) -> Reply:
-    """The reply in a body that came with 200. Raises what `failure` makes of an error that stands there instead."""
+    """The reply in the body of a 200; `size` is the prompt's length in bytes.
+
+    Raises Failed, Refused or TeacherError, as `failure` decides, if the body holds an error instead.
+    """
     if isinstance(payload, dict) and (error := payload.get("error")):
         raise failure(status_of(error), error, key)
     try:
@@ -85,13 +89,13 @@ def received(payload: Any, size: int, model: str, key: str) -> Reply:
 
 
 def backoff(tries: int, after: float | None) -> float:
-    """Seconds to wait after the `tries`-th failure (from 1): doubled each time, jittered, never below Retry-After."""
+    """Seconds to wait after failure number `tries` (from 1): doubled each time, with jitter, at least `after`."""
     seconds = min(MOST_SECONDS, FIRST_SECONDS * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)
     return max(seconds, after * random.uniform(1.0, 1.1)) if after is not None else seconds
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait: `retry-after-ms`, or Retry-After in seconds or as a date."""
+    """Seconds that the server asks to wait (`retry-after-ms`, or Retry-After in seconds or as a date), or None."""
     for name, scale in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
             seconds = float(headers.get(name, "")) / scale

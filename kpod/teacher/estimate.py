@@ -1,4 +1,4 @@
-"""The dry run: how many requests, tokens and dollars a stage would take. Nothing is sent."""
+"""Dry run of the stage: its requests, tokens and cost. Nothing is sent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from kpod.teacher.reply import estimate as tokens_of
 from kpod.teacher.shares import shared_out
 from kpod.teacher.stage import read_questions
 
-USUAL_COMPLETION = 200  # tokens of a rationale, while the journal knows none of this teacher
+USUAL_COMPLETION = 200  # tokens of a rationale, as long as the journal has none of this teacher
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left to ask. Dollars are None without `teacher.price`."""
+    """The requests that are left. Dollars are None without `teacher.price`."""
 
-    finished: int
+    finished: int  # requests that the journal answers
     requests: int
     prompt_tokens: int
     completion_tokens: int
@@ -34,9 +34,9 @@ class Estimate:
     usual: int  # tokens of a completion; of several teachers, the most
 
     def __add__(self, other: "Estimate") -> "Estimate":
-        """Of two teachers; dollars are known only if both have a price."""
+        """The sum for two teachers; dollars are known only if both have a price."""
         pairs = ((self.expected_usd, other.expected_usd), (self.most_usd, other.most_usd))
-        expected, most = (None if one is None or two is None else one + two for one, two in pairs)
+        expected, most = (None if a is None or b is None else a + b for a, b in pairs)
         return Estimate(
             self.finished + other.finished,
             self.requests + other.requests,
@@ -58,16 +58,18 @@ class Estimate:
 
 
 def estimate_pipeline(config: Pipeline) -> Estimate:
-    """Load the questions of a configuration and look at what its teachers would be asked."""
+    """The estimate for all teachers of a configuration, whose questions are loaded. Raises KpodError as the stages."""
     with TemporaryDirectory() as folder:
         questions.run({}, config.questions, Path(folder))
         return estimate(Path(folder) / "questions.parquet", config.teaching)
 
 
 def estimate(table: Path, config: Teacher | Teachers) -> Estimate:
-    """Look at a questions.parquet and the journal. Raises DataError, ConfigError as the stage would."""
-    found = [_estimate(questions, one) for one, questions in shared_out(read_questions(table), config) if questions]
-    return sum(found[1:], found[0])
+    """The estimate for a questions.parquet, given the journal. Raises DataError, ConfigError as the stage would."""
+    estimates = [
+        _estimate(questions, settings) for settings, questions in shared_out(read_questions(table), config) if questions
+    ]
+    return sum(estimates[1:], estimates[0])
 
 
 def _estimate(questions: Sequence[Question], config: Teacher) -> Estimate:
@@ -76,7 +78,7 @@ def _estimate(questions: Sequence[Question], config: Teacher) -> Estimate:
     asking, budget = RequestBuilder(config, local.identity(config.endpoint)), Budget(config)
     with Journal(home() / "journal") as journal:
         plan = Plan(questions, config, asking, journal, budget)
-        sizes = [plan.ask(*job).size for job in plan.start()]
+        sizes = [plan.ask(*job).size for job in plan.initial_jobs()]
         most_asked = [(plan.ask(index, 0).size, count) for index, count in enumerate(plan.at_most) if count]
         done, completion_tokens = plan.counts["done"], plan.counts["completion_tokens"]
     usual = min(config.max_tokens, completion_tokens / done if done else USUAL_COMPLETION)

@@ -1,7 +1,8 @@
-"""What an error answer means: try again, give this one request up, or stop the run.
+"""Classification of error answers: retry, give up this request, or stop the run.
 
-Servers share neither the shape of an error nor its words, so every name and text in the body is looked at. What only
-says that a request is bad (400, 413, 422) is taken for the fault of its row: whether all rows have it, the plan sees.
+Servers agree neither on the shape of an error nor on its words, so every name and text in the body is examined. An
+error that only says that a request is bad (400, 413, 422) is attributed to its row; the plan stops the run if all rows
+fail alike.
 """
 
 import re
@@ -17,7 +18,7 @@ from kpod.teacher.key import redact, without_route
 RETRYABLE = frozenset({408, 409, 424, 425, 429, 498, 499})
 ABOUT_THE_ROW = frozenset({400, 413, 414, 422, 431, 451})
 SHOWN = 300  # characters of a server's message
-DEPTH, ITEMS = 6, 60  # of a body that is looked at
+DEPTH, ITEMS = 6, 60  # of a body that are examined
 
 _NO_MONEY = re.compile(
     r"insufficient[ _](?:user[ _])?(?:quota|balance|credits?|funds)|insufficient(?:quota|balance)|billing_hard_limit"
@@ -53,7 +54,10 @@ _GENERAL = re.compile(r"error|invalid_?request_?error|invalid_?argument|bad_?req
 
 
 class Failed(Exception):
-    """This try failed, another may not. `lost`: the provider may have done, and billed, the work."""
+    """This attempt failed, a retry may succeed.
+
+    `after`: seconds that the server asks to wait; `limited`: a rate limit; `lost`: it may have been billed.
+    """
 
     def __init__(self, reason: str, after: float | None = None, limited: bool = False, lost: bool = False) -> None:
         super().__init__(reason)
@@ -61,7 +65,7 @@ class Failed(Exception):
 
 
 class Refused(Exception):
-    """The server will never answer this one request; the others are not concerned."""
+    """The server will never answer this request; other requests are not affected."""
 
 
 def failure(
@@ -92,14 +96,14 @@ def failure(
 
 
 def refusal(error: APIStatusError, key: str, after: float | None = None) -> Failed | Refused | TeacherError:
-    """The exception for what the `openai` client raises on an error answer."""
+    """The exception for an error of the `openai` client; `key` is removed from its message."""
     location = error.response.headers.get("location")
     where = str(error.response.url.join(location)) if location else None
     return failure(error.status_code, error.body, key, after, where)
 
 
 def status_of(error: Any) -> int:
-    """The status that an error inside a body tells, where the answer itself has none or 200."""
+    """The status of an error inside a body whose own status is missing or 200: as the error says, else 400 or 500."""
     values = list(_values(error))
     for name, text in values:
         if name in ("code", "status", "status_code") and text.isdigit() and 400 <= int(text[:4]) < 600:

@@ -1,4 +1,4 @@
-"""Planned faults of a local server: which request fails, and how, follows from a seed."""
+"""Planned faults of a local server, decided by a seed."""
 
 import random
 from typing import Annotated
@@ -20,7 +20,7 @@ KINDS = (
 
 
 class Faults(BaseModel):
-    """The share of requests that meet each fault, and how long the server takes."""
+    """The share of requests with each fault, and the server's delays."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,7 +40,7 @@ class Faults(BaseModel):
     seed: int = 0
 
     def draw(self, content: str, attempt: int) -> str | None:
-        """The fault that the `attempt`-th sending of `content` meets, whatever else the server is doing."""
+        """The fault of attempt number `attempt` at `content`, or None; independent of other requests."""
         point = random.Random(f"{self.seed}/{content}/{attempt}").random()
         for kind in KINDS:
             point -= getattr(self, kind)
@@ -49,5 +49,5 @@ class Faults(BaseModel):
         return None
 
     def expires(self, content: str, attempt: int) -> bool:
-        """Whether a line of a batch is not done in time."""
+        """Whether a line of a batch expires."""
         return random.Random(f"{self.seed}/batch/{content}/{attempt}").random() < self.batch_expired

@@ -1,4 +1,4 @@
-"""Why a completion ended, in one vocabulary: servers have a dozen words for the same thing."""
+"""Finish reasons in one vocabulary: servers have many words for each of them."""
 
 import re
 from typing import Literal, get_args
@@ -25,10 +25,9 @@ _PREFIX = re.compile(r"^finish_?reason[_.]")
 
 
 def finish_reason(word: object) -> str:
-    """`word` as one of `Finish`, whatever its case and spelling; an unknown word comes back in lower case.
+    """`word` as one of `Finish`, whatever its case and spelling; an unknown word is returned in lower case.
 
-    A server that gives no reason is taken to have stopped. Some put a detail behind a colon
-    ("content_filter: RECITATION"): the word before it decides.
+    No reason means `stop`. A detail after a colon ("content_filter: RECITATION") is ignored.
     """
     if word is None or word == "":
         return "stop"
@@ -41,5 +40,5 @@ def finish_reason(word: object) -> str:
 
 
 def known(reason: str) -> bool:
-    """Whether a reason is one of `Finish`."""
+    """Whether `reason` is one of `Finish`."""
     return reason in get_args(Finish)

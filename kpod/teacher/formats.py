@@ -1,4 +1,4 @@
-"""Rationales as other projects write them: each row gives a question's text and the completions for it.
+"""Rationales in the formats of other projects: each row holds the text of a question and completions for it.
 
 | format | columns |
 |---|---|
@@ -20,40 +20,43 @@ ASKS, TELLS = ("user", "human"), ("assistant", "gpt", "model")
 
 
 @dataclass(frozen=True)
-class Found:
-    """One completion. `payload` is as a chat-completions server would have sent it."""
+class Completion:
+    """One completion for the question of a row."""
 
-    question: str
-    payload: Mapping[str, Any]
-    ids: Mapping[str, Any] = field(default_factory=dict)  # where a row may name its question: `question_id` or `id`
+    question: str  # its text
+    payload: Mapping[str, Any]  # as a chat-completions server would have sent it
+    ids: Mapping[str, Any] = field(default_factory=dict)  # may hold the question's `question_id` or `id`
 
 
 def _completion(message: Mapping[str, Any], finish: Any = None, usage: Any = None, model: Any = None) -> dict[str, Any]:
     return {"choices": [{"message": dict(message), "finish_reason": finish}], "usage": usage, "model": model}
 
 
-def openthoughts(row: Mapping[str, Any]) -> Iterator[Found]:
-    """A turn of question and answer, with the thinking between marks; or in columns of its own."""
+def openthoughts(row: Mapping[str, Any]) -> Iterator[Completion]:
+    """One turn of question and answer, the thinking between marks or in a column of its own.
+
+    Raises ValueError for a row without these columns or with several turns.
+    """
     if row.get("conversations") is not None:
         yield from _turn(row, row["conversations"], "from", "value")
     else:
         message = {"content": _text(row, "deepseek_solution"), "reasoning_content": row.get("deepseek_reasoning")}
-        yield Found(_text(row, "problem"), _completion(message), row)
+        yield Completion(_text(row, "problem"), _completion(message), row)
 
 
-def openr1(row: Mapping[str, Any]) -> Iterator[Found]:
-    """Several generations of one problem; one that is not complete was cut off."""
+def openr1(row: Mapping[str, Any]) -> Iterator[Completion]:
+    """The generations for one problem; one that is not complete is cut off. Raises ValueError for another row."""
     problem = _text(row, "problem")
     whole, reasons = row.get("is_reasoning_complete") or [], row.get("finish_reasons") or []
     for place, text in enumerate(_list(row, "generations")):
         reason = reasons[place] if place < len(reasons) else None
         if place < len(whole) and whole[place] is False:
             reason = "length"
-        yield Found(problem, _completion({"content": text}, reason), row)
+        yield Completion(problem, _completion({"content": text}, reason), row)
 
 
-def distilabel(row: Mapping[str, Any]) -> Iterator[Found]:
-    """One generation, or a list with one model each."""
+def distilabel(row: Mapping[str, Any]) -> Iterator[Completion]:
+    """One generation, or a list of generations by different models. Raises ValueError for another row."""
     texts = row.get("generations") if row.get("generations") is not None else row.get("generation")
     models = row.get("model_name") or row.get("generation_model") or row.get("generation_models")
     several = texts if isinstance(texts, list) else [texts]
@@ -62,16 +65,18 @@ def distilabel(row: Mapping[str, Any]) -> Iterator[Found]:
     for place, text in enumerate(several):
         if text is not None:  # the model gave nothing
             model = models[place] if isinstance(models, list) and place < len(models) else models
-            yield Found(_text(row, "instruction"), _completion({"content": text}, None, usage, model), row)
+            yield Completion(_text(row, "instruction"), _completion({"content": text}, None, usage, model), row)
 
 
-def curator(row: Mapping[str, Any]) -> Iterator[Found]:
-    """A line of the log of responses, or a row of the dataset that was made of them."""
+def curator(row: Mapping[str, Any]) -> Iterator[Completion]:
+    """A line of the log of responses, or a row of the dataset made from it. Raises ValueError for another row."""
     request = row.get("generic_request")
     if not isinstance(request, Mapping):
         thinking = next((row[name] for name in THINKING if row.get(name)), None)
         message = {"content": _first(row, ANSWERS), "reasoning_content": thinking}
-        yield Found(_first(row, QUESTIONS), _completion(message, row.get("finish_reason"), None, row.get("model")), row)
+        yield Completion(
+            _first(row, QUESTIONS), _completion(message, row.get("finish_reason"), None, row.get("model")), row
+        )
         return
     original = request.get("original_row")
     payload = row.get("raw_response")
@@ -79,15 +84,15 @@ def curator(row: Mapping[str, Any]) -> Iterator[Found]:
         reply, usage = row.get("response_message"), row.get("token_usage")
         reply = reply if isinstance(reply, Mapping) else {"content": reply}
         payload = _completion(reply, row.get("finish_reason"), usage)
-    yield Found(
+    yield Completion(
         _last(request.get("messages"), ASKS, "role", "content"),
         {"model": request.get("model"), **payload},
         original if isinstance(original, Mapping) else {},
     )
 
 
-def messages(row: Mapping[str, Any]) -> Iterator[Found]:
-    """A turn of question and answer."""
+def messages(row: Mapping[str, Any]) -> Iterator[Completion]:
+    """One turn of question and answer. Raises ValueError for another row."""
     turns = row.get("messages")
     if turns is None:
         prompt, completion = row.get("prompt"), row.get("completion")
@@ -99,7 +104,7 @@ def messages(row: Mapping[str, Any]) -> Iterator[Found]:
     yield from _turn(row, turns, "role", "content")
 
 
-FORMATS: dict[str, Callable[[Mapping[str, Any]], Iterator[Found]]] = {
+FORMATS: dict[str, Callable[[Mapping[str, Any]], Iterator[Completion]]] = {
     "openthoughts": openthoughts,
     "openr1": openr1,
     "distilabel": distilabel,
@@ -108,7 +113,7 @@ FORMATS: dict[str, Callable[[Mapping[str, Any]], Iterator[Found]]] = {
 }
 
 
-def _turn(row: Mapping[str, Any], turns: Any, role: str, text: str) -> Iterator[Found]:
+def _turn(row: Mapping[str, Any], turns: Any, role: str, text: str) -> Iterator[Completion]:
     """The completion of a conversation of one turn. Raises ValueError for another."""
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
         raise ValueError("the conversation is no list of messages")
@@ -117,7 +122,7 @@ def _turn(row: Mapping[str, Any], turns: Any, role: str, text: str) -> Iterator[
         raise ValueError(f"a conversation with {len(answers)} answers: only one turn, ended by its answer, can be used")
     message = {**answers[0], "content": answers[0].get(text)}
     payload = _completion(message, row.get("finish_reason"), row.get("usage"), row.get("model"))
-    yield Found(_last(turns[:-1], ASKS, role, text), payload, row)
+    yield Completion(_last(turns[:-1], ASKS, role, text), payload, row)
 
 
 def _last(turns: Any, roles: tuple[str, ...], role: str, text: str) -> str:

@@ -1,6 +1,6 @@
 """A small HTTP/1.1 server on asyncio.
 
-Planned faults need what a web framework hides: closing a connection without an answer, or in the middle of a body.
+Planned faults need what a web framework does not offer: closing a connection without an answer or within a body.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ class HttpRequest:
 
 @dataclass(slots=True)
 class HttpResponse:
-    """One answer. `cut`: send so many bytes of the body, then close; `drop`: close without an answer."""
+    """One answer."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    cut: int | None = None
-    drop: bool = False
-    sent: Callable[[], None] | None = None  # called once the whole answer has gone to an open connection
+    cut: int | None = None  # send so many bytes of the body, then close
+    drop: bool = False  # close without an answer
+    sent: Callable[[], None] | None = None  # called when the whole answer is written to an open connection
 
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
@@ -46,7 +46,7 @@ def reply(payload: Any, status: int = 200, **headers: str) -> HttpResponse:
 
 
 def refusal(status: int, message: str, code: str | None = None, **headers: str) -> HttpResponse:
-    """An error in the shape that chat-completion servers use."""
+    """An error as chat-completions servers send it."""
     return reply({"error": {"message": message, "type": "error", "code": code}}, status, **headers)
 
 
@@ -83,7 +83,7 @@ class _Connection(asyncio.Protocol):
             self._task = asyncio.create_task(self._answer(request))
 
     def _parse(self) -> HttpRequest | None:
-        """Take one whole request off the buffer, or nothing."""
+        """Remove one whole request from the buffer; None if there is none yet."""
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
             if len(self._buffer) > MAX_HEAD:
@@ -118,8 +118,8 @@ class _Connection(asyncio.Protocol):
             return
         headers = {**response.headers, "content-length": str(len(response.body))}
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        start = f"HTTP/1.1 {response.status} {REASONS.get(response.status, 'Error')}\r\n{head}\r\n".encode("latin-1")
-        self.transport.write(start + response.body[: response.cut])
+        lead = f"HTTP/1.1 {response.status} {REASONS.get(response.status, 'Error')}\r\n{head}\r\n".encode("latin-1")
+        self.transport.write(lead + response.body[: response.cut])
         if response.cut is not None:
             self.transport.close()
         elif response.sent is not None:

@@ -1,4 +1,4 @@
-"""Rationales that exist already, read instead of asked for."""
+"""Existing rationales, read from files."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,27 +20,27 @@ Quarantined = dict[str, str]
 def replies(
     endpoint: ImportEndpoint, questions: Sequence[Question], config: Teacher, bad: list[Quarantined]
 ) -> Iterator[tuple[Question, int, Reply]]:
-    """(question, sample, reply) of every completion in the endpoint's files; what cannot be read is added to `bad`."""
+    """(question, sample, reply) of every completion in the endpoint's files; unreadable rows are added to `bad`."""
     if endpoint.format != "kpod":
         yield from stream(endpoint, questions, config, bad)
         return
-    found, failed = load(endpoint.rationales, questions, config)
-    bad += failed
+    by_question, unreadable = load(endpoint.rationales, questions, config)
+    bad += unreadable
     for question in questions:
-        for sample, reply in found.get(question.id, ()):
+        for sample, reply in by_question.get(question.id, ()):
             yield question, sample, reply
 
 
 def load(
     files: Sequence[Path], questions: Sequence[Question], config: Teacher
 ) -> tuple[dict[str, list[tuple[int, Reply]]], list[Quarantined]]:
-    """Replies by question id, as (sample, reply) in ascending order, and the rows that could not be used.
+    """Replies by question id, as (sample, reply) in ascending order, and the quarantined rows.
 
-    A row needs `question_id` or `id`, and `rationale`; `answer` is put behind the text as its closing sentence, and
-    a row without `sample` gets the next free number. Token counts are taken from the row or estimated.
+    A row needs `question_id` or `id`, and `rationale`; `answer` is appended to the text as its closing sentence, and
+    a row without `sample` gets the next free number. Token counts are read from the row or estimated.
     """
     known = {question.id for question in questions}
-    found: dict[str, dict[int, Reply]] = defaultdict(dict)
+    by_question: dict[str, dict[int, Reply]] = defaultdict(dict)
     unnumbered: list[tuple[str, Reply]] = []
     bad: list[Quarantined] = []
     for path in files:
@@ -51,15 +51,17 @@ def load(
                     raise ValueError(f"no training question has the id {question!r}")
                 if sample is None:
                     unnumbered.append((question, reply))
-                elif sample in found[question]:
+                elif sample in by_question[question]:
                     raise ValueError(f"sample {sample} of {question!r} occurs twice")
                 else:
-                    found[question][sample] = reply
+                    by_question[question][sample] = reply
             except ValueError as error:
                 bad.append({"source": path.name, "row": str(number), "reason": str(error)})
     for question, reply in unnumbered:
-        found[question][max(found[question], default=-1) + 1] = reply
-    return {question: sorted(replies.items(), key=lambda item: item[0]) for question, replies in found.items()}, bad
+        by_question[question][max(by_question[question], default=-1) + 1] = reply
+    return {
+        question: sorted(replies.items(), key=lambda item: item[0]) for question, replies in by_question.items()
+    }, bad
 
 
 def stream(
@@ -67,12 +69,12 @@ def stream(
 ) -> Iterator[tuple[Question, int, Reply]]:
     """(question, sample, reply) of every completion in files of another project's format, in their order.
 
-    Nothing is held in memory. A row names its question by `question_id`, or is matched by its text; what fits no
-    question is passed over, which a warning counts, and what cannot be read is added to `bad`.
+    Nothing is held in memory. A row names its question by `question_id`, or is matched by its text. Completions that
+    match no question are skipped, with a warning that counts them; unreadable rows are added to `bad`.
     """
     by_id = {question.id: question for question in questions}
     matcher, read = Matcher(questions), FORMATS[endpoint.format]
-    taken: Counter[str] = Counter()
+    used: Counter[str] = Counter()
     passed = 0
     for path in endpoint.rationales:
         for number, row in rows.read(path):
@@ -81,18 +83,18 @@ def stream(
                 reason = None if isinstance(row, dict) else "not a JSON object"
             except ValueError as error:
                 completions, reason = [], str(error)
-            for found in completions:
-                named = by_id.get(str(found.ids.get("question_id")))
-                concerned = [named] if named else matcher.find(found.question)
-                passed += not concerned
+            for completion in completions:
+                named = by_id.get(str(completion.ids.get("question_id")))
+                matching = [named] if named else matcher.find(completion.question)
+                passed += not matching
                 try:
-                    reply = parse(found.payload, len(found.question.encode("utf-8", "replace")), config.model)
+                    reply = parse(completion.payload, len(completion.question.encode("utf-8", "replace")), config.model)
                 except BadReply as error:
                     reason = str(error)
                     continue
-                for question in concerned:
-                    yield question, taken[question.id], reply
-                    taken[question.id] += 1
+                for question in matching:
+                    yield question, used[question.id], reply
+                    used[question.id] += 1
             if reason is not None:
                 bad.append({"source": path.name, "row": str(number), "reason": reason})
     if passed:
@@ -100,7 +102,7 @@ def stream(
 
 
 def _reply(row: dict[str, Any] | str, model: str) -> tuple[str, int | None, Reply]:
-    """Raises ValueError with what is wrong with the row."""
+    """Question id, sample and reply of a row. Raises ValueError with the reason if it is unusable."""
     if isinstance(row, str):
         raise ValueError("not a JSON object")
     question = row.get("id") if row.get("question_id") is None else row["question_id"]

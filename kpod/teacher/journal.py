@@ -1,8 +1,8 @@
-"""An append-only log of finished requests, shared by processes and proof against a kill at any moment.
+"""An append-only log of finished requests, shared by processes and safe against a kill at any moment.
 
-Folder: `log-N.jsonl` (one line a request; only the last log grows), `part-N.parquet` (a log compacted), `lock`
-(flock, held while the log is written) and `claims` (one byte locked for each request in flight, which the kernel
-lets go when its process dies). Memory holds keys and positions only; texts stay on disk.
+Folder: `log-N.jsonl` (one line a request; only the last log grows), `part-N.parquet` (a compacted log), `lock`
+(flock, held while the log is written) and `claims` (one locked byte for each request in flight, which the kernel
+unlocks when its process dies). Only keys and positions are in memory; texts stay on disk.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ from kpod.errors import TeacherError
 from kpod.teacher import parts
 from kpod.teacher.parts import Part
 
-SYNC_SECONDS = 2.0  # a power cut may take what was written since; a killed process loses nothing that was written
+SYNC_SECONDS = 2.0  # a power cut may lose what was written since; a killed process loses nothing that was written
 COMPACT_BYTES = 64 * 1024 * 1024
 CHUNK = 1 << 20
 CLAIMS = 1 << 48
@@ -53,7 +53,7 @@ class Journal:
         return len(self._where)
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The record of a finished request, or None. Sees what other processes have added meanwhile."""
+        """The record of a finished request, also of another process, or None."""
         place = self._where.get(bytes.fromhex(key))
         if place is None:
             if self._compacted():
@@ -67,9 +67,9 @@ class Journal:
         return source.row(position) if isinstance(source, Part) else json.loads(_line(source, position))
 
     def add(self, key: str, record: dict[str, Any]) -> bool:
-        """Append a finished request; False if another process finished it first, whose record stays.
+        """Append a finished request; False if another process has finished it first, whose record is kept.
 
-        Raises TeacherError if the disk takes no more.
+        Raises TeacherError if the disk is full.
         """
         line = json.dumps({"key": key, **record}, ensure_ascii=False).encode() + b"\n"
         with self._locked():
@@ -93,7 +93,7 @@ class Journal:
         return True
 
     def claim(self, key: str) -> bool:
-        """Announce that this process is about to ask; False if another one is asking the same right now."""
+        """Claim a request that this process is about to send; False if another process holds the claim."""
         try:
             fcntl.lockf(self._claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(key[:16], 16) % CLAIMS)
         except OSError:
@@ -101,11 +101,11 @@ class Journal:
         return True
 
     def release(self, key: str) -> None:
-        """Take a claim back, after `add` or after giving up."""
+        """Release a claim."""
         fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, int(key[:16], 16) % CLAIMS)
 
     def compact(self) -> None:
-        """Turn the current log into a Parquet part and begin a new log. Other processes may go on writing."""
+        """Convert the current log to a Parquet part and begin a new log. Other processes may go on writing."""
         with self._locked():
             self._reload()
             if self._read:
@@ -124,7 +124,7 @@ class Journal:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _reload(self) -> None:
-        """Index every part and log anew; a log whose part exists was compacted by a process that was then killed."""
+        """Rebuild the index; a log whose part exists was compacted by a process that was then killed."""
         compacted = {int(path.stem.split("-")[1]): path for path in self.folder.glob("part-*.parquet")}
         logs = {int(path.stem.split("-")[1]): path for path in self.folder.glob("log-*.jsonl")}
         for number in compacted.keys() & logs.keys():
@@ -146,17 +146,17 @@ class Journal:
         self._repair()
 
     def _compacted(self) -> bool:
-        """Whether another process has turned the log that this one writes into a part."""
+        """Whether another process has compacted the log that this one writes."""
         return not os.path.exists(self._path)
 
     def _repair(self) -> None:
-        """Read on, then cut off a torn last line: the lock is held, so whoever wrote it is dead."""
+        """Read new lines, then cut off an incomplete last one: the lock is held, so its writer is dead."""
         self._catch_up()
         if os.fstat(self._log).st_size > self._read:
             os.ftruncate(self._log, self._read)
 
     def _catch_up(self) -> None:
-        """Index the whole lines behind the last position read."""
+        """Index the complete lines after the last position read."""
         while os.fstat(self._log).st_size > self._read:
             lines = os.pread(self._log, CHUNK, self._read)
             if b"\n" not in lines:
@@ -194,11 +194,11 @@ def _line(descriptor: int, position: int) -> bytes:
     """The line that begins at `position`, as far as it is written."""
     size = 1 << 14
     while True:
-        found = os.pread(descriptor, size, position)
-        if (end := found.find(b"\n")) >= 0:
-            return found[: end + 1]
-        if len(found) < size:
-            return found
+        data = os.pread(descriptor, size, position)
+        if (end := data.find(b"\n")) >= 0:
+            return data[: end + 1]
+        if len(data) < size:
+            return data
         size *= 4
 
 

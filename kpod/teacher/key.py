@@ -1,6 +1,6 @@
-"""The API key: read where it is used, and struck out of every text that leaves the client.
+"""The API key: read where it is used, and removed from every text that leaves the client.
 
-It comes from the environment, or from whoever runs the stage and can read a store of secrets (`give`).
+It comes from the environment, or from a caller that can read a store of secrets (`register_key`).
 """
 
 import os
@@ -13,26 +13,27 @@ from kpod.text.hygiene import well_formed
 
 DEFAULT_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
-_given: dict[str, str] = {}  # by the name of the block
+_keys: dict[str, str] = {}  # by the name of the block
 ROUTES = ("/chat/completions", "/completions", "/models", "/batches")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
 class Address:
-    """A base URL taken apart: some servers want a query on every request (`?api-version=2024-06-01`)."""
+    """A base URL and its query, which some servers need on every request (`?api-version=2024-06-01`)."""
 
     root: str
     query: str
 
     @classmethod
     def of(cls, url: str) -> "Address":
+        """The address of a URL."""
         root, _, query = url.partition("?")
         return cls(root, query)
 
     @property
     def parameters(self) -> dict[str, object]:
-        """The query as the `openai` client takes it."""
+        """The query as the `openai` client expects it."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
     def url_of(self, route: str) -> str:
@@ -41,7 +42,7 @@ class Address:
 
 
 def without_route(url: str) -> str:
-    """`url` without a route at its end, which many copy from a provider's page, but with its query."""
+    """`url` without a route of the API at its end, as providers' pages show it, but with its query."""
     root, mark, query = url.partition("#")[0].partition("?")
     root = root.rstrip("/")
     for route in ROUTES:
@@ -50,8 +51,8 @@ def without_route(url: str) -> str:
 
 
 def base_url(endpoint: OpenAIEndpoint) -> str:
-    """The root of the API, with its query if it has one. Raises ConfigError if it is no http(s) address, or carries
-    a password.
+    """The root of the API, with its query if there is one. Raises ConfigError if it is no http(s) address, or has a
+    password in it.
     """
     url = (endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL).strip()
     try:
@@ -67,14 +68,14 @@ def base_url(endpoint: OpenAIEndpoint) -> str:
 
 
 def register_key(block: str, key: str) -> None:
-    """Keep the key of a block for the stages that run in this process."""
-    _given[block] = key.strip()
+    """Register the key of a Prefect block for the stages that run in this process."""
+    _keys[block] = key.strip()
 
 
 def api_key(endpoint: OpenAIEndpoint) -> str:
-    """The key. A server on this machine needs none. Raises ConfigError if its variable or block is not there."""
+    """The key, NO_KEY for a server that needs none. Raises ConfigError if its variable or block is missing."""
     if endpoint.api_key_block is not None:
-        if key := _given.get(endpoint.api_key_block):
+        if key := _keys.get(endpoint.api_key_block):
             return key
         raise ConfigError(
             f"teacher.endpoint.api_key_block: Prefect has no Secret block {endpoint.api_key_block!r} with a key;"

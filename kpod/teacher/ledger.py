@@ -1,4 +1,4 @@
-"""Which batches are out, and with which requests: so that a killed run, or another process, collects them."""
+"""The submitted batches with their requests, recorded so that another process collects them after a kill."""
 
 import fcntl
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A batch that is out. `batch` is None if the process died before it knew the provider's id."""
+    """A submitted batch; `batch` is the provider's id, None if the process died before it knew it."""
 
     token: str
     url: str
@@ -22,35 +22,34 @@ class Entry:
 
 
 class Ledger:
-    """`batches.jsonl` beside the journal: one event a line (out, known as, back)."""
+    """`batches.jsonl` beside the journal: one event a line (submitted, id known, collected)."""
 
     def __init__(self, folder: Path) -> None:
         self._path, self._lock_path = folder / "batches.jsonl", folder / "batches.lock"
 
     @contextmanager
     def submitting(self) -> Iterator[None]:
-        """Held from the first look to the last event of a submission: whoever gets it knows that no other is half
-        way, except one that died."""
+        """Hold the lock of submissions: while it is held, no other living process is in the middle of one."""
         with self._lock_path.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def out(self, url: str, keys: Sequence[str]) -> str:
-        """Note that these requests are about to be submitted; returns the token to send along."""
+        """Record that these requests are about to be submitted; returns the token to send with them."""
         token = uuid.uuid4().hex
         self._append({"token": token, "url": url, "keys": list(keys)})
         return token
 
     def known(self, token: str, batch: str) -> None:
-        """Note the provider's id."""
+        """Record the provider's id of a batch."""
         self._append({"token": token, "batch": batch})
 
     def back(self, token: str) -> None:
-        """Note that a batch is collected, or was never submitted."""
+        """Record that a batch is collected, or was never submitted."""
         self._append({"token": token, "back": True})
 
     def open(self, url: str) -> list[Entry]:
-        """The batches that are out at a provider."""
+        """The submitted batches at the provider `url` that are not collected yet."""
         entries: dict[str, Entry] = {}
         for event in self._events():
             token = str(event.get("token"))

@@ -1,16 +1,16 @@
-"""How fast requests may leave: a bucket a limit, and a pause after repeated refusals."""
+"""Rate limits: a token bucket for each, and a pause after repeated refusals."""
 
 import asyncio
 import time
 from collections.abc import Callable
 
 WINDOW_SECONDS = 60.0
-BURST_SECONDS = 1.0  # what may leave at once; a full minute's worth would double the rate in the first minute
+BURST_SECONDS = 1.0  # size of a burst; a full minute's worth would double the rate in the first minute
 ROUNDING = 1e-9
 
 
 class Bucket:
-    """Refills at `per_minute`; whoever takes more than it holds leaves a debt that the next ones wait for."""
+    """A token bucket that refills at `per_minute`; it may be overdrawn, and is then unavailable until refilled."""
 
     def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = per_minute / WINDOW_SECONDS
@@ -19,7 +19,7 @@ class Bucket:
         self._then = clock()
 
     def wait(self) -> float:
-        """Seconds until something may be taken."""
+        """Seconds until `take` is allowed."""
         now = self._clock()
         self._level = min(self._most, self._level + (now - self._then) * self._rate)
         self._then = now
@@ -27,12 +27,12 @@ class Bucket:
         return missing / self._rate if missing > ROUNDING else 0.0
 
     def take(self, amount: float) -> None:
-        """Take `amount`; a negative amount gives back."""
+        """Take `amount` out; a negative amount puts it back."""
         self._level -= amount
 
 
 class Limits:
-    """Requests and tokens a minute together, and the pause that a provider asks for."""
+    """Requests and tokens a minute, and the pause that a provider asks for."""
 
     def __init__(self, requests: int | None, tokens: int | None) -> None:
         self._requests = Bucket(requests) if requests else None
@@ -41,7 +41,7 @@ class Limits:
         self._refusals = 0
 
     async def leave(self, tokens: int) -> None:
-        """Wait until a request of about `tokens` tokens may leave, and count it."""
+        """Wait until a request of about `tokens` tokens may be sent, and count it."""
         while True:
             waits = [bucket.wait() for bucket in (self._requests, self._tokens) if bucket]
             seconds = max((*waits, self._pause_until - time.monotonic()), default=0.0)
@@ -54,13 +54,13 @@ class Limits:
             self._tokens.take(tokens)
 
     def settle(self, expected: int, used: int) -> None:
-        """Correct the count of a finished request."""
+        """Replace the expected tokens of a finished request by those that it used."""
         self._refusals = 0
         if self._tokens:
             self._tokens.take(used - expected)
 
     def refused(self, seconds: float) -> None:
-        """A 429. The third in a row holds everything back for `seconds`: the account is limited, not one request."""
+        """Count a 429. The third in a row pauses all requests for `seconds`: the whole account is limited."""
         self._refusals += 1
         if self._refusals >= 3:
             self._pause_until = max(self._pause_until, time.monotonic() + seconds)

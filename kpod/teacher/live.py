@@ -1,4 +1,4 @@
-"""What is told while requests are out: the bar after every answer, curves for whoever watches once a second."""
+"""Reports while requests are in flight: the progress bar after every answer, metrics once a second."""
 
 import time
 
@@ -10,20 +10,20 @@ SECONDS = 1.0  # between two points of the curves
 
 
 class Live:
-    """Done, failed, rate, tokens and cost of one run."""
+    """Reports finished and failed requests, rate, tokens and cost of one run."""
 
     def __init__(self, plan: Plan, budget: Budget, bar: observe.Progress) -> None:
         self._plan, self._budget, self._bar = plan, budget, bar
         self._before = plan.counts["done"]  # the journal's share, which says nothing about the rate
-        self._began = self._told = time.monotonic()
+        self._began = self._reported = time.monotonic()
 
     def tell(self, finished: int = 0, always: bool = False, **figures: object) -> None:
-        """Move the bar by so many questions; `figures` are shown beside it, and `always` before a second is over."""
+        """Advance the bar by `finished` questions, with `figures` beside it; metrics once a second, or `always`."""
         now = time.monotonic()
-        if now - self._told < SECONDS and not always:
+        if now - self._reported < SECONDS and not always:
             self._bar.advance(finished)
             return
-        self._told = now
+        self._reported = now
         counts, spent = self._plan.counts, self._budget.spent
         shown = {"failed": counts["failed"], "requests": counts["done"], "tokens": counts["tokens"]}
         rate = (counts["done"] - self._before) / max(now - self._began, 1e-9)

@@ -1,4 +1,4 @@
-"""Which teacher is asked: its address, its key, and what tells it apart from others of the same model name."""
+"""Address, key and identity of a teacher; starts the local ones."""
 
 import subprocess
 import sys
@@ -15,7 +15,10 @@ from kpod.teacher import key, scripted
 
 @contextmanager
 def address(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
-    """(base URL, API key) for the `with` block; a local teacher runs for that long. Raises ConfigError, DataError."""
+    """(base URL, API key) of a teacher; a local one runs inside the block.
+
+    Raises ConfigError for an unusable address or key, TeacherError if a local teacher does not start.
+    """
     if isinstance(endpoint, OpenAIEndpoint):
         yield key.base_url(endpoint), key.api_key(endpoint)
     elif isinstance(endpoint, ScriptedEndpoint | ReplayEndpoint):
@@ -25,12 +28,12 @@ def address(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def _process(endpoint: ScriptedEndpoint | ReplayEndpoint) -> Iterator[str]:
-    """A local teacher in a process of its own, which ends with this one even if that is killed: its input closes.
+    """A local teacher in a process of its own, which ends when its stdin closes, so even if this process is killed.
 
-    In a thread the two would wait for the interpreter lock in turns, which takes three times as long.
+    A thread would compete for the interpreter lock, which takes three times as long.
     """
     command = [sys.executable, "-m", "kpod.teacher.server", endpoint.model_dump_json()]
-    # In a process group of its own: Ctrl-C in a terminal reaches this process alone, which ends the teacher.
+    # In a process group of its own: Ctrl-C in a terminal reaches only this process, which ends the teacher.
     with subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
     ) as process:
@@ -44,7 +47,7 @@ def _process(endpoint: ScriptedEndpoint | ReplayEndpoint) -> Iterator[str]:
 
 
 def identity(endpoint: Endpoint) -> str:
-    """Part of every content key. Empty for a real server: its model name says who answers, wherever it runs."""
+    """The part of every content key that identifies a local teacher's script or files; empty for a real server."""
     if isinstance(endpoint, ScriptedEndpoint):
         script = sha256_tree(Path(questions.__file__).parent) + sha256_file(Path(scripted.__file__))
         return f"{endpoint.model_dump_json()} {script}"

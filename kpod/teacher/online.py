@@ -1,4 +1,4 @@
-"""The requests of a plan, many at a time: workers take what is due, retries run while first attempts go on."""
+"""The requests of a plan, many at a time: workers send new requests and the retries that are due."""
 
 import asyncio
 import gc
@@ -19,8 +19,8 @@ from kpod.teacher.live import Live
 from kpod.teacher.plan import Job, Plan
 from kpod.teacher.reply import Reply, estimate
 
-GRACE_SECONDS = 10.0  # after a fatal error, requests in flight (paid for already) may take so long to come back
-ELSEWHERE_SECONDS = 0.1  # between two looks whether another process has finished a request that it is sending
+GRACE_SECONDS = 10.0  # after a fatal error, for the requests in flight, which are paid already
+ELSEWHERE_SECONDS = 0.1  # between two checks whether another process has finished a request
 LONG_SECONDS = 60.0
 
 
@@ -38,10 +38,10 @@ class Online:
         self.sent = self.retries = 0
 
     async def run(self, jobs: list[Job], bar: observe.Progress) -> None:
-        """Ask until nothing is left. Raises TeacherError if the run has to stop; what is finished is in the journal."""
+        """Complete `jobs`. Raises TeacherError if the run has to stop; finished requests are in the journal."""
         self._fresh.extend(jobs)
         self._live = Live(self._plan, self._budget, bar)
-        gc.freeze()  # the collector need not look again and again at what imports have left: a tenth of the time
+        gc.freeze()  # the collector then skips the objects of the imports, which saves a tenth of the time
         try:
             async with self._client:
                 await self._run(len(jobs))
@@ -68,10 +68,10 @@ class Online:
 
     async def _work(self) -> None:
         while self._fatal is None:
-            if (taken := self._take()) is not None:
+            if (due := self._take()) is not None:
                 self._out += 1
                 try:
-                    await self._try(*taken)
+                    await self._try(*due)
                 finally:
                     self._out -= 1
                     self._changed.set()

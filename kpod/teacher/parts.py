@@ -1,4 +1,4 @@
-"""Compacted logs of the journal: one Parquet file each, sorted by nothing, read in row groups."""
+"""Compacted logs of the journal: one Parquet file each, unsorted, read in row groups."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -29,23 +29,23 @@ SCHEMA = pa.schema(
 def write(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write records as one Parquet file, atomically."""
     with atomic(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-        for some in _batches(records):
-            writer.write_table(pa.Table.from_pylist(some, schema=SCHEMA))
+        for batch in _batches(records):
+            writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
 
 
 def _batches(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    some: list[dict[str, Any]] = []
+    batch: list[dict[str, Any]] = []
     for record in records:
-        some.append(record)
-        if len(some) == GROUP:
-            yield some
-            some = []
-    if some:
-        yield some
+        batch.append(record)
+        if len(batch) == GROUP:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 class Part:
-    """One file, of which only the row groups last used are in memory."""
+    """One file; the `groups` row groups used last are in memory."""
 
     def __init__(self, path: Path, groups: int = 8) -> None:
         self._file = pq.ParquetFile(path)

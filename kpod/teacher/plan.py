@@ -1,4 +1,4 @@
-"""Which samples each question still needs. What the journal holds is settled without a request."""
+"""The samples that each question still needs; requests that the journal answers are not sent."""
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,14 +16,16 @@ from kpod.teacher.verdict import Verdict, judge, warn_unknown_finish
 from kpod.text.prompts import answer_format
 
 Job = tuple[int, int]  # index of the question, sample
-ALIKE = 10  # requests, the first ones, that must all fail alike for the run to stop
-UNSTATED = 50  # answers, the first ones, of which one at least must state its answer as it should
+ALIKE = 10  # the run stops if so many first requests all fail alike
+UNSTATED = 50  # the run stops if none of so many first replies states its answer in the set form
 
 
 class Plan:
-    """Each question gets `samples` requests at first; once these are back, dropped ones are asked again under new
-    sample numbers, up to `resamples`. So what is asked follows from the answers alone, whatever their order in time.
-    Questions of the same text share their requests: one is sent, and its answer finishes all of them.
+    """The state of all samples.
+
+    Each question gets `samples` requests; when all are answered, dropped rationales are sampled again under new sample
+    numbers, up to `resamples`. So the requests depend on the answers, not on their order in time. Questions with the
+    same text share their requests: one is sent, and its answer finishes all of them.
     """
 
     def __init__(
@@ -31,13 +33,13 @@ class Plan:
     ) -> None:
         self._questions, self._config, self._asking = questions, config, asking
         self._journal, self._budget = journal, budget
-        self._asked = [0] * len(questions)  # samples planned so far: 0 .. asked - 1
-        self._waiting = [0] * len(questions)  # requests out
+        self._planned = [0] * len(questions)  # number of samples planned so far
+        self._waiting = [0] * len(questions)  # requests in flight
         self._kept = [0] * len(questions)
         self._keys: dict[Job, str] = {}
-        self._twins: dict[str, list[Job]] = {}  # by the key of a request that is out: who else waits for it
+        self._twins: dict[str, list[Job]] = {}  # by the key of a request in flight: the other jobs that wait for it
         self._paid: set[str] = set()
-        self._unknown: set[str] = set()  # reasons to end of which was warned
+        self._unknown: set[str] = set()  # finish reasons that were warned about
         self._verdicts: dict[Job, Verdict] = {}
         self._form = answer_format(config.answer.kind, config.answer.template)
         self._stated = False  # whether an answer was stated in this form
@@ -55,19 +57,19 @@ class Plan:
         self._keys[index, sample] = ask.key
         return ask
 
-    def start(self) -> list[Job]:
-        """(question, sample) of every request that the journal does not answer."""
+    def initial_jobs(self) -> list[Job]:
+        """(index of the question, sample) of every request that the journal does not answer."""
         return [(i, s) for i in range(len(self._questions)) for s in self._settle(i, self._more(i))]
 
     def known(self, key: str) -> Reply | None:
-        """The reply in the journal."""
+        """The reply in the journal, or None."""
         record = self._journal.get(key)
         return Reply(**{name: record[name] for name in Reply.__slots__}) if record else None
 
     def finish(self, index: int, sample: int, outcome: Reply | str) -> tuple[list[Job], int]:
-        """Take a reply (already in the journal) or the reason of a failure.
+        """Record a reply (already in the journal) or the reason of a failure.
 
-        Returns the jobs to do next, and how many questions have nothing out any more.
+        Returns the jobs to do next, and the number of questions that have no request in flight any more.
         """
         following: list[Job] = []
         finished = 0
@@ -83,8 +85,8 @@ class Plan:
         return following, finished
 
     def stop_reason(self) -> TeacherError | None:
-        """Why the run should stop, if it should: nothing ever succeeded and the first requests all failed alike, more
-        of them have failed than `max_failed` allows of all, or the first answers are never stated as they should be.
+        """The error to stop the run with, or None: the first requests all failed alike, more failed than `max_failed`
+        allows, or no reply states its answer in the form of the setting `answer`.
         """
         if self.counts["done"] >= UNSTATED and not self._stated:
             form = self._form.told.replace("{answer}", "<answer>")
@@ -110,24 +112,24 @@ class Plan:
 
     @property
     def open(self) -> int:
-        """How many questions have something out."""
+        """Number of questions with requests in flight."""
         return sum(map(bool, self._waiting))
 
     @property
     def at_most(self) -> list[int]:
-        """How many requests each question may still take, those that are out among them."""
+        """The most requests that each question may still need, those in flight included."""
         return [
-            self._waiting[i] + (self._config.samples + self._config.resamples - self._asked[i] if out else 0)
+            self._waiting[i] + (self._config.samples + self._config.resamples - self._planned[i] if out else 0)
             for i, out in enumerate(self._waiting)
         ]
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Everything that was planned, in the order of the table, with texts read from the journal again.
+        """The outcome of every planned sample, in the order of the table; texts are read from the journal again.
 
-        Raises TeacherError if the journal was emptied meanwhile.
+        Raises TeacherError if a record is missing from the journal.
         """
-        for index, asked in enumerate(self._asked):
-            for sample in range(asked):
+        for index, planned in enumerate(self._planned):
+            for sample in range(planned):
                 yield self._questions[index], sample, self.failed.get((index, sample)) or self._judged(index, sample)
 
     def _judged(self, index: int, sample: int) -> tuple[Reply, Verdict]:
@@ -137,15 +139,15 @@ class Plan:
 
     def _more(self, index: int) -> range:
         """The samples to plan now."""
-        asked, config = self._asked[index], self._config
-        if asked == 0:
+        planned, config = self._planned[index], self._config
+        if planned == 0:
             count = config.samples
-        elif self._waiting[index] or any((index, sample) in self.failed for sample in range(asked)):
+        elif self._waiting[index] or any((index, sample) in self.failed for sample in range(planned)):
             count = 0
         else:
-            count = min(config.samples - self._kept[index], config.samples + config.resamples - asked)
-        self._asked[index] += max(0, count)
-        return range(asked, self._asked[index])
+            count = min(config.samples - self._kept[index], config.samples + config.resamples - planned)
+        self._planned[index] += max(0, count)
+        return range(planned, self._planned[index])
 
     def _settle(self, index: int, samples: Iterable[int]) -> list[int]:
         missing, todo = [], deque(samples)

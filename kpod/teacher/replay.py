@@ -15,7 +15,7 @@ WINDOW = 24
 
 
 class Replay:
-    """Finds the known question inside a prompt; sample s is answered with the question's s-th stored rationale."""
+    """Answers sample s of the question in a prompt with the question's stored rationale number s."""
 
     def __init__(self, endpoint: ReplayEndpoint) -> None:
         """Raises DataError if a file is unreadable, or no rationale belongs to a known question."""
@@ -33,19 +33,19 @@ class Replay:
             stored[texts[str(row["id"])]].append((sample, text))
         if not stored:
             raise DataError(f"{endpoint.rationales} holds no rationale of a question in {endpoint.questions}")
-        self._stored = {question: [text for _, text in sorted(found)] for question, found in stored.items()}
+        self._stored = {question: [text for _, text in sorted(rationales)] for question, rationales in stored.items()}
         self._window = min(WINDOW, *map(len, self._stored), WINDOW)
         self._starts: dict[str, list[str]] = defaultdict(list)
         for question in self._stored:
             self._starts[question[: self._window]].append(question)
 
     def answer(self, prompt: str, sample: int) -> str:
-        """The stored text with its closing sentence; a sentence without an answer once there are no more."""
-        found = self._stored.get(self._find(_plain(prompt)), [])
-        return found[sample] if sample < len(found) else UNKNOWN
+        """The stored rationale with its closing sentence; UNKNOWN for another question or if there are no more."""
+        rationales = self._stored.get(self._find(_plain(prompt)), [])
+        return rationales[sample] if sample < len(rationales) else UNKNOWN
 
     def _find(self, prompt: str) -> str:
-        """The known question that ends last in the prompt (few-shot examples stand before it), the longest of those."""
+        """The known question that ends last in the prompt (few-shot examples precede it), the longest of those."""
         best = (-1, 0, "")
         for i in range(len(prompt) - self._window + 1):
             for question in self._starts.get(prompt[i : i + self._window], ()):

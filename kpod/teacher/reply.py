@@ -1,4 +1,4 @@
-"""What a teacher answered, read from a completion object of any provider."""
+"""Replies of a teacher, parsed from the completion object of any provider."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,32 +15,32 @@ DEPTH = 8  # of parts in parts
 
 
 class BadReply(Exception):
-    """The server said 200, but the body is no completion, or one that broke off with an error. Worth another try."""
+    """The status is 200, but the body is no completion, or one that ended with an error. A retry may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One finished request.
-
-    `finish_reason`: see `kpod.teacher.finish`. `estimated`: the server did not count tokens, so they were estimated.
-    """
+    """One finished request."""
 
     text: str
     thinking: str | None
     refused: bool
-    finish_reason: str
+    finish_reason: str  # see `kpod.teacher.finish`
     prompt_tokens: int
     completion_tokens: int
-    estimated: bool
+    estimated: bool  # whether the server sent no counts, so that they were estimated
     model: str
 
     def record(self) -> dict[str, Any]:
-        """As a row of the journal."""
+        """The reply as a record of the journal."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 def parse(payload: Any, size: int, model: str) -> Reply:
-    """Read a chat or text completion; `size` is the prompt's length in bytes. Raises BadReply."""
+    """Parse a chat or text completion; `size` is the prompt's length in bytes, `model` the model that was asked.
+
+    Raises BadReply if it is no completion, or ended with an error.
+    """
     try:
         choice = payload["choices"][0]
         message = choice.get("message", {"content": choice["text"]} if "text" in choice else None)
@@ -71,7 +71,7 @@ def parse(payload: Any, size: int, model: str) -> Reply:
 
 
 def estimate(size: int) -> int:
-    """Tokens in a text of `size` bytes: about four bytes each."""
+    """Estimated tokens of a text of `size` bytes, four bytes a token."""
     return math.ceil(size / 4)
 
 
@@ -83,7 +83,7 @@ def count(value: Any) -> int | None:
 
 
 def tokens(payload: Mapping[str, Any], name: str) -> int | None:
-    """One of the counts in `usage`."""
+    """The count `name` of a completion's `usage`, or None."""
     usage = payload.get("usage")
     return count(usage.get(name)) if isinstance(usage, Mapping) else None
 

@@ -1,4 +1,4 @@
-"""The scripted teacher: works a generated word problem out from its text and words it as a chatty model would."""
+"""The scripted teacher: solves a generated word problem from its text and writes as a chatty model would."""
 
 import random
 import re
@@ -45,7 +45,7 @@ EQUATION = re.compile(r"(\d+) ([-+x/]) (\d+) = (\d+)")
 
 
 class Scripted:
-    """Answers by script; the text depends on nothing but the endpoint's settings, the question and the sample."""
+    """Answers by script; the text depends only on the endpoint's settings, the question and the sample."""
 
     def __init__(self, endpoint: ScriptedEndpoint) -> None:
         self._endpoint = endpoint
@@ -69,22 +69,22 @@ class Scripted:
             yield rng.choice(FILLER)
         phrase = f"{rng.choice(PHRASES)} " if rng.random() < self._endpoint.phrases else ""
         wording = rng.choice(WORDINGS[: self._endpoint.wordings])
-        found = EQUATION.search(step)
-        if found is None:
+        match = EQUATION.search(step)
+        if match is None:
             raise RuntimeError(f"a step without an equation: {step}")
-        text = wording.format(before=step[: found.start()], equation=found[0], after=step[found.end() :])
+        text = wording.format(before=step[: match.start()], equation=match[0], after=step[match.end() :])
         yield f"{phrase}{text}" if phrase else f"{text[0].upper()}{text[1:]}"
 
 
 def last_question(prompt: str) -> str:
-    """The text between the last `Q:` and the `A:` behind it; the whole prompt where there is none."""
+    """The text between the last `Q:` and the `A:` after it; the whole prompt if there is none."""
     return prompt.rpartition("Q:")[2].partition("A:")[0].strip()
 
 
 def _with_mistake(rng: random.Random, steps: list[str], answer: str) -> tuple[list[str], str]:
-    """One result is off, and every later step follows from it without a further mistake.
+    """Change one result; the later steps follow from it without a further mistake.
 
-    Slips after which a division would not come out even are passed over.
+    Mistakes after which a division would leave a remainder are not made.
     """
     slips = [(place, off) for place in range(len(steps)) for off in OFFSETS]
     rng.shuffle(slips)
@@ -96,23 +96,23 @@ def _with_mistake(rng: random.Random, steps: list[str], answer: str) -> tuple[li
 
 
 def _propagate(steps: list[str], place: int, off: int) -> tuple[list[str], dict[str, str]] | None:
-    """The steps with result `place` off by `off`, and which result became which; None where that does not work."""
+    """The steps with result `place` changed by `off`, and the changed results; None if a later step is impossible."""
     changed: dict[str, str] = {}
     sentences = list(steps)
     for i in range(place, len(steps)):
-        found = EQUATION.search(steps[i])
-        if found is None:
+        match = EQUATION.search(steps[i])
+        if match is None:
             return None
-        left, op, right, value = found.groups()
+        left, op, right, value = match.groups()
         a = int(changed.get(left, left))
         # Only a sum over two people has a result on its right; elsewhere a number of the question stands there.
-        b = int(changed.get(right, right)) if " and " in steps[i][: found.start()] else int(right)
+        b = int(changed.get(right, right)) if " and " in steps[i][: match.start()] else int(right)
         new = int(value) + off if i == place else _apply(a, op, b)
         if new is None or new < 1:
             return None
         if str(new) != value:
             changed[value] = str(new)
-        sentences[i] = f"{steps[i][: found.start()]}{a} {op} {b} = {new}{steps[i][found.end() :]}"
+        sentences[i] = f"{steps[i][: match.start()]}{a} {op} {b} = {new}{steps[i][match.end() :]}"
     return sentences, changed
 
 

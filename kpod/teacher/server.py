@@ -1,7 +1,7 @@
-"""A local server that speaks the chat-completions protocol: scripted or replayed answers, planned faults, counts.
+"""A local chat-completions server with scripted or replayed answers, planned faults and counts.
 
 Routes: POST /v1/chat/completions, POST /v1/completions, GET /v1/models, the files and batches routes, GET /stats.
-The `seed` of a request is its sample number. The server keeps nothing but counts and uploaded batches.
+The `seed` of a request is its sample number. The only state is counts and uploaded batches.
 """
 
 import asyncio
@@ -31,22 +31,24 @@ LOOPBACK = "127.0.0.1"
 GENERATES = {"/v1/chat/completions": "chat", "/v1/completions": "text"}
 
 
-class Brain(Protocol):
-    """Who knows the answers."""
+class Answerer(Protocol):
+    """The source of a server's answers."""
 
-    def answer(self, prompt: str, sample: int) -> str: ...
+    def answer(self, prompt: str, sample: int) -> str:
+        """The reply to sample number `sample` of a prompt."""
+        ...
 
 
-def brain(endpoint: ScriptedEndpoint | ReplayEndpoint) -> Brain:
-    """The brain of an endpoint. Raises DataError if its files are unusable."""
+def answerer_of(endpoint: ScriptedEndpoint | ReplayEndpoint) -> Answerer:
+    """The source of the answers of an endpoint. Raises DataError if its files are unusable."""
     return Scripted(endpoint) if isinstance(endpoint, ScriptedEndpoint) else Replay(endpoint)
 
 
 class TeacherServer:
-    """Answers requests and counts what a provider would bill."""
+    """Answers requests, with planned faults, and counts what a provider would bill."""
 
-    def __init__(self, mind: Brain, faults: Faults, model: str, api_key: str | None = None) -> None:
-        self._mind, self._faults, self._model, self._api_key = mind, faults, model, api_key
+    def __init__(self, answerer: Answerer, faults: Faults, model: str, api_key: str | None = None) -> None:
+        self._answerer, self._faults, self._model, self._api_key = answerer, faults, model, api_key
         self._attempts: Counter[str] = Counter()
         self._billed: set[str] = set()
         self._in_flight = 0
@@ -56,7 +58,7 @@ class TeacherServer:
         self._batches = BatchRoutes(self._work_off, faults.batch_polls)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        """Route one request."""
+        """The answer to one request, whatever its route."""
         if request.path == "/stats":
             return reply({**self._counts, "span_s": self._last - self._first, "faults": dict(self._faulted)})
         if self._api_key and request.headers.get("authorization") != f"Bearer {self._api_key}":
@@ -123,7 +125,7 @@ class TeacherServer:
         self._counts["completion_tokens"] += usage["completion_tokens"]
 
     def _work_off(self, body: dict[str, Any], url: str) -> HttpResponse | None:
-        """One line of a batch, faults included; stalls and broken connections become a 500 there."""
+        """The answer to one line of a batch, faults included; stalls and broken connections become a 500."""
         content = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         self._counts["received"] += 1
         self._attempts[content] += 1
@@ -141,10 +143,10 @@ class TeacherServer:
         return response
 
     def complete(self, body: dict[str, Any], kind: str, cut: bool = False) -> dict[str, Any]:
-        """The completion object for a request body; `cut` breaks it off half way."""
+        """The completion object for a request body; `cut` truncates it in the middle."""
         prompt = body["messages"][-1]["content"] if kind == "chat" else body["prompt"]
         read = "\n".join(m["content"] for m in body["messages"]) if kind == "chat" else prompt
-        text = self._mind.answer(prompt, int(body.get("seed") or 0))
+        text = self._answerer.answer(prompt, int(body.get("seed") or 0))
         limit = int(body.get("max_tokens") or body.get("max_completion_tokens") or 10**9)
         words = list(re.finditer(r"\w+|[^\w\s]", text))
         if cut or len(words) > limit:
@@ -180,10 +182,10 @@ def serve(
     host: str = LOOPBACK,
     api_key: str | None = None,
 ) -> None:
-    """Serve until interrupted, and print the base URL first. Raises TeacherError if the port is taken."""
+    """Print the base URL and serve until interrupted. Raises TeacherError if the port is taken."""
 
     async def forever() -> None:
-        _, bound = await _listen(TeacherServer(brain(endpoint), faults or Faults(), model, api_key), host, port)
+        _, bound = await _listen(TeacherServer(answerer_of(endpoint), faults or Faults(), model, api_key), host, port)
         print(f"http://{host}:{bound}/v1", flush=True)
         await asyncio.Event().wait()
 
@@ -193,17 +195,17 @@ def serve(
 
 @contextmanager
 def running(
-    endpoint: ScriptedEndpoint | ReplayEndpoint | Brain,
+    endpoint: ScriptedEndpoint | ReplayEndpoint | Answerer,
     faults: Faults | None = None,
     model: str = "kpod-teacher",
     api_key: str | None = None,
 ) -> Iterator[str]:
-    """Serve in a thread on a free loopback port for the `with` block; yields the base URL (".../v1")."""
-    mind = brain(endpoint) if isinstance(endpoint, ScriptedEndpoint | ReplayEndpoint) else endpoint
+    """Serve in a thread on a free loopback port inside the block; yields the base URL (".../v1")."""
+    answerer = answerer_of(endpoint) if isinstance(endpoint, ScriptedEndpoint | ReplayEndpoint) else endpoint
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="kpod-teacher", daemon=True)
     thread.start()
-    server = TeacherServer(mind, faults or Faults(), model, api_key)
+    server = TeacherServer(answerer, faults or Faults(), model, api_key)
     listening, port = asyncio.run_coroutine_threadsafe(_listen(server, LOOPBACK, 0), loop).result()
     try:
         yield f"http://{LOOPBACK}:{port}/v1"

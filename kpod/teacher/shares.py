@@ -1,4 +1,4 @@
-"""Which teacher is asked which question."""
+"""Assignment of questions to teachers."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from kpod.teacher.ask import Question
 def shared_out(questions: Sequence[Question], config: Teacher | Teachers) -> list[tuple[Teacher, list[Question]]]:
     """Each teacher with its questions, in their order.
 
-    A question's teacher follows from a hash of its id alone, so that it stays the same in a larger set, and what was
-    paid for stays in use. Shares are therefore met on average: of n questions within about sqrt(n) / 2.
+    A question's teacher is chosen by a hash of its id, so that it is the same in a larger set and paid answers are
+    reused. Shares are therefore approximate: the number of questions is met within about sqrt(n) / 2 of n.
     """
     if isinstance(config, Teacher):
         return [(config, list(questions))]
-    found: list[tuple[Teacher, list[Question]]] = [(one, []) for one in config.teachers]
+    shares: list[tuple[Teacher, list[Question]]] = [(teacher, []) for teacher in config.teachers]
     for question in questions:
-        found[_teacher(question.id, [one.share for one in config.teachers])][1].append(question)
-    return found
+        shares[_teacher(question.id, [teacher.share for teacher in config.teachers])][1].append(question)
+    return shares
 
 
 def _teacher(name: str, shares: Sequence[float]) -> int:

@@ -1,4 +1,4 @@
-"""Stage `rationales`: ask the teacher about every training question, and keep what is good."""
+"""Stage `rationales`: ask the teacher every training question, and filter the replies."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,25 +24,25 @@ from kpod.teacher.verdict import judge, warn_unknown_finish
 
 
 def run(inputs: Mapping[str, Path], config: Teacher | Teachers, out_dir: Path) -> dict[str, float]:
-    """Write rationales.parquet (schemas.RATIONALES), report.json, and quarantine.parquet if a row went wrong.
+    """Write rationales.parquet (schemas.RATIONALES), report.json, and quarantine.parquet if a request failed.
 
-    Of several teachers each is asked its own questions; rows then have the column `teacher`, and report.json and the
-    metrics have what each delivered. Answers that the journal under KPOD_HOME holds are not asked for again. Raises
-    TeacherError if the run has to stop (what is finished stays in the journal), DataError if no rationale is kept.
+    With several teachers, each is asked its own questions; rows then have the column `teacher`, and report.json and
+    the figures are also given by teacher. Requests that the journal under KPOD_HOME answers are not sent. Raises
+    TeacherError if the run has to stop (finished requests stay in the journal), DataError if no rationale is kept.
     """
     questions = read_questions(inputs["questions"] / "questions.parquet")
-    parts = [(one, share) for one, share in shared_out(questions, config) if share]
+    parts = [(teacher, asked) for teacher, asked in shared_out(questions, config) if asked]
     check_verifier(parts[0][0].verifier)
     with Journal(home() / "journal") as journal:
         teachers = [
-            _ImportedTeacher(one.endpoint, share, one)
-            if isinstance(one.endpoint, ImportEndpoint)
-            else _LiveTeacher(share, one, journal)
-            for one, share in parts
+            _ImportedTeacher(teacher.endpoint, asked, teacher)
+            if isinstance(teacher.endpoint, ImportEndpoint)
+            else _LiveTeacher(asked, teacher, journal)
+            for teacher, asked in parts
         ]
-        for one in teachers:  # before the first of them is paid
-            one.check()
-        metrics, bad = tables.write([one.replies() for one in teachers], out_dir)
+        for teacher in teachers:  # before the first of them is paid
+            teacher.check()
+        metrics, bad = tables.write([teacher.replies() for teacher in teachers], out_dir)
     metrics["quarantined"] = float(len(bad))
     if bad:
         schemas.write(out_dir / "quarantine.parquet", schemas.table(bad, schemas.QUARANTINE))
@@ -54,37 +54,37 @@ def run(inputs: Mapping[str, Path], config: Teacher | Teachers, out_dir: Path) -
 
 
 def read_questions(path: Path) -> list[Question]:
-    """The training questions, in the order of the file."""
+    """The training questions of a questions.parquet, in its order. Raises DataError if there is none."""
     table = schemas.read(path, schemas.QUESTIONS)
-    found = [
+    questions = [
         Question(row["id"], row["question"], row["answer"], row["choices"])
         for row in table.to_pylist()
         if row["split"] == "train"
     ]
-    if not found:
+    if not questions:
         raise DataError(f"{path.name} holds no training question")
-    return found
+    return questions
 
 
 class _LiveTeacher:
-    """One teacher that is asked: what its questions still need, and the requests for that."""
+    """A teacher that is asked: the requests that its questions still need."""
 
     def __init__(self, questions: Sequence[Question], config: Teacher, journal: Journal) -> None:
         self._config, self._journal = config, journal
         self._asking, self._budget = RequestBuilder(config, local.identity(config.endpoint)), Budget(config)
         self._plan = Plan(questions, config, self._asking, journal, self._budget)
-        self._jobs = self._plan.start()
+        self._jobs = self._plan.initial_jobs()
         self._from_journal = self._plan.counts["journal"]
 
     def check(self) -> None:
-        """Raise ConfigError or TeacherError if requests are left and would be in vain."""
+        """Raise ConfigError or TeacherError if requests are left that could not succeed."""
         if self._jobs:
             if (error := self._plan.stop_reason()) is not None:
                 raise error
             check(self._config)
 
     def replies(self) -> TeacherReplies:
-        """Send what is left, and return all answers, which the journal holds."""
+        """Send the requests that are left, and return all replies."""
         sent = retries = 0
         if self._jobs:
             requests = self._send(self._jobs)
@@ -122,16 +122,16 @@ def _refuse_too_many_failures(plan: Plan, config: Teacher) -> None:
 
 
 class _ImportedTeacher:
-    """One teacher whose rationales are there already."""
+    """A teacher whose rationales are read from files."""
 
     def __init__(self, endpoint: ImportEndpoint, questions: Sequence[Question], config: Teacher) -> None:
         self._endpoint, self._questions, self._config = endpoint, questions, config
 
     def check(self) -> None:
-        """Nothing can be in vain."""
+        """Nothing to check: no request is sent."""
 
     def replies(self) -> TeacherReplies:
-        """What the files hold, read while it is written."""
+        """The replies in the files, read lazily."""
         bad: list[imports.Quarantined] = []
         return TeacherReplies(self._config, self._judged(bad), bad=bad)
 

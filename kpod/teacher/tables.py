@@ -1,4 +1,4 @@
-"""The stage's files: the table of rationales, the report of yield, cost and reasons, and the rows that failed."""
+"""The files of the stage: the table of rationales, the report of yield, cost and drop reasons, the failed rows."""
 
 import json
 from collections import Counter
@@ -25,21 +25,21 @@ Outcome = tuple[Question, int, Judged | str]  # question, sample, and the reply 
 
 
 class Tally:
-    """Counts over the rows of one table; everything in it follows from the rows."""
+    """Counts over the rows of one teacher."""
 
     def __init__(self, config: Teacher) -> None:
         self._config = config
         self._reasons: Counter[str] = Counter()
-        self._asked: set[str] = set()
+        self._questions: set[str] = set()
         self._served: set[str] = set()
         self._rows = self._correct = self._prompt = self._completion = self._estimated = 0
         self._usd = Decimal(0)
 
     def add(self, question: Question, reply: Reply | None, verdict: Verdict) -> Decimal | None:
-        """Count a row and return its cost."""
+        """Count a row; returns its cost in US dollars, None without a price or a reply."""
         self._rows += 1
         self._correct += verdict.correct
-        self._asked.add(question.id)
+        self._questions.add(question.id)
         if verdict.kept:
             self._served.add(question.id)
         else:
@@ -56,10 +56,10 @@ class Tally:
         return usd
 
     def report(self) -> Row:
-        """The report's content."""
+        """The content of report.json."""
         return {
             "model": self._config.model,
-            "questions": len(self._asked),
+            "questions": len(self._questions),
             "questions_served": len(self._served),
             "rationales": self._rows,
             "kept": self._rows - self._reasons.total(),
@@ -74,61 +74,61 @@ class Tally:
 
 @dataclass
 class TeacherReplies:
-    """What one teacher said, read once while it is written."""
+    """The replies of one teacher, iterated once."""
 
     config: Teacher
     outcomes: Iterable[Outcome]
-    metrics: Mapping[str, float] = field(default_factory=dict)  # of how it was asked
-    bad: list[Row] = field(default_factory=list)  # rows of schemas.QUARANTINE, whole when `outcomes` has ended
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of the requests
+    bad: list[Row] = field(default_factory=list)  # rows of schemas.QUARANTINE, complete when `outcomes` has ended
 
 
 def write(replies: Sequence[TeacherReplies], out_dir: Path) -> tuple[dict[str, float], list[Row]]:
-    """Write rationales.parquet and report.json; returns the metrics, and quarantine rows of failed requests.
+    """Write rationales.parquet and report.json; returns the metrics, and rows of schemas.QUARANTINE.
 
-    Rows are written in chunks, so memory does not grow with their texts. Of several teachers each row has the name of
-    its own, and report and metrics hold what each delivered.
+    Rows are written in chunks, so memory does not grow with their texts. With several teachers, each row has the name
+    of its teacher, and report and metrics are also given by teacher.
     """
-    several = any(isinstance(one.config, SharedTeacher) for one in replies)
+    several = any(isinstance(teacher.config, SharedTeacher) for teacher in replies)
     schema = schemas.RATIONALES_OF_SEVERAL if several else schemas.RATIONALES
     reports: list[Row] = []
     bad: list[Row] = []
     with atomic(out_dir / "rationales.parquet") as temporary:
         writer = pq.ParquetWriter(temporary, schema, compression="zstd")
         with writer:
-            for one in replies:
-                tally = Tally(one.config)
-                for rows in _chunks(one, tally):
+            for teacher in replies:
+                tally = Tally(teacher.config)
+                for rows in _chunks(teacher, tally):
                     writer.write_table(schemas.table(rows, schema))
                 reports.append(tally.report())
-                bad += one.bad
+                bad += teacher.bad
     report = _summed(reports)
     metrics = _flat(report)
-    for one in replies:
-        metrics |= {name: metrics.get(name, 0.0) + value for name, value in one.metrics.items()}
+    for teacher in replies:
+        metrics |= {name: metrics.get(name, 0.0) + value for name, value in teacher.metrics.items()}
     if several:
         pairs = zip(replies, reports, strict=True)
-        named = {one.config.name: found for one, found in pairs if isinstance(one.config, SharedTeacher)}
+        named = {teacher.config.name: part for teacher, part in pairs if isinstance(teacher.config, SharedTeacher)}
         report["teachers"] = named
-        metrics |= {f"{key}/{name}": value for name, found in named.items() for key, value in _flat(found).items()}
+        metrics |= {f"{key}/{name}": value for name, part in named.items() for key, value in _flat(part).items()}
     write_text(out_dir / "report.json", json.dumps(report, indent=2) + "\n")
     return metrics, bad
 
 
 def _summed(reports: Sequence[Row]) -> Row:
-    """One report of all teachers, who were asked different questions."""
+    """The report over all teachers, which were asked different questions."""
     first, *rest = reports
     total = dict(first)
     for other in rest:
         total["model"] = ", ".join(dict.fromkeys([*total["model"].split(", "), other["model"]]))
         total |= {key: total[key] + value for key, value in other.items() if isinstance(value, int)}
         total["dropped"] = dict(sorted((Counter(total["dropped"]) + Counter(other["dropped"])).items()))
-        usd = [one["cost_usd"] for one in (total, other) if one["cost_usd"] is not None]
+        usd = [report["cost_usd"] for report in (total, other) if report["cost_usd"] is not None]
         total["cost_usd"] = f"{sum(map(Decimal, usd)):f}" if usd else None
     return total
 
 
 def _flat(report: Row) -> dict[str, float]:
-    """A report as numbers."""
+    """The numbers of a report, by name."""
     flat = {name: float(value) for name, value in report.items() if isinstance(value, int)}
     flat |= {f"dropped/{reason}": float(count) for reason, count in report["dropped"].items()}
     flat["yield"] = flat["kept"] / max(1.0, flat["rationales"])

@@ -1,8 +1,8 @@
-"""Thinking and answer told apart in a text in which the server left the marks of both.
+"""Separation of thinking and answer in a text in which the server left their marks.
 
-Three families: a pair of tags around the thinking (of many names, the opening one often given by the chat template),
-the channels of gpt-oss (harmony), and a text in which the channels' special tokens were dropped while their names
-stayed ("analysis...assistantfinal...").
+Three families: a pair of tags around the thinking (of many names; the opening one may be in the chat template), the
+channels of gpt-oss (harmony), and texts in which the channels' special tokens were dropped while their names stayed
+("analysis...assistantfinal...").
 """
 
 import re
@@ -14,7 +14,7 @@ _OPEN = (
 )
 _CLOSE = rf"<\|?/\s?{_NAME}\s?\|?>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>|<unused95>"
 _MARK = re.compile(rf"(?P<open>{_OPEN})|(?P<close>{_CLOSE})", re.IGNORECASE)
-# What some put around the answer; taken off where it holds all that is said.
+# Tags around the answer, removed if they enclose the whole text.
 _WRAPPED = [
     re.compile(rf"\s*{begin}(.*?)(?:{end})?\s*", re.DOTALL | re.IGNORECASE)
     for begin, end in (
@@ -32,9 +32,9 @@ _BARE_NEXT = re.compile(r"assistant\s?(final|analysis|commentary)(?: to=\S{1,60}
 
 
 def divide(content: str) -> tuple[str, str | None]:
-    """(what is said, the thinking or None), both without marks and outer white space.
+    """(answer, thinking or None) of a completion, both without marks and outer white space.
 
-    A text that ends inside its thinking says nothing. Time is linear in the length of `content`.
+    The answer is empty if the text ends inside its thinking. Time is linear in the length of `content`.
     """
     if "<|channel|>" in content:
         answer, reasoning = _channels(content)
@@ -47,10 +47,10 @@ def divide(content: str) -> tuple[str, str | None]:
 
 
 def unwrap(text: str) -> str:
-    """`text` without the tags around the whole answer."""
+    """`text` without tags around the whole of it."""
     for pattern in _WRAPPED:
-        if found := pattern.fullmatch(text):
-            return found[1]
+        if match := pattern.fullmatch(text):
+            return match[1]
     return text
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a reply: rationale, answer, and whether it is kept."""
+"""The verdict on a reply: its rationale, its answer, and whether it is kept."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from kpod.teacher.reply import Reply
 from kpod.text.prompts import answer_format
 
 FAILED = "failed"
-UNFINISHED = "unfinished"  # ended for a reason that is not known to leave the text whole
+UNFINISHED = "unfinished"  # the finish reason is none of a complete text
 UNVERIFIED = "verifier-failed"
 REFUSAL = re.compile(
     r"^\W*(?:(?:i'?m|i am|we are) (?:very |so |truly )?(?:sorry|afraid|unable|not able)|sorry\b|as an ai\b|"
@@ -26,15 +26,12 @@ REFUSAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`length`: the rationale is so many characters of `source(reply)`. `drop_reason` is None if it is kept.
+    """The verdict on one reply; without texts, so that those of all rows fit into memory."""
 
-    Small, so that one for every row can stay in memory while the texts stay on disk.
-    """
-
-    length: int
+    length: int  # characters of `source(reply)` that are the rationale
     answer: str | None
     correct: bool
-    drop_reason: str | None
+    drop_reason: str | None  # None if the rationale is kept
 
     @property
     def kept(self) -> bool:
@@ -43,17 +40,17 @@ class Verdict:
 
 
 def source(reply: Reply, config: Teacher) -> str:
-    """The text that holds the rationale."""
+    """The text that holds the rationale: the thinking with `thinking: use`, else the reply."""
     return reply.thinking if config.thinking == "use" and reply.thinking else reply.text
 
 
 def meaning(reply: Reply, config: Teacher) -> str:
-    """Why the reply ended: one of `kpod.teacher.finish.Finish`, or a word that neither it nor the settings know."""
+    """The finish reason: one of `kpod.teacher.finish.Finish`, or a word that neither it nor the settings know."""
     return config.finish_reasons.get(reply.finish_reason) or finish_reason(reply.finish_reason)
 
 
 def warn_unknown_finish(reply: Reply, config: Teacher, warned: set[str]) -> None:
-    """Warn of an unknown reason to end, unless it is among those `told`, and add it there."""
+    """Warn of an unknown finish reason unless it is in `warned`, and add it there."""
     if not known(word := meaning(reply, config)) and word not in warned:
         warned.add(word)
         observe.warning(
@@ -63,24 +60,28 @@ def warn_unknown_finish(reply: Reply, config: Teacher, warned: set[str]) -> None
 
 
 def judge(reply: Reply, question: Question, config: Teacher) -> Verdict:
-    """Split a reply into rationale and answer, compare with gold, and apply the filters in the order below."""
+    """Split a reply into rationale and answer, verify the answer, and decide whether the rationale is kept.
+
+    Drop reasons, the first that applies: refusal, cut-off, unfinished, verifier-failed, no-answer, no-rationale,
+    too-long, gibberish, wrong-answer (unless `keep_wrong`).
+    """
     form = answer_format(config.answer.kind, config.answer.template)
     rationale = strip_statement(form, source(reply, config))
-    ended = meaning(reply, config)
-    refused, cut = reply.refused or ended == "content_filter", ended in ("length", "abort", "error")
-    found = Outcome(None, False, 0.0)
+    finish = meaning(reply, config)
+    refused, cut = reply.refused or finish == "content_filter", finish in ("length", "abort", "error")
+    outcome = Outcome(None, False, 0.0)
     if not (cut or refused):
         text = reply.text if isinstance(config.verifier, PythonVerifier) else as_sentence(form, reply.text)
-        found = verify(config.verifier, question.question, text, question.answer, question.choices)
-    answer, correct = found.answer, found.correct
+        outcome = verify(config.verifier, question.question, text, question.answer, question.choices)
+    answer, correct = outcome.answer, outcome.correct
     reason = None
     if refused or (not correct and REFUSAL.match(reply.text)):
         reason = "refusal"
     elif cut:
         reason = "cut-off"
-    elif ended != "stop":
+    elif finish != "stop":
         reason = UNFINISHED
-    elif found.failure:
+    elif outcome.failure:
         reason = UNVERIFIED
     elif answer is None and not correct:
         reason = "no-answer"

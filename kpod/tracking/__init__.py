@@ -10,7 +10,7 @@ from kpod.tracking.record import (
     run_of,
     stored_keys,
 )
-from kpod.tracking.runs import TrackedRun, artifact_uri, run
+from kpod.tracking.runs import TrackedRun, artifact_uri, milliseconds, run
 from kpod.tracking.server import ADDRESS, address, client, experiment_id, served, server_command, uri
 from kpod.tracking.students import describe_version, log_student, logged_student, register_student, tag_version
 from kpod.tracking.versions import STUDENT, ModelVersion, model_versions, registered_models, version_of
@@ -33,6 +33,7 @@ __all__ = [
     "inputs_of",
     "log_student",
     "logged_student",
+    "milliseconds",
     "model_versions",
     "newest_run",
     "read_document",

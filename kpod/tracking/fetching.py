@@ -1,4 +1,4 @@
-"""Bring the result of a stage to this machine."""
+"""Download of a stage's result to this machine."""
 
 import shutil
 from pathlib import Path
@@ -11,9 +11,9 @@ from kpod.tracking.students import MODEL_FILES
 
 
 def fetch(ref: ArtifactRef) -> Path | None:
-    """The folder of `ref` with its bytes verified, or None if they are gone or do not match anywhere.
+    """The local folder of `ref`, its digest verified, or None if neither copy exists with this digest.
 
-    The local copy is tried first, then MLflow's artifact store (as on a worker that has never seen it).
+    The local copy is tried first, then MLflow's artifact store, as on another worker.
     """
     local = folder_of(ref.stage, ref.key)
     if holds(local, ref.sha256):

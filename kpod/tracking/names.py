@@ -1,4 +1,4 @@
-"""Settings under names and in lengths that MLflow takes: it refuses a run's parameters all together or not at all."""
+"""Settings as parameters that MLflow accepts: it rejects all parameters of a request if one is invalid."""
 
 import hashlib
 import re
@@ -12,22 +12,22 @@ _REFUSED = re.compile(r"[^\w.\- :]|^\.+")
 
 
 def allowed(params: Mapping[str, str]) -> dict[str, str]:
-    """`params` with other signs in a name replaced by `_`, too long names and values cut, and no name twice.
+    """`params` with invalid characters in names replaced by `_`, and long names and values truncated; no name twice.
 
-    A name that had to change keeps its beginning; where two become the same, or one is cut, a hash tells them apart.
+    A name that is truncated, or becomes equal to another, ends in a hash.
     """
     plain = {name: _REFUSED.sub("_", name).strip() or "_" for name in params}
-    taken = {name for name, changed in plain.items() if name == changed}
+    unchanged = {name for name, changed in plain.items() if name == changed}
     result: dict[str, str] = {}
     for name, changed in plain.items():
-        if len(changed) > MOST_KEY or changed in result or (changed != name and changed in taken):
+        if len(changed) > MOST_KEY or changed in result or (changed != name and changed in unchanged):
             changed = f"{changed[: MOST_KEY - 9]}-{hashlib.sha256(well_formed(name).encode()).hexdigest()[:8]}"
         result[changed] = well_formed(params[name]).replace("\0", "\ufffd")[:MOST_VALUE]
     return result
 
 
 def batches(params: Mapping[str, str]) -> Iterator[list[tuple[str, str]]]:
-    """`params` in as many parts as requests are needed."""
+    """`params` as (name, value), in one list for each request."""
     part: list[tuple[str, str]] = []
     size = 0
     for name, value in params.items():

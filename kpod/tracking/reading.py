@@ -1,6 +1,6 @@
-"""Runs read straight from MLflow's SQLite file, in milliseconds; importing MLflow for it would take seconds.
+"""Runs read directly from MLflow's SQLite file, in milliseconds; importing MLflow would take seconds.
 
-For the tables of the pinned MLflow version; other stores are read through its client.
+The tables are those of the pinned MLflow version; other stores are read through its client.
 """
 
 import sqlite3
@@ -62,7 +62,7 @@ def get_run(run_id: str) -> Run | None:
 
 
 def runs_of(stages: Sequence[str]) -> list[Run]:
-    """The runs whose tag `kpod.stage` is one of these, the newest first; deleted ones do not count."""
+    """The runs whose tag `kpod.stage` is one of `stages`, the newest first; without deleted ones."""
     rows = select(
         f"SELECT {COLUMNS} FROM runs WHERE {OURS} AND run_uuid IN"  # noqa: S608
         f" (SELECT run_uuid FROM tags WHERE key = 'kpod.stage' AND value IN ({_marks(stages)}))"
@@ -73,12 +73,12 @@ def runs_of(stages: Sequence[str]) -> list[Run]:
     if rows is not None:
         return _with_data(rows)
     api = client()
-    found = [
+    entities = [
         entity
         for stage in stages
         for entity in api.search_runs([experiment_id(api)], f"tags.`kpod.stage` = '{stage}'", max_results=1000)
     ]
-    return sorted(map(converted, found), key=lambda run: -run.info.start_time)
+    return sorted(map(converted, entities), key=lambda run: -run.info.start_time)
 
 
 def newest_run(tags: Mapping[str, str]) -> Run | None:
@@ -99,7 +99,7 @@ def newest_run(tags: Mapping[str, str]) -> Run | None:
 
 
 def inputs_of(run_id: str) -> dict[str, tuple[str, str]]:
-    """The inputs that a stage's run logged: name -> (sha256, URI or path); empty if the run is gone."""
+    """The inputs that a run logged: name -> (sha256, URI or path); empty if there is no such run."""
     rows = select(
         "SELECT datasets.name, dataset_profile, dataset_source FROM inputs JOIN datasets ON source_id = dataset_uuid"
         " WHERE source_type = 'DATASET' AND destination_type = 'RUN' AND destination_id = ?",
@@ -110,22 +110,25 @@ def inputs_of(run_id: str) -> dict[str, tuple[str, str]]:
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client().get_run(run_id).inputs
+        inputs = client().get_run(run_id).inputs
     except MlflowException:
         return {}
-    datasets = found.dataset_inputs if found else []
-    return {one.dataset.name: (str(one.dataset.profile), str(one.dataset.source)) for one in datasets}
+    datasets = inputs.dataset_inputs if inputs else []
+    return {
+        dataset_input.dataset.name: (str(dataset_input.dataset.profile), str(dataset_input.dataset.source))
+        for dataset_input in datasets
+    }
 
 
 def artifacts_of(run_id: str) -> Path | None:
-    """The folder of a run's artifacts if SQLite keeps the runs and files on this machine keep the artifacts."""
+    """The folder of a run's artifacts if it is on this machine and the runs are in an SQLite file, else None."""
     rows = select("SELECT artifact_uri FROM runs WHERE run_uuid = ?", run_id)
     parts = urlsplit(rows[0][0]) if rows and rows[0][0] else None
     return Path(unquote(parts.path)) if parts and parts.scheme == "file" and not parts.netloc else None
 
 
 def select(query: str, *values: str) -> list[tuple[Any, ...]] | None:
-    """Rows of MLflow's SQLite file, none if it is not there yet; None if another store keeps the runs."""
+    """Rows of a query on MLflow's SQLite file, empty if it does not exist yet; None if the runs are elsewhere."""
     path = database()
     if path is None:
         return None
@@ -136,7 +139,7 @@ def select(query: str, *values: str) -> list[tuple[Any, ...]] | None:
 
 
 def converted(entity: "MlflowRun") -> Run:
-    """The run without what only MLflow's client needs."""
+    """The run of MLflow's client as a `Run`."""
     info, data = entity.info, entity.data
     return Run(
         RunInfo(info.run_id, info.run_name, info.status, info.start_time),
@@ -149,11 +152,11 @@ def _with_data(rows: Sequence[tuple[str, str, str, int]]) -> list[Run]:
     ids = [row[0] for row in rows]
 
     def pairs(value: str, table: str) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {run_id: {} for run_id in ids}
+        by_run: dict[str, dict[str, Any]] = {run_id: {} for run_id in ids}
         query = f"SELECT run_uuid, key, {value} FROM {table} WHERE run_uuid IN ({_marks(ids)})"  # noqa: S608
         for run_id, key, content in select(query, *ids) or ():
-            found[run_id][key] = content
-        return found
+            by_run[run_id][key] = content
+        return by_run
 
     tags, params = pairs("value", "tags"), pairs("value", "params")
     metrics = pairs("CASE WHEN is_nan THEN 'nan' ELSE value END", "latest_metrics")

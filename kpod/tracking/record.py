@@ -1,4 +1,4 @@
-"""What earlier runs left: figures, inputs, documents and artifacts."""
+"""Records of earlier runs: metrics, documents and artifacts."""
 
 import json
 import os
@@ -20,8 +20,8 @@ def download(source: str, destination: Path) -> bool:
     landing = destination.with_name(destination.name + ".download")
     landing.mkdir(parents=True, exist_ok=True)
     try:
-        found = download_artifacts(artifact_uri=source, dst_path=str(landing), tracking_uri=api.tracking_uri)
-        os.replace(found, destination)
+        path = download_artifacts(artifact_uri=source, dst_path=str(landing), tracking_uri=api.tracking_uri)
+        os.replace(path, destination)
     except (MlflowException, OSError):
         return False
     finally:
@@ -30,17 +30,17 @@ def download(source: str, destination: Path) -> bool:
 
 
 def final_metrics(run_id: str) -> dict[str, float]:
-    """The last value of every metric of a run; empty if the run is gone."""
+    """The last value of every metric of a run; empty if there is no such run."""
     entity = get_run(run_id)
     return dict(entity.data.metrics) if entity else {}
 
 
 def read_document(run_id: str, name: str) -> dict[str, Any] | None:
-    """The JSON file `name` of a run, or None; MLflow is imported only if the file is not on this machine."""
+    """The JSON file `name` of a run, or None; MLflow is imported only if it is not on this machine."""
     folder = artifacts_of(run_id)
     if folder is not None and (folder / name).is_file():
-        found: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
-        return found
+        document: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+        return document
     from mlflow.artifacts import load_dict
     from mlflow.exceptions import MlflowException
 
@@ -72,11 +72,11 @@ def recent_runs(days: float) -> list[Run]:
 
 def _all(query: str) -> list[Run]:
     api = client()
-    found: list[Run] = []
+    runs: list[Run] = []
     token = None
     while True:
         page = api.search_runs([experiment_id(api)], query, max_results=1000, page_token=token)
-        found += map(converted, page)
+        runs += map(converted, page)
         token = page.token
         if not token:
-            return found
+            return runs

@@ -1,4 +1,4 @@
-"""Where MLflow is, and the experiment that all runs belong to."""
+"""MLflow's address and client, and the experiment that all runs belong to."""
 
 import logging
 import os
@@ -25,35 +25,35 @@ def uri() -> str:
 
 
 def database() -> Path | None:
-    """The SQLite file, or None if a server keeps the runs."""
-    if given := os.environ.get(ADDRESS):
-        return Path(given.removeprefix("sqlite:///").partition("?")[0]) if given.startswith("sqlite:///") else None
+    """MLflow's SQLite file, or None if the runs are in another store."""
+    if address := os.environ.get(ADDRESS):
+        return Path(address.removeprefix("sqlite:///").partition("?")[0]) if address.startswith("sqlite:///") else None
     return home() / "mlflow" / "mlflow.db"
 
 
 def address() -> str:
-    """`uri()` as it may be shown: without user and password."""
+    """`uri()` without user and password."""
     return str(scrubbed(uri()))
 
 
 def served() -> bool:
-    """Whether a server keeps the runs, and so has pages to look at."""
+    """Whether the runs are on a server, which then has a UI."""
     return uri().startswith("http")
 
 
 def pages() -> str:
-    """The address of MLflow's pages: the server's, or that which `server_command` starts."""
+    """The root of MLflow's UI: the server's, or that of the server which `server_command` starts."""
     return address().rstrip("/") if served() else "http://127.0.0.1:5000"
 
 
 def server_command() -> str:
-    """What starts MLflow's pages on the store of the runs; a password in its address stays in the variable."""
+    """The command that starts MLflow's UI on the store of the runs; its address stays in the environment variable."""
     store = f'"${ADDRESS}"' if os.environ.get(ADDRESS) else shlex.quote(uri())
     return f"mlflow server --backend-store-uri {store} --host 127.0.0.1 --port 5000"
 
 
 def client() -> "MlflowClient":
-    """A client for `uri()`."""
+    """A client for `uri()`, whose tables are created if missing. Imports MLflow, which takes seconds."""
     import mlflow  # 3 s of imports: only when a run is really tracked
 
     for talkative in ("alembic", "mlflow.store.db.utils"):  # every table that they make
@@ -68,19 +68,19 @@ def client() -> "MlflowClient":
 
 
 def experiment_id(client: "MlflowClient") -> str:
-    """The id of the experiment `kpod`, made on first use."""
+    """The id of the experiment `kpod`, created on first use, with the tags TAGS."""
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        for key in TAGS.keys() - found.tags.keys():
-            client.set_experiment_tag(found.experiment_id, key, TAGS[key])
-    if found is None:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is not None:
+        for key in TAGS.keys() - experiment.tags.keys():
+            client.set_experiment_tag(experiment.experiment_id, key, TAGS[key])
+    if experiment is None:
         location = (home() / "mlflow" / "artifacts").as_uri() if database() else None
         try:
             return client.create_experiment(EXPERIMENT, artifact_location=location, tags=TAGS)
         except MlflowException:  # another process made it first
-            found = client.get_experiment_by_name(EXPERIMENT)
-            if found is None:
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
                 raise
-    return found.experiment_id
+    return experiment.experiment_id

@@ -29,21 +29,21 @@ DESCRIPTION = (
     "Students distilled by kpod on the questions of **{dataset}**. `challenger` is the newest, `champion` the one that"
     " the gate has let pass. A version's tags say its method, accuracy and the gate's decision."
 )
-WHERE = "The student's files are stored once, with the run that trained it: load `{source}` as an MLflow model.\n"
+README = "The student's files are stored once, with the run that trained it: load `{source}` as an MLflow model.\n"
 
 
 def log_student(run_id: str, folder: Path, form: "Form") -> str:
-    """Make the student that a stage's run stores an MLflow model (transformers flavour), once; returns its URI.
+    """Turn the student in a run's artifact store into an MLflow model (transformers flavour), once; returns its URI.
 
-    The model's files (MODEL_FILES) stand beside the student's own folder in the run's artifact store and point at it,
-    so its bytes are stored once. The model has the training prompt as its template, a signature (question in,
-    rationale and answer out) and an input example, and answers greedily. For an encoder-decoder, for which
-    transformers has no text pipeline, the URI of the plain folder is returned instead.
+    The model's files (MODEL_FILES) are stored beside the student's folder and refer to it, so its bytes are stored
+    once. The model has the training prompt as its template, a signature (question in, rationale and answer out) and an
+    input example, and answers greedily. For an encoder-decoder, for which transformers has no text pipeline, the URI
+    of the plain folder is returned.
     """
     if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("is_encoder_decoder"):
         return f"{artifact_uri(run_id)}/{folder.name}"
     api = client()
-    if not any(found.path == f"{ARTIFACTS}/MLmodel" for found in api.list_artifacts(run_id, ARTIFACTS)):
+    if not any(file.path == f"{ARTIFACTS}/MLmodel" for file in api.list_artifacts(run_id, ARTIFACTS)):
         with tempfile.TemporaryDirectory() as building:
             model = Path(building) / "model"
             _save_student(folder, str(model), form)
@@ -53,7 +53,7 @@ def log_student(run_id: str, folder: Path, form: "Form") -> str:
 
 
 def _point_at(model: Path, folder: str) -> None:
-    """Take the weights out of an MLflow model; they are in `folder` beside its MLmodel."""
+    """Replace the weights of an MLflow model by a reference to `folder` beside its MLmodel."""
     from mlflow.models import Model
 
     described = Model.load(str(model))
@@ -99,8 +99,8 @@ def register_student(
 ) -> ModelVersion:
     """Register a student as `kpod-student-<dataset>` (once a run) and return its version.
 
-    With `challenger`, that alias moves to it; the alias `champion` is given by the gate alone. `model_id` is that of
-    the logged model (`logged_student`) that the version comes from.
+    `challenger` moves that alias to it; the alias `champion` is set by the gate. `model_id` is the id of the logged
+    model (`logged_student`).
     """
     from mlflow.exceptions import MlflowException
 
@@ -122,26 +122,26 @@ def register_student(
 
 
 def logged_student(run_id: str, name: str, source: str, tags: Mapping[str, str]) -> str:
-    """The id of the logged model, made once, that MLflow's pages link with the run of a distilled student."""
+    """The id of the logged model that MLflow's UI links with the run of a distilled student; created once."""
     api = client()
     experiment = experiment_id(api)
-    for found in api.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'", max_results=1):
-        return str(found.model_id)
+    for known in api.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'", max_results=1):
+        return str(known.model_id)
     model = api.create_logged_model(experiment, name, run_id, dict(tags), {"source": source}, "student")
     with tempfile.TemporaryDirectory() as building:
-        Path(building, "README.md").write_text(WHERE.format(source=source), encoding="utf-8")
+        Path(building, "README.md").write_text(README.format(source=source), encoding="utf-8")
         api.log_model_artifacts(model.model_id, building)
     api.finalize_logged_model(model.model_id, "READY")
     return str(model.model_id)
 
 
 def describe_version(version: ModelVersion, text: str) -> None:
-    """The description that the registry's page of a version shows, in Markdown."""
+    """Set the description of a model version, in Markdown."""
     client().update_model_version(version.name, version.version, text)
 
 
 def tag_version(version: ModelVersion, tags: Mapping[str, str]) -> None:
-    """Put tags on a model version."""
+    """Set tags of a model version."""
     api = client()
     for key, value in tags.items():
         api.set_model_version_tag(version.name, version.version, key, value)

@@ -1,4 +1,4 @@
-"""Versions of registered students; like runs, read from MLflow's SQLite file where there is one, else by its client."""
+"""Versions of registered students, read from MLflow's SQLite file if there is one, else through its client."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ def registered_models() -> list[str]:
 
 
 def model_versions(name: str) -> list[ModelVersion]:
-    """All versions of a registered model, newest first; empty if there is no such model."""
+    """All versions of a registered model, the newest first; empty if there is no such model."""
     rows = select(
         "SELECT version, run_id, description FROM model_versions"
         " WHERE name = ? AND current_stage != 'Deleted_Internal' ORDER BY version DESC",
@@ -47,8 +47,8 @@ def model_versions(name: str) -> list[ModelVersion]:
     for model in _all_pages(client().search_registered_models, f"name = '{name}'"):
         for alias, number in model.aliases.items():
             aliases[str(number)].append(alias)
-    found = _all_pages(client().search_model_versions, f"name = '{name}'")
-    versions = [converted(version, tuple(aliases[str(version.version)])) for version in found]
+    entities = _all_pages(client().search_model_versions, f"name = '{name}'")
+    versions = [converted(version, tuple(aliases[str(version.version)])) for version in entities]
     return sorted(versions, key=lambda version: -int(version.version))
 
 
@@ -59,7 +59,7 @@ def version_of(name: str, alias_or_version: str) -> ModelVersion | None:
 
 
 def converted(version: "MlflowVersion", aliases: tuple[str, ...] = ()) -> ModelVersion:
-    """The version without what only MLflow's client needs."""
+    """The version of MLflow's client as a `ModelVersion`."""
     tags = dict(version.tags)
     return ModelVersion(
         version.name, str(version.version), version.run_id or "", version.description or "", tags, aliases
@@ -79,12 +79,12 @@ def _with_tags(name: str, rows: Sequence[tuple[int, str | None, str | None]]) ->
 
 
 def _all_pages(search: Callable[..., Any], query: str) -> list[Any]:
-    """What a search finds on all its pages: a page holds 100 models by default."""
-    found: list[Any] = []
+    """The results of a search on all its pages."""
+    entities: list[Any] = []
     token = None
     while True:
         page = search(query, page_token=token)
-        found += page
+        entities += page
         token = page.token
         if not token:
-            return found
+            return entities

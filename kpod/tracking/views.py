@@ -1,7 +1,7 @@
-"""Pages of MLflow for what is compared often: saved views (menu "Views" of the runs' table) and addresses.
+"""Pages of MLflow's UI: saved views (menu "Views" of the table of runs) and addresses.
 
-A saved view is a tag of the experiment in the form that MLflow's own dialog writes (3.17: name, times, and the state as
-JSON). A view that exists is left as it is, so that a team may change it.
+A saved view is a tag of the experiment, as MLflow's own dialog writes it (3.17: name, times, and the state as JSON).
+A view that exists is not changed, so that a team may edit it.
 """
 
 import json
@@ -14,8 +14,11 @@ TRAINING = "workflowType=machine_learning"  # the view of training runs; MLflow'
 FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "target_tokens", "cpu_seconds", "rationales_cost_usd")
 
 
-def _view(name: str, query: str, *tags: str, order: str = "attributes.end_time") -> str:
-    """A view of runs as one list; ordered by the time of creation, MLflow would fold them below their parents."""
+def _view(name: str, query: str, *tags: str, order: str = "attributes.`end_time`") -> str:
+    """A view of runs as one list; ordered by start time, MLflow would nest them below their parents.
+
+    MLflow labels a column that its menu of orders lacks by the part of `order` in back quotes.
+    """
     columns = [*(f"tags.`{tag}`" for tag in tags), *(f"metrics.`{metric}`" for metric in FIGURES)]
     state = {"searchFilter": query, "orderByKey": order, "selectedColumns": columns, "columnOrder": columns}
     return json.dumps({"name": name, "createdAt": CREATED, "updatedAt": CREATED, "state": json.dumps(state)})
@@ -35,11 +38,11 @@ VIEWS = {  # tags of the experiment
 
 
 def run_page(experiment: str, run_id: str, part: str = "") -> str:
-    """The page of a run, or a part of it such as `/artifacts/FILE`, relative to MLflow's address."""
+    """The address of a run's page, or a part of it such as `/artifacts/FILE`, relative to MLflow's root."""
     return f"#/experiments/{experiment}/runs/{run_id}{part}?{TRAINING}"
 
 
 def comparison_page(experiment: str, run_ids: Sequence[str]) -> str:
-    """The page that shows runs side by side, relative to MLflow's address."""
+    """The address of the page that compares runs, relative to MLflow's root."""
     runs, experiments = (quote(json.dumps(ids)) for ids in (list(run_ids), [experiment]))
     return f"#/compare-runs?runs={runs}&experiments={experiments}&{TRAINING}"
