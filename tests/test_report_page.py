@@ -170,7 +170,7 @@ def test_yield_counts_what_the_teacher_sent():
     data = full_report(120)
     rows = data.rationales.to_pylist()
     found = teacher_yield(data.rationales)
-    assert found.asked == found.kept + sum(count for _, count in found.dropped) == 120
+    assert found.total == found.kept + sum(count for _, count in found.dropped) == 120
     assert dict(found.dropped)["wrong answer"] == sum(row["drop_reason"] == "wrong answer" for row in rows)
     assert found.completion_tokens == sum(row["completion_tokens"] for row in rows)
     assert found.cost_usd == pytest.approx(120 * 0.00012)

@@ -60,14 +60,14 @@ def _statements(form: AnswerFormat, text: str) -> Iterator[tuple[tuple[int, int]
             if isinstance(value, str | int | float) and not isinstance(value, bool):
                 yield match.span(), str(value)
         return
-    for match in _pattern(form.told).finditer(text):
+    for match in _pattern(form.wording).finditer(text):
         yield match.span(), match["answer"].strip()
 
 
 @lru_cache(16)
-def _pattern(told: str) -> re.Pattern[str]:
+def _pattern(wording: str) -> re.Pattern[str]:
     """A template as a pattern; white space and case do not matter, and the answer ends with its line at the latest."""
-    front, behind = (r"\s+".join(map(re.escape, part.split())) for part in told.split("{answer}"))
+    front, behind = (r"\s+".join(map(re.escape, part.split())) for part in wording.split("{answer}"))
     gap = r"\s*"
     return re.compile(rf"{front}{gap}(?P<answer>[^\n]+?){gap}(?:{behind}(?!\w)|$)" if behind else
                       rf"{front}{gap}(?P<answer>[^\n]+)", re.IGNORECASE | re.MULTILINE)  # fmt: skip

@@ -1,6 +1,6 @@
-"""Training of a student by a method: `train`, the objective of Eq. 15, and those of the methods it is compared with.
+"""Training of a student by a method: the objective of Eq. 15, and those of the methods it is compared with.
 
-A method with a loss of its own has settings in `kpod.config.methods` and an objective in a file here.
+A method with its own loss has settings in `kpod.config.methods` and an objective in a file here. Imports training.
 """
 
 from kpod.config import Distill
@@ -26,5 +26,5 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 
 def objective_of(config: Distill) -> type[Objective]:
-    """The class that trains by `config.objective`."""
+    """The class of the objective `config.objective`."""
     return OBJECTIVES[config.objective.kind]

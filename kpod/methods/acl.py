@@ -19,12 +19,12 @@ from kpod.training.passes import MicroBatch, Passes, Unit
 
 
 def share(settings: Acl, epoch: int) -> float:
-    """`min(1, p q^floor(t/r))`: the share of rows that epoch t trains on."""
+    """Share of rows that epoch t trains on: `min(1, p q^floor(t/r))`."""
     return float(min(1.0, settings.p * settings.q ** (epoch // settings.r)))
 
 
 class Adaptive(Objective):
-    """State: the score of every row, low is easy. Scores are losses of the student, before training at first."""
+    """Trains on the easiest rows. State: a score for each row, s <- (1-a) s + a loss, at first the untrained loss."""
 
     def __init__(self, rows: Sequence[Example], schedule: np.ndarray, config: Distill) -> None:
         super().__init__(rows, schedule, config)

@@ -1,4 +1,4 @@
-"""What a method trains on and by which loss. The default is Eq. 15; the other methods override what they change."""
+"""The interface of a method's objective: its examples, order and loss. The base class is Eq. 15."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,22 +21,22 @@ from kpod.training.turns import Turns
 
 @dataclass(frozen=True)
 class StudentData:
-    """What the stage `distill` has read, from which a method makes its examples."""
+    """The data of the stage `distill`, from which a method makes its examples."""
 
     tokenizer: PreTrainedTokenizerBase
     examples: Sequence[Example]  # of the usable kept rationales
-    rationales: Mapping[Key, Rationale]  # the kept ones
+    rationales: Mapping[Key, Rationale]  # the kept rationales
     inputs: Mapping[str, Path]  # folders of `rationales` and `questions`
     form: PromptFormat
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """Rows of schemas.RATIONALES, dropped ones included."""
+        """All rows of schemas.RATIONALES, dropped ones included."""
         return schemas.read(self.inputs["rationales"] / "rationales.parquet", schemas.RATIONALES).to_pylist()
 
     @cached_property
     def questions(self) -> dict[str, dict[str, Any]]:
-        """Id -> row of schemas.QUESTIONS."""
+        """Rows of schemas.QUESTIONS by id."""
         table = schemas.read(self.inputs["questions"] / "questions.parquet", schemas.QUESTIONS)
         return {row["id"]: row for row in table.to_pylist()}
 
@@ -49,7 +49,7 @@ class StudentData:
 
 @dataclass(frozen=True)
 class Step:
-    """An optimizer step as a whole, over all ranks and micro-batches."""
+    """An optimizer step, over all ranks and micro-batches."""
 
     epoch: int
     tokens: int  # target tokens
@@ -57,10 +57,11 @@ class Step:
 
 
 class Objective:
-    """Eq. 15: one rationale of each question an epoch, in turn, with its weights and the curriculum's given steps.
+    """Eq. 15: one rationale of each question an epoch, in turn, with token weights and the curriculum's input steps.
 
     `rows` are ordered by key. `schedule` int [stages, rows] is the number of leading target tokens that are input at
-    each stage of the curriculum. An epoch is a stage; epochs after the last stage repeat it.
+    each stage of the curriculum. An epoch is a stage; epochs after the last stage repeat it. Subclasses override what
+    their method changes.
     """
 
     unit_size = 1  # rows of a unit, at most
@@ -80,27 +81,27 @@ class Objective:
         return Turns([(row.key[0], row.form) for row in self.rows])
 
     def setup(self, passes: Passes) -> None:
-        """Called with the untrained student, before a checkpoint is restored."""
+        """Called with the untrained student, before a checkpoint is restored. Raises ModelError if it does not fit."""
 
     def initialize(self, passes: Passes) -> None:
         """Called before the first step, and not when a run is resumed."""
 
     def units(self, epoch: int) -> list[Unit]:
-        """The units of rows that the epoch trains on; the trainer orders and batches them."""
+        """The units (tuples of row numbers) that the epoch trains on; the task orders and batches them."""
         return [(int(row),) for row in self.turns.rows(epoch)]
 
     def input_tokens(self, epoch: int) -> np.ndarray:
-        """Number of leading target tokens of each row that are input, int [rows]."""
+        """Number of leading target tokens of each row that are input in this epoch, int [rows]."""
         return np.asarray(self.schedule[min(epoch, len(self.schedule) - 1)])
 
     def weights(self, passes: Passes, batches: Sequence[MicroBatch], step: Step) -> list[torch.Tensor]:
-        """Weights float [n] of the target tokens of each micro-batch."""
+        """Weights of the n target tokens of each micro-batch, float [n]."""
         return [micro.batch.weights for micro in batches]
 
     def loss(self, passes: Passes, micro: MicroBatch, weights: torch.Tensor, step: Step) -> torch.Tensor:
-        """This micro-batch's part of the step's loss, by one forward pass: the parts add up."""
+        """This micro-batch's part of the step's loss, a scalar, by one forward pass; the parts add up."""
         return (weights * passes.nll(micro.batch)).sum() / step.tokens
 
     def end_epoch(self, epoch: int, passes: Passes, last: bool) -> dict[str, float]:
-        """Called after each epoch; may change `state`. Returns figures to report."""
+        """Called after each epoch; may change `state`. Returns metrics to report."""
         return {}

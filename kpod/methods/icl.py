@@ -1,4 +1,4 @@
-"""In-sample curriculum (Jia et al., 2023): complete the end of each target first, then ever more of it."""
+"""In-sample curriculum (Jia et al., 2023): train on the end of each target first, then on more and more of it."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -15,12 +15,12 @@ from kpod.training.passes import Passes, Unit
 
 
 def input_tokens(length: int, rho: float) -> int:
-    """`floor(rho * length)` target tokens are input; the last is always trained."""
+    """Number of target tokens that are input, `floor(rho * length)`; the last token is always trained."""
     return min(int(rho * length + 1e-9), length - 1)
 
 
 class InSample(Objective):
-    """State: the share `rho` that is input, and the best validation loss at that share."""
+    """A share rho of each target is input, reduced whenever validation stalls. State: rho and its best loss."""
 
     def __init__(self, rows: Sequence[Example], schedule: np.ndarray, config: Distill) -> None:
         super().__init__(rows, schedule, config)
@@ -44,7 +44,7 @@ class InSample(Objective):
         rho, best = self.state["rho"], self.state["best"]
         loss = float(passes.row_losses(self.validation, self.input_tokens(epoch))[self.validation].mean())
         if best is not None and loss >= best and rho > 0:
-            # Losses at another share are of other tokens: the comparison starts anew.
+            # At another share the losses are of other tokens, so the comparison starts again.
             self.state = {"rho": max(0.0, round(rho - self.settings.drop, 9)), "best": None}
         else:
             self.state = {"rho": rho, "best": loss if best is None else min(best, loss)}

@@ -16,9 +16,10 @@ from kpod.training.passes import MicroBatch, Passes, Unit
 
 
 class Consistency(Objective):
-    """A unit is two rationales of a question, drawn anew each epoch; a question that has only one trains that.
+    """Eq. 1 plus the symmetric KL divergence of two rationales on their answer.
 
-    So an epoch has twice the target tokens of the other methods': compare by target tokens.
+    A unit is two rationales of a question, drawn in each epoch, or the only one. So an epoch has twice the target
+    tokens of the other methods.
     """
 
     unit_size = 2
@@ -29,14 +30,14 @@ class Consistency(Objective):
         self.questions: dict[str, list[int]] = {}
         for index, row in enumerate(rows):
             self.questions.setdefault(row.key[0], []).append(index)
-        if all(len(found) == 1 for found in self.questions.values()):
+        if all(len(rows_of) == 1 for rows_of in self.questions.values()):
             raise DataError("mcc-kd: no question has two kept rationales; raise teacher.samples")
 
     def units(self, epoch: int) -> list[Unit]:
         generator = np.random.default_rng([self.config.seed, epoch, 2])
         return [
-            tuple(sorted(generator.choice(found, 2, replace=False).tolist())) if len(found) > 1 else (found[0],)
-            for found in self.questions.values()
+            tuple(sorted(generator.choice(rows_of, 2, replace=False).tolist())) if len(rows_of) > 1 else (rows_of[0],)
+            for rows_of in self.questions.values()
         ]
 
     def loss(self, passes: Passes, micro: MicroBatch, weights: torch.Tensor, step: Step) -> torch.Tensor:

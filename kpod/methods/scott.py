@@ -1,7 +1,7 @@
 """Self-consistent training (Wang et al., 2023): a wrong rationale must lead the student to its own wrong answer.
 
-The paper has its teacher write counterfactual rationales. Here they are the rationales whose answer was wrong, which
-the teacher stage has anyway; their question is marked, and only their answer is trained.
+In the paper the teacher writes counterfactual rationales. Here they are the teacher's rationales with a wrong answer;
+their question is marked, and only their answer is trained.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ MARK = "[Counterfactual]"
 
 
 class Counterfactual(Objective):
-    """Right rationales as in Eq. 1; of wrong ones the answer, weighted by alpha, with the rationale as input."""
+    """Eq. 1 on correct rationales; of wrong ones only the answer is trained, with weight alpha."""
 
     @classmethod
     def make_examples(cls, data: StudentData, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
@@ -35,11 +35,11 @@ class Counterfactual(Objective):
         ]
         if not examples:
             raise DataError("scott: the teacher gave no wrong answer, so there is no counterfactual rationale")
-        fitting = [one for one in examples if one.tokens <= config.max_tokens]
+        fitting = [record for record in examples if record.tokens <= config.max_tokens]
         rejected = [
-            reject(one.key, f"{one.tokens} tokens, max_tokens is {config.max_tokens}")
-            for one in examples
-            if one.tokens > config.max_tokens
+            reject(record.key, f"{record.tokens} tokens, max_tokens is {config.max_tokens}")
+            for record in examples
+            if record.tokens > config.max_tokens
         ]
         return data.correct + fitting, rejected
 
@@ -55,7 +55,10 @@ def counterfactual(
     alpha: float,
     form: PromptFormat,
 ) -> Example:
-    """The example of a wrong rationale: marked question, rationale, its own answer with weight `alpha`."""
+    """The example of a wrong rationale: marked question, rationale, and its own answer with weight `alpha`.
+
+    `question` is a row of schemas.QUESTIONS, `row` one of schemas.RATIONALES.
+    """
     text = row["rationale"]
     ((ids, _),) = rationale_ids(tokenizer, [text], [[(0, len(text))]], form.lead)
     answer = answer_ids(tokenizer, row["answer"], form)

@@ -1,7 +1,7 @@
-"""Specialised students (Fu et al., 2023): right rationales in four formats, so that none is forgotten.
+"""Specialised students (Fu et al., 2023): correct rationales in a mixture of four formats.
 
-The formats are {worked questions in front, none} x {rationale and answer, answer only}. Under a chat template the
-worked questions are earlier turns, and a question that is answered at once says so.
+The formats are {in-context, zero-shot} x {rationale and answer, answer only}. Under a chat template the worked
+questions are earlier turns, and a question to be answered at once says so.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ SHOTS, DIRECT = "in-context ", "answer"  # a form is a join of these, "" the pla
 
 
 class Formats(Objective):
-    """One rationale of each question an epoch, in turn, in a format drawn from (seed, epoch)."""
+    """One rationale of each question an epoch, in turn, in a format drawn by (seed, epoch)."""
 
     def __init__(self, rows: Sequence[Example], schedule: np.ndarray, config: Distill) -> None:
         super().__init__(rows, schedule, config)
@@ -44,17 +44,17 @@ class Formats(Objective):
             raise ConfigError(
                 "specialized writes prompts of its own, which prompt.kind: custom cannot: use chat or cot"
             )
-        plain = sorted(data.correct, key=lambda one: one.key)
+        plain = sorted(data.correct, key=lambda row: row.key)
         settings = cast(Specialized, config.objective)
-        if len({one.key[0] for one in plain}) <= settings.shots:
+        if len({row.key[0] for row in plain}) <= settings.shots:
             raise DataError(f"specialized: {settings.shots} worked questions and one more need as many right answers")
         generator = np.random.default_rng([config.seed, 3])
-        keys = [one.key for one in plain]
+        keys = [row.key for row in plain]
         examples: list[Example] = []
-        for one in plain:
-            shots = _shots(keys, one.key, settings.shots, generator)
-            examples += other_formats(data, one, [data.rationales[key] for key in shots])
-        fitting = [one for one in examples if one.tokens <= config.max_tokens]
+        for row in plain:
+            shots = _shots(keys, row.key, settings.shots, generator)
+            examples += other_formats(data, row, [data.rationales[key] for key in shots])
+        fitting = [row for row in examples if row.tokens <= config.max_tokens]
         if len(fitting) < len(examples):
             observe.warning(
                 f"specialized: {len(examples) - len(fitting)} in-context records are longer than"
@@ -74,9 +74,9 @@ class Formats(Objective):
 
 
 def other_formats(data: StudentData, plain: Example, shots: Sequence[Rationale]) -> list[Example]:
-    """The three further formats of an example; `shots` stand in front of the in-context ones.
+    """The three other formats of an example; `shots` are the worked questions of the in-context ones.
 
-    The latter are left out where a chat template would read a text's own words as special tokens.
+    In-context formats are left out if one of their texts holds a special token of a chat template.
     """
     rationale = data.rationales[plain.key]
     answer = answer_ids(data.tokenizer, rationale.answer, data.form)
@@ -90,24 +90,24 @@ def other_formats(data: StudentData, plain: Example, shots: Sequence[Rationale])
     ]
 
 
-def _paper(data: StudentData, asked: Rationale, shots: Sequence[Rationale]) -> dict[str, list[int] | None]:
-    """Ids of the prompts by format, in the paper's words."""
+def _paper(data: StudentData, rationale: Rationale, shots: Sequence[Rationale]) -> dict[str, list[int] | None]:
+    """Ids of the prompts by format, in the paper's form."""
     statement = data.form.answer.statement
-    question, step_by_step = (words(asked.question, asked.choices) for words in (direct_prompt, prompt))
+    question, step_by_step = (words(rationale.question, rationale.choices) for words in (direct_prompt, prompt))
     answers = "".join(f"{direct_prompt(shot.question, shot.choices)}{statement(shot.answer)}\n" for shot in shots)
     workings = "".join(f"{prompt(shot.question, shot.choices)} {shot.text}{statement(shot.answer)}\n" for shot in shots)
     texts = {DIRECT: question, SHOTS + DIRECT: answers + question, SHOTS: workings + step_by_step}
     return {form: input_ids(data.tokenizer, text) for form, text in texts.items()}
 
 
-def _chat(data: StudentData, asked: Rationale, shots: Sequence[Rationale]) -> dict[str, list[int] | None]:
+def _chat(data: StudentData, rationale: Rationale, shots: Sequence[Rationale]) -> dict[str, list[int] | None]:
     """Ids of the prompts by format, as a dialogue."""
     form, tokenizer = data.form, data.tokenizer
-    question = question_text(asked.question, asked.choices)
+    question = question_text(rationale.question, rationale.choices)
     texts = [question_text(shot.question, shot.choices) for shot in shots]
     stated = [form.answer.statement(shot.answer) for shot in shots]
-    answers = [(f"{text}\n{AT_ONCE}", said.strip()) for text, said in zip(texts, stated, strict=True)]
-    workings = [(text, f"{shot.text}{said}") for text, shot, said in zip(texts, shots, stated, strict=True)]
+    answers = [(f"{text}\n{AT_ONCE}", statement.strip()) for text, statement in zip(texts, stated, strict=True)]
+    workings = [(text, f"{shot.text}{statement}") for text, shot, statement in zip(texts, shots, stated, strict=True)]
     return {
         DIRECT: form.prompt_ids(tokenizer, f"{question}\n{AT_ONCE}"),
         SHOTS + DIRECT: form.dialogue_ids(tokenizer, answers, f"{question}\n{AT_ONCE}"),
@@ -117,11 +117,11 @@ def _chat(data: StudentData, asked: Rationale, shots: Sequence[Rationale]) -> di
 
 def _shots(keys: Sequence[Key], key: Key, count: int, generator: np.random.Generator) -> list[Key]:
     """Keys of `count` rationales of questions other than that of `key`, one a question."""
-    found: dict[str, Key] = {}
+    keys_of: dict[str, Key] = {}
     for index in generator.permutation(len(keys)):
         other = keys[index]
         if other[0] != key[0]:
-            found.setdefault(other[0], other)
-        if len(found) == count:
+            keys_of.setdefault(other[0], other)
+        if len(keys_of) == count:
             break
-    return list(found.values())
+    return list(keys_of.values())

@@ -1,4 +1,4 @@
-"""Self-paced learning (Wan et al., 2020): the student's own confidence under dropout weights rows and tokens."""
+"""Self-paced learning (Wan et al., 2020): rows and tokens are weighted by the student's confidence under dropout."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -13,10 +13,10 @@ from kpod.training.passes import MicroBatch, Passes
 
 
 def confidence(probabilities: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
-    """Token weight times row weight, float [n], from the label's probability in each pass: [passes, n].
+    """Token weight times row weight, float [n], from the probabilities of the labels in each pass, [passes, n].
 
-    A token's is `(1 - Var p_j)^2` over the passes; a row's is the same of the mean probability of its tokens.
-    `row` int64 [n] numbers the row of each token.
+    A token's weight is `(1 - Var p_j)^2` over the passes, a row's the same of its mean probability. `row` int64 [n]:
+    the row of each token.
     """
     rows = int(row.max()) + 1
     sizes = row.bincount(minlength=rows).clamp(min=1)
@@ -26,7 +26,7 @@ def confidence(probabilities: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
 
 
 class SelfPaced(Objective):
-    """The weights are a softmax over all target tokens of the step, times their number: their mean is 1."""
+    """Weights are a softmax of `confidence` over all target tokens of the step, times their number."""
 
     def setup(self, passes: Passes) -> None:
         self.repeats = cast(Spl, self.config.objective).passes
@@ -40,9 +40,9 @@ class SelfPaced(Objective):
         for micro in batches:
             probabilities = torch.stack([self._probabilities(passes, micro.batch) for _ in range(self.repeats)])
             raised.append(confidence(probabilities, micro.batch.row).exp())
-        local = torch.stack([micro.active * one.sum() for micro, one in zip(batches, raised, strict=True)]).sum()
+        local = torch.stack([micro.active * values.sum() for micro, values in zip(batches, raised, strict=True)]).sum()
         total = passes.ranks.total(local)
-        return [step.tokens * one / total for one in raised]
+        return [step.tokens * values / total for values in raised]
 
     def _probabilities(self, passes: Passes, batch: Batch) -> torch.Tensor:
         """Of the labels, float32 [n], with dropout on."""

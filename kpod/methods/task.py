@@ -1,4 +1,4 @@
-"""A student in training, as the engine sees it: batches of examples, the gradients of an objective, validation."""
+"""The engine's task that trains a student: batches of examples, gradients of an objective, validation."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -26,15 +26,19 @@ BACKEND = "inductor"  # of torch.compile
 class Validator(Protocol):
     """Evaluates the student after each epoch and keeps the best weights; all ranks call it together."""
 
-    def setup(self, folder: Path, passes: Passes) -> None: ...
+    def setup(self, folder: Path, passes: Passes) -> None:
+        """Called before training; `folder` keeps the state of this run."""
 
-    def evaluate(self, epoch: int, tokens: int, parameters: Parameters) -> dict[str, float]: ...
+    def evaluate(self, epoch: int, tokens: int, parameters: Parameters) -> dict[str, float]:
+        """Evaluate after an epoch, at `tokens` target tokens; returns metrics to report."""
+        ...
 
-    def restore_best(self, parameters: Parameters) -> None: ...
+    def restore_best(self, parameters: Parameters) -> None:
+        """Copy the best weights into `parameters`, after training."""
 
 
 class StudentTask(Task):
-    """Trains `model` by `objective`; a batch is a list of units, work is target tokens."""
+    """Trains `model` by `objective`; a batch is a list of units, work is counted in target tokens."""
 
     unit = "token"
 
@@ -49,7 +53,7 @@ class StudentTask(Task):
         work: Path,
         name: str,
     ) -> None:
-        """`limit`: target tokens of the budget; 0: it counts epochs. `work`: folder of what validation keeps."""
+        """`limit`: target tokens of the budget, 0 if it counts epochs; `work`: folder for the state of validation."""
         self.name, self.fingerprint, self.limit = name, fingerprint, limit
         self.model, self.objective, self.validator = model, objective, validator
         self.config: Distill = objective.config
@@ -70,6 +74,7 @@ class StudentTask(Task):
 
     @property
     def state(self) -> dict[str, Any]:
+        """The objective's state."""
         return self.objective.state
 
     @state.setter
@@ -80,7 +85,7 @@ class StudentTask(Task):
         self.objective.initialize(self.passes)
 
     def expected(self) -> int:
-        """Exact unless an objective chooses its rows itself."""
+        """Target tokens of the whole run; exact unless the objective selects rows."""
         if self.limit:
             return self.limit
         epochs = range(self.config.budget.epochs or 0)

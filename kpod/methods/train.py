@@ -1,4 +1,4 @@
-"""Trains a student by the method that its settings name."""
+"""Training of a student by the objective of its settings."""
 
 import hashlib
 import json
@@ -36,21 +36,21 @@ def train(
     target_tokens: int | None = None,
     name: str = "distill",
 ) -> Position:
-    """Train `model` in place; returns where it ended, with a row of history a step.
+    """Train `model` in place; returns the final position, with a row of history for each step.
 
-    Its weights are fp32 (see `models.load`); under LoRA those of a run in bf16 may be bf16.
-    Epochs follow each other until `config.budget` is spent, the last one is cut short. One that counts the tokens of
-    plain distillation allows `target_tokens`, by default those of `examples`. Without `input_steps` every rationale
-    is generated whole; an epoch behind their last stage is like it.
+    The weights must be fp32 (see `models.load`), or bf16 if they are frozen under LoRA. Training ends with the step
+    that spends `config.budget`; a budget in tokens of plain distillation allows `target_tokens`, by default those of
+    `examples`. `input_steps`: c_i(t) of Eq. 15; None: the student generates every rationale whole. Epochs after the
+    last stage are like it.
 
-    The loss of a step is that of `config.objective`, by default Eq. 15, over the target tokens of its
-    `config.batch_size` examples, so neither `micro_batch` nor padding changes it. The order of rows depends on
-    `(seed, epoch)` alone, not on the order of `examples`. Checkpoints go to `work`; called again after a kill with
-    the same arguments, training goes on from the last one. An adapter that is to be kept, or whose
-    base is quantised, is left in `work/adapter`.
-    With a `validator` the model ends with the weights of the epoch that it chose, else with the last. `name` says what
-    is trained, beside the progress bar.
-    Raises DataError without examples, ModelError for a model that cannot be trained or whose loss is not finite.
+    The loss of a step is that of `config.objective`, by default Eq. 15, normalised by the target tokens of its
+    `config.batch_size` examples, so that neither `micro_batch` nor padding changes it. The order of rows depends on
+    `(seed, epoch)`, not on the order of `examples`. Checkpoints are written to `work`; a call with the same arguments
+    after a kill continues from the last one. An adapter that is kept, or whose base is quantised, is left in
+    `work/adapter`. With a `validator` the model ends with the weights of the best epoch, else of the last. `name`
+    labels the progress bar.
+
+    Raises DataError without examples, ModelError for a model that cannot be trained or a loss that is not finite.
     """
     if not examples:
         raise DataError("there is no example to train on: see the counts of the stages before")
@@ -59,8 +59,8 @@ def train(
         lengths = sizes_of(rows)[1]
         target_tokens = allowed(config.budget, lengths, Turns([row.key[0] for row in rows]))
     with torch.random.fork_rng():
-        torch.manual_seed(config.seed)  # LoRA's start
-        # The first rank's: where the student is sharded, only that one has its weights.
+        torch.manual_seed(config.seed)  # initialises LoRA
+        # Computed by the first rank: it alone has the weights of a sharded student.
         own = _fingerprint(model, rows, input_tokens, target_tokens, config) if ranks().writes else ""
         fingerprint = ranks().first(own)
         objective = objective_of(config)(rows, input_tokens, config)
@@ -74,7 +74,7 @@ def train(
 def _fingerprint(
     model: PreTrainedModel, rows: Sequence[Example], input_tokens: np.ndarray, limit: int, config: Distill
 ) -> str:
-    """Names a run by what its result depends on: settings, data, curriculum and the model it starts from."""
+    """Hex sha256 of everything that decides the result of a run: settings, data, curriculum and initial weights."""
     digest = hashlib.sha256(json.dumps([identity(config), limit], sort_keys=True).encode())
     digest.update(input_tokens.astype(np.int64).tobytes())
     for row in rows:

@@ -11,7 +11,7 @@ class Yield:
     """Counts over `rationales.parquet`; `cost_usd` is None if no request had a price."""
 
     models: tuple[str, ...]
-    asked: int
+    total: int
     kept: int
     correct: int
     dropped: tuple[tuple[str, int], ...]  # by reason, most frequent first
@@ -26,7 +26,7 @@ def teacher_yield(rationales: pa.Table) -> Yield:
     dropped = rationales.filter(pc.invert(rationales["kept"]))
     return Yield(
         models=tuple(sorted(rationales["model"].unique().to_pylist())),
-        asked=len(rationales),
+        total=len(rationales),
         kept=_sum(rationales["kept"]),
         correct=_sum(rationales["correct"]),
         dropped=_counts(pc.fill_null(dropped["drop_reason"], "no reason given")),

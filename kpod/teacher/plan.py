@@ -89,7 +89,7 @@ class Plan:
         allows, or no reply states its answer in the form of the setting `answer`.
         """
         if self.counts["done"] >= UNSTATED and not self._stated:
-            form = self._form.told.replace("{answer}", "<answer>")
+            form = self._form.wording.replace("{answer}", "<answer>")
             return TeacherError(
                 f"none of the teacher's first {UNSTATED} answers is stated as {form!r}: say so in"
                 " teacher.prompt.system, or set answer.kind to what the teacher writes; what is finished is kept"

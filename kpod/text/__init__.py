@@ -1,1 +1,1 @@
-"""Texts as the student sees them: prompts, tokens and their offsets; texts made fit to be shown. Imports schemas."""
+"""Texts as the student sees them: prompts, tokens and their offsets; cleaning of texts for display. Imports schemas."""

@@ -1,7 +1,7 @@
-"""Tokens of plain texts without the tokenizer's offsets, which cost half as much again as the ids.
+"""Token offsets of ASCII texts without the tokenizer's own, which take half as much time again as the ids.
 
-A byte-level BPE drops nothing and changes nothing, and writes each byte as one character of a token. An ASCII
-character is one byte, so the lengths of an ASCII text's tokens, added up, are their offsets.
+A byte-level BPE drops and changes nothing, and writes each byte as one character of a token. An ASCII character is one
+byte, so the offsets of an ASCII text are the cumulative lengths of its tokens.
 """
 
 import json
@@ -18,38 +18,38 @@ from transformers import PreTrainedTokenizerBase
 
 @dataclass(frozen=True)
 class ByteTokens:
-    """A byte-level BPE and the number of bytes that each of its ids stands for, int64 [V]."""
+    """A byte-level BPE."""
 
     backend: Tokenizer
-    length: np.ndarray
+    length: np.ndarray  # int64 [V]: bytes of each token
 
     def spans(self, texts: Sequence[str]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """Ids (int32 [n]) and characters [start, end) (int64 [n, 2]) of the tokens of each ASCII text, by its place.
+        """Ids (int32 [n]) and character spans (start, end) (int64 [n, 2]) of each ASCII text's tokens, by its position.
 
-        A text is left out if it is not ASCII, or if its tokens do not add up to it.
+        A text is left out if it is not ASCII, or if the lengths of its tokens do not sum up to its length.
         """
         rows = [row for row, text in enumerate(texts) if text.isascii()]
         encoded = self.backend.encode_batch_fast([texts[row] for row in rows], add_special_tokens=False)
-        lists = [one.ids for one in encoded]
+        lists = [encoding.ids for encoding in encoded]
         bounds = np.cumsum([0, *map(len, lists)])
         ids = np.fromiter(chain.from_iterable(lists), np.int32, bounds[-1])
         ends = np.concatenate([[0], np.cumsum(self.length[ids])])
-        found = {}
+        spans = {}
         for row, (first, last) in zip(rows, pairwise(bounds.tolist()), strict=True):
             edges = ends[first : last + 1] - ends[first]
             if edges[-1] == len(texts[row]):
-                found[row] = ids[first:last], np.stack([edges[:-1], edges[1:]], axis=1)
-        return found
+                spans[row] = ids[first:last], np.stack([edges[:-1], edges[1:]], axis=1)
+        return spans
 
 
 def byte_tokens(tokenizer: PreTrainedTokenizerBase) -> ByteTokens | None:
-    """None for a tokenizer of another kind, or one that changes a text before it cuts it."""
+    """The byte-level BPE of a tokenizer; None if it is of another kind, or normalises texts."""
     return _byte_tokens(tokenizer, len(tokenizer)) if tokenizer.is_fast else None
 
 
 @lru_cache(maxsize=8)
 def _byte_tokens(tokenizer: PreTrainedTokenizerBase, size: int) -> ByteTokens | None:
-    """`size` changes with the vocabulary."""
+    """As `byte_tokens`; `size` is part of the cache's key, because the vocabulary may grow."""
     serialized = tokenizer.backend_tokenizer.to_str()
     if not _keeps_bytes(json.loads(serialized)):
         return None
@@ -73,6 +73,6 @@ def _keeps_bytes(config: dict[str, Any]) -> bool:
         and not model["continuing_subword_prefix"]
         and not model["end_of_word_suffix"]
         and config["normalizer"] is None
-        and any(one.get("type") == "ByteLevel" and not one["add_prefix_space"] for one in cuts)
+        and any(part.get("type") == "ByteLevel" and not part["add_prefix_space"] for part in cuts)
         and '"trim_offsets": true' not in json.dumps(config["post_processor"])
     )

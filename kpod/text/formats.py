@@ -1,4 +1,4 @@
-"""The form of a student's rows: one object that training, weighting, difficulty, evaluation and export share."""
+"""The prompt format of a student's rows, shared by training, weighting, difficulty, evaluation and export."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,75 +22,71 @@ _COT = "Q: {{ messages[-1]['content'] | trim }} A: Let's think step by step."
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """The segments around a rationale: `prompt | lead rationale | closing statement eos`.
-
-    Each segment is tokenised by itself. `template` is a chat template that renders the prompt from one user message,
-    None for the paper's form.
-    """
+    """The segments around a rationale: `prompt | lead rationale | closing statement eos`, each tokenised by itself."""
 
     kind: str = "cot"
-    template: str | None = None
-    specials: bool = True  # the tokenizer puts its own special tokens around the prompt; else the template has them
-    lead: str = " "
-    closing: str = ""
+    template: str | None = None  # a chat template that renders the prompt from one user message; None: the paper's form
+    specials: bool = True  # whether the tokenizer adds special tokens around the prompt; else the template has them
+    lead: str = " "  # between prompt and rationale
+    closing: str = ""  # end of the thinking
     answer: AnswerFormat = SENTENCE
-    eos: int | None = None  # what ends the assistant's turn; None: the tokenizer's own
-    asks_on: bool = True  # a student goes on with the next question, with which its answer ends
+    eos: int | None = None  # the token that ends the assistant's turn; None: the tokenizer's own
+    asks_on: bool = True  # whether a student may continue with the next question, which then ends its answer
     marks: tuple[str, ...] = ()  # the texts of the tokenizer's special tokens
 
     def prompt_text(
         self, tokenizer: PreTrainedTokenizerBase, question: str, choices: Sequence[str] | None = None
     ) -> str:
-        """What the student is given. Raises ConfigError if the template raises or loses the question."""
+        """The prompt of a question. Raises ConfigError if the template raises or drops the question."""
         if self.template is None:
             return prompt(question, choices)
-        asked = question_text(question, choices)
-        shown = _rendered(tokenizer, self.template, [{"role": "user", "content": asked}])
-        if asked not in shown:
+        text = question_text(question, choices)
+        shown = _rendered(tokenizer, self.template, [{"role": "user", "content": text}])
+        if text not in shown:
             raise ConfigError("prompt: the chat template loses the question: use prompt.kind cot or custom")
         return shown
 
     def sent_text(self, tokenizer: PreTrainedTokenizerBase, question: str, choices: Sequence[str] | None = None) -> str:
-        """The prompt for a server that tokenises it as a plain text and adds the special tokens of the tokenizer."""
+        """The prompt for a server that tokenises it as plain text and adds the tokenizer's special tokens."""
         text = self.prompt_text(tokenizer, question, choices)
         return text if self.specials else text.removeprefix(str(tokenizer.decode(_around(tokenizer)[0])))
 
     def prompt_ids(
         self, tokenizer: PreTrainedTokenizerBase, question: str, choices: Sequence[str] | None = None
     ) -> list[int]:
-        """Ids of the prompt; special tokens that stand in the question itself are plain characters."""
+        """Ids of the prompt; special tokens in the question itself are encoded as plain characters."""
         return self.prompts_ids(tokenizer, [(question, choices)])[0]
 
     def prompts_ids(
-        self, tokenizer: PreTrainedTokenizerBase, asked: Sequence[tuple[str, Sequence[str] | None]]
+        self, tokenizer: PreTrainedTokenizerBase, questions: Sequence[tuple[str, Sequence[str] | None]]
     ) -> list[list[int]]:
-        """`prompt_ids` of many questions, each with its options, at once."""
-        texts = [self.prompt_text(tokenizer, question, choices) for question, choices in asked]
+        """As `prompt_ids`, for many questions, each with its options or None."""
+        texts = [self.prompt_text(tokenizer, question, choices) for question, choices in questions]
         if self.template is None:
             return list(reader(tokenizer, texts)(texts, **AS_TEXT, **_IDS)["input_ids"]) if texts else []
-        words = [question_text(question, choices) for question, choices in asked]
+        words = [question_text(question, choices) for question, choices in questions]
         marked = {row for row, text in enumerate(words) if any(mark in text for mark in self.marks)}
         plain = [text for row, text in enumerate(texts) if row not in marked]
-        found = iter(tokenizer(plain, add_special_tokens=self.specials, **_IDS)["input_ids"] if plain else [])
+        encoded = iter(tokenizer(plain, add_special_tokens=self.specials, **_IDS)["input_ids"] if plain else [])
         return [
-            self._with_marks(tokenizer, text, words[row]) if row in marked else list(next(found))
+            self._with_marks(tokenizer, text, words[row]) if row in marked else list(next(encoded))
             for row, text in enumerate(texts)
         ]
 
-    def _with_marks(self, tokenizer: PreTrainedTokenizerBase, text: str, asked: str) -> list[int]:
-        """Ids of a prompt whose question holds marks that are plain characters there."""
-        front, _, behind = text.rpartition(asked)
+    def _with_marks(self, tokenizer: PreTrainedTokenizerBase, text: str, question: str) -> list[int]:
+        """Ids of a prompt whose question holds special tokens as plain characters."""
+        front, _, behind = text.rpartition(question)
         first, last = _around(tokenizer) if self.specials else ([], [])
-        return [*first, *_plain(tokenizer, front), *_words(tokenizer, asked), *_plain(tokenizer, behind), *last]
+        return [*first, *_plain(tokenizer, front), *_words(tokenizer, question), *_plain(tokenizer, behind), *last]
 
     def dialogue_ids(
-        self, tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], asked: str
+        self, tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], question: str
     ) -> list[int] | None:
-        """Ids of the prompt of `asked` behind earlier `turns` (user, assistant) of a chat.
+        """Ids of the prompt of `question` after earlier `turns` (user, assistant) of a chat.
 
-        None if a special token stands in one of the texts. Raises ConfigError if the template loses a turn.
+        None if one of the texts holds a special token. Raises ConfigError if the template drops a turn.
         """
-        texts = [text for turn in turns for text in turn] + [asked]
+        texts = [text for turn in turns for text in turn] + [question]
         if any(mark in text for mark in self.marks for text in texts):
             return None
         roles = ("user", "assistant") * len(turns) + ("user",)
@@ -109,11 +105,11 @@ class PromptFormat:
         return [*ids, self.eos_id(tokenizer)]
 
     def eos_id(self, tokenizer: PreTrainedTokenizerBase) -> int:
-        """The token that ends a row and a generation."""
+        """The id of the token that ends a row and a generation."""
         return int(tokenizer.eos_token_id if self.eos is None else self.eos)
 
     def chat_template(self, tokenizer: PreTrainedTokenizerBase) -> str:
-        """A chat template that gives a server of the student, which adds no special tokens, the training prompt."""
+        """A chat template that renders the training prompt, for servers that add no special tokens."""
         first, last = (str(tokenizer.decode(ids)) for ids in _around(tokenizer)) if self.specials else ("", "")
         body = _COT if self.template is None else self.template
         front = f"{{{{- {literal(first)} }}}}" if first else ""
@@ -128,7 +124,10 @@ CHOSEN = (
 
 
 def resolve(tokenizer: PreTrainedTokenizerBase, form: "Form") -> PromptFormat:
-    """The form for a tokenizer. Raises ConfigError if it has no chat template, or one that cannot be used."""
+    """The prompt format of the settings `form` for a tokenizer.
+
+    Raises ConfigError if `chat` is asked for and the tokenizer has no chat template, or the template is unusable.
+    """
     settings, answer = form.prompt, answer_format(form.answer.kind, form.answer.template)
     kind = settings.kind or ("chat" if tokenizer.chat_template else "cot")
     if kind == "cot":
@@ -181,40 +180,44 @@ def _chat(
 
 
 def _with_system(tokenizer: PreTrainedTokenizerBase, template: str, system: str) -> str:
-    """The template with a system prompt; in front of the question where the template knows no such role."""
-    said = literal(system)
-    role = f"{{%- if messages[0]['role'] != 'system' %}}{{%- set messages = [{{'role': 'system', 'content': {said}}}]"
-    made = wrapped(template, f"{role} + messages %}}{{%- endif %}}")
+    """The template with a system prompt, put in front of the question if the template has no such role."""
+    content = literal(system)
+    role = (
+        f"{{%- if messages[0]['role'] != 'system' %}}{{%- set messages = [{{'role': 'system', 'content': {content}}}]"
+    )
+    changed = wrapped(template, f"{role} + messages %}}{{%- endif %}}")
     try:
-        if system.strip() in _rendered(tokenizer, made, [{"role": "user", "content": templates.PROBE}]):
-            return made
+        if system.strip() in _rendered(tokenizer, changed, [{"role": "user", "content": templates.PROBE}]):
+            return changed
     except ConfigError:
         pass
-    user = f"{{%- set messages = [{{'role': 'user', 'content': {said} + '\\n\\n' + messages[0]['content']}}]"
+    user = f"{{%- set messages = [{{'role': 'user', 'content': {content} + '\\n\\n' + messages[0]['content']}}]"
     return wrapped(template, f"{user} + messages[1:] %}}")
 
 
 def _turn(tokenizer: PreTrainedTokenizerBase, template: str, prompt: str) -> tuple[str, int | None]:
-    """What stands in front of the assistant's words, and the token that ends its turn (None: not to be seen)."""
-    said = "Twelve pens"
+    """The text in front of the assistant's words, and the token that ends its turn (None: unknown)."""
+    reply = "Twelve pens"
     messages = [{"role": "user", "content": question_text(templates.PROBE, templates.OPTIONS)}]
-    messages.append({"role": "assistant", "content": said})
+    messages.append({"role": "assistant", "content": reply})
     try:
-        whole = _rendered(tokenizer, template, messages, generation=False)
+        dialogue = _rendered(tokenizer, template, messages, generation=False)
     except ConfigError:
         return "", None
-    front, found, behind = whole.rpartition(said)
+    front, separator, behind = dialogue.rpartition(reply)
     special = _special(tokenizer)
-    ends = [number for number in _plain(tokenizer, behind) if number in special] if found else []
-    # Only white space: a template may put an empty thought here, which belongs to no prompt.
+    ends = [number for number in _plain(tokenizer, behind) if number in special] if separator else []
+    # Only white space: a template may put an empty thought here, which is not part of the prompt.
     lead = front.removeprefix(prompt) if front.startswith(prompt) else ""
     return ("" if lead.strip() else lead), (ends[0] if ends else None)
 
 
 def _special(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     """Id and text of every special token."""
-    found = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
-    return found | {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    return special | {
+        number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special
+    }
 
 
 def _tried(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
@@ -236,17 +239,17 @@ def _rendered(
 
 
 def _around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Ids of the special tokens that the tokenizer puts in front of and behind an input."""
-    bare, whole = _plain(tokenizer, "x"), list(tokenizer("x")["input_ids"])
-    start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
-    return whole[:start], whole[start + len(bare) :]
+    """Ids of the special tokens that the tokenizer adds before and after an input."""
+    bare, ids = _plain(tokenizer, "x"), list(tokenizer("x")["input_ids"])
+    begin = next(i for i in range(len(ids)) if ids[i : i + len(bare)] == bare)
+    return ids[:begin], ids[begin + len(bare) :]
 
 
 def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of a part of a prompt, its marks as special tokens."""
+    """Ids of a part of a prompt, with its special tokens."""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
 
 def _words(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of a text in which special tokens are plain characters."""
+    """Ids of a text, with special tokens as plain characters."""
     return list(reader(tokenizer, [text])(text, add_special_tokens=False, **AS_TEXT)["input_ids"])

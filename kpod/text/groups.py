@@ -1,4 +1,4 @@
-"""The key `(question_id, sample)` of many rows as columns, and where a key stands: a million keys are two arrays."""
+"""The keys `(question_id, sample)` of many rows as columns, and their lookup."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,8 +14,8 @@ Key = tuple[str, int]  # question_id, sample
 class Keys(Sequence[Key]):
     """The keys of a table's rows, in its order.
 
-    `names` are the distinct question ids, `code` int32 [n] is the place of each row's id among them in the order in
-    which they first come, `sample` is int32 [n].
+    `names` are the distinct question ids in the order of their first rows, `code` int32 [n] is the index of each row's
+    id in `names`, `sample` is int32 [n].
     """
 
     def __init__(self, question_id: pa.ChunkedArray | pa.Array, sample: pa.ChunkedArray | pa.Array) -> None:
@@ -40,20 +40,20 @@ class Keys(Sequence[Key]):
         return self.names[int(self.code[row])].as_py(), int(self.sample[row])
 
     def find(self, question_id: pa.ChunkedArray | pa.Array, sample: np.ndarray) -> np.ndarray:
-        """The row of each of these keys here, int64; the first of several, -1 if there is none."""
+        """The row of each key, int64 [m]: the first of several, -1 if there is none."""
         code = pc.index_in(question_id, value_set=self.names).fill_null(-1).to_numpy().astype(np.int64)
         sample = np.asarray(sample, dtype=np.int64)
         numbers, rows, low, width = self._sorted
         inside = (code >= 0) & (sample >= low) & (sample < low + width)
-        wanted = np.where(inside, code * width + sample - low, -1)
-        place = np.minimum(np.searchsorted(numbers, wanted), max(len(numbers) - 1, 0))
+        target = np.where(inside, code * width + sample - low, -1)
+        place = np.minimum(np.searchsorted(numbers, target), max(len(numbers) - 1, 0))
         if not len(numbers):
             return np.full(len(code), -1)
-        return np.where(inside & (numbers[place] == wanted), rows[place], -1)
+        return np.where(inside & (numbers[place] == target), rows[place], -1)
 
     @cached_property
     def order(self) -> np.ndarray:
-        """int64 [n]: the rows sorted by question id and sample."""
+        """The rows sorted by question id and sample, int64 [n]."""
         place = np.empty(len(self.names), dtype=np.int64)
         place[pc.sort_indices(self.names).to_numpy()] = np.arange(len(self.names))
         return np.lexsort((self.sample, place[self.code]))
@@ -71,7 +71,7 @@ class Keys(Sequence[Key]):
 
 
 def places_within(groups: np.ndarray) -> np.ndarray:
-    """int64 [n]: the place of each row in its group; equal `groups` int [n] stand side by side."""
+    """Position of each row in its group, int64 [n]; the rows of a group (`groups`, int [n]) must be contiguous."""
     new = np.concatenate([np.ones(min(1, len(groups)), dtype=bool), groups[1:] != groups[:-1]])
     rows = np.arange(len(groups))
     return rows - np.maximum.accumulate(np.where(new, rows, 0))

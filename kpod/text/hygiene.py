@@ -1,7 +1,7 @@
-"""Text of unknown origin (questions, teacher and student output) made fit to be shown.
+"""Cleaning of untrusted text (questions, output of teacher and student) for display.
 
-Escaping is the template engine's job. Here the characters go that escaping leaves alone and that break a page
-or mislead its reader: NUL, other controls, and the marks that reorder the text after them.
+Escaping is done by the template engine. This module replaces characters that escaping does not change and that break a
+page or mislead its reader: NUL, other controls, and marks that reorder text.
 """
 
 from functools import cache
@@ -17,14 +17,14 @@ _SHOWN: dict[int, str] = {
 
 
 def clean(text: str) -> str:
-    """`text` with controls, bidirectional overrides and lone surrogates replaced by signs that can be seen."""
+    """`text` with controls, bidirectional overrides and lone surrogates replaced by visible characters."""
     return text.replace("\r\n", "\n").translate(_SHOWN)
 
 
 def well_formed(text: str) -> str:
-    """`text` as it can be written: halves of a surrogate pair are joined, and one without its other half is replaced.
+    """`text` as it can be encoded: surrogate pairs are joined, and lone surrogates replaced.
 
-    JSON may hold half an emoji ("\\ud83d"), which Python reads and then cannot encode.
+    JSON may hold half an emoji ("\\ud83d"), which Python can read but not encode.
     """
     try:
         text.encode()
@@ -34,7 +34,7 @@ def well_formed(text: str) -> str:
 
 
 def well_formed_tree(value: Any) -> Any:
-    """A JSON value with every text in it `well_formed`."""
+    """A JSON value with `well_formed` applied to every text in it."""
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, dict):
@@ -43,7 +43,7 @@ def well_formed_tree(value: Any) -> Any:
 
 
 def shorten(text: str, limit: int) -> str:
-    """The first `limit` characters, and how many were left out."""
+    """The first `limit` characters, followed by the number of those left out."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
 
 
@@ -55,13 +55,13 @@ def _glyphs(family: str) -> frozenset[int]:
 
 
 def drawable(text: str, family: str = "DejaVu Sans") -> str:
-    """`text` for a picture: one line, and a box for each character that the font of pictures lacks."""
+    """`text` for a picture: one line, with a box for each character that the font lacks."""
     glyphs = _glyphs(family)
     return "".join(c if ord(c) in glyphs else "□" for c in " ".join(clean(text).split()))
 
 
 def label(text: str, limit: int = 28) -> str:
-    """A name in a chart: drawable, short, and never taken for a hidden series (a leading underscore)."""
+    """A name for a chart: drawable, at most `limit` characters, without a leading underscore, which hides a series."""
     line = drawable(text)
     line = line if len(line) <= limit else line[: limit - 1] + "…"
     return f" {line}" if line.startswith("_") else line

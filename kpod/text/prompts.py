@@ -11,7 +11,7 @@ ANSWER_WORDS = "Therefore, the answer is"
 
 
 def question_text(question: str, choices: Sequence[str] | None = None) -> str:
-    """The question with its options, lettered from (A), behind it."""
+    """The question, followed by its options with letters from (A)."""
     if not choices:
         return question.strip()
     options = " ".join(f"({letter(i)}) {choice}" for i, choice in enumerate(choices))
@@ -24,40 +24,40 @@ def letter(index: int) -> str:
 
 
 def prompt(question: str, choices: Sequence[str] | None = None) -> str:
-    """What the student is given in the paper's form."""
+    """The prompt in the paper's form."""
     return f"{direct_prompt(question, choices)} Let's think step by step."
 
 
 def direct_prompt(question: str, choices: Sequence[str] | None = None) -> str:
-    """The prompt of records that answer at once, which only the method `specialized` trains on."""
+    """The prompt for an answer without a rationale, as the method `specialized` uses it."""
     return f"Q: {question_text(question, choices)} A:"
 
 
 def answer_text(answer: str) -> str:
-    """The last words of the target in the paper's form; the answer term of Eq. 1 is trained on them."""
+    """The statement of the answer in the paper's form, the answer term of Eq. 1."""
     return SENTENCE.statement(answer)
 
 
 @dataclass(frozen=True)
 class AnswerFormat:
-    """How an answer is stated behind a rationale: by the student (`template`) and by the teacher (`told`)."""
+    """The statement of an answer after a rationale, by the student (`template`) and by the teacher (`wording`)."""
 
     kind: str = "sentence"
     template: str = f" {ANSWER_WORDS} {{answer}}."  # begins with the white space behind the rationale
-    told: str = "The answer is {answer}."
+    wording: str = "The answer is {answer}."
 
     def statement(self, answer: str) -> str:
-        """The statement of an answer, white space in front."""
+        """The statement of an answer, with the white space before it."""
         return self._filled(self.template, answer.strip())
 
     def example(self, answer: str) -> str:
-        """The statement as a teacher's example shows it."""
-        return self._filled(self.told, answer.strip())
+        """The statement of an answer in a few-shot example of the teacher."""
+        return self._filled(self.wording, answer.strip())
 
     @property
     def instruction(self) -> str:
-        """What the teacher is told about it."""
-        form = self._filled(self.told, "<answer>")
+        """The instruction in the teacher's system prompt."""
+        form = self._filled(self.wording, "<answer>")
         return (
             f"Close with the sentence: {form}" if self.kind == "sentence" else f"Close with a line of this form: {form}"
         )
@@ -76,6 +76,6 @@ def answer_format(kind: str, template: str | None = None) -> AnswerFormat:
     """The answer format of `answer.kind`, with `answer.template` for the kind `template`."""
     if kind == "sentence":
         return SENTENCE
-    told = _FORMS[kind] if template is None else template
-    separator = _SEPARATORS.get(kind, "" if told[:1].isspace() else " ")
-    return AnswerFormat(kind, separator + told, told.strip())
+    wording = _FORMS[kind] if template is None else template
+    separator = _SEPARATORS.get(kind, "" if wording[:1].isspace() else " ")
+    return AnswerFormat(kind, separator + wording, wording.strip())

@@ -12,14 +12,17 @@ import pyarrow.compute as pc
 from kpod import schemas
 from kpod.text.groups import Key, Keys
 
-_ASKED, _TOLD = ("id", "question", "answer", "choices"), ("question_id", "sample", "rationale", "kept")
-_CUT = ("question_id", "sample", "step", "char_start", "char_end")
+_QUESTION_COLUMNS, _RATIONALE_COLUMNS = (
+    ("id", "question", "answer", "choices"),
+    ("question_id", "sample", "rationale", "kept"),
+)
+_STEP_COLUMNS = ("question_id", "sample", "step", "char_start", "char_end")
 CHUNK = 2048  # rationales that are Python objects at one time
 
 
 @dataclass(frozen=True)
 class Rationale:
-    """One kept rationale with its question, the unit of weighting, difficulty and distillation."""
+    """One kept rationale with its question and steps."""
 
     question_id: str
     sample: int
@@ -31,39 +34,38 @@ class Rationale:
 
     @property
     def key(self) -> Key:
+        """(question_id, sample)."""
         return self.question_id, self.sample
 
 
 class Rationales(Sequence[Rationale]):
     """The kept rationales that have a question and steps, in the order of the questions, then of the samples.
 
-    The columns stay columns: a `Rationale` is made when it is asked for.
+    They are stored as columns; a `Rationale` is created on access. `lost`: keys of the others, with the reason.
     """
 
     def __init__(self, questions: pa.Table, rationales: pa.Table, steps: pa.Table) -> None:
-        """Tables of `schemas.QUESTIONS`, `schemas.RATIONALES` and `schemas.STEPS`; of two rows with one key the first
-        counts.
-        """
-        told = rationales.filter(rationales["kept"])
-        question = pc.index_in(told["question_id"], value_set=questions["id"].combine_chunks())
+        """Tables of `schemas.QUESTIONS`, `schemas.RATIONALES` and `schemas.STEPS`; the first row of a key is used."""
+        kept = rationales.filter(rationales["kept"])
+        question = pc.index_in(kept["question_id"], value_set=questions["id"].combine_chunks())
         question = question.fill_null(-1).to_numpy()
-        keys = Keys(told["question_id"], told["sample"])
+        keys = Keys(kept["question_id"], kept["sample"])
         order, self._count = _steps_of(keys, steps)
         first = np.cumsum(self._count) - self._count
         usable = (question >= 0) & (self._count > 0)
-        new = keys.find(told["question_id"], keys.sample) == np.arange(len(keys))
+        new = keys.find(kept["question_id"], keys.sample) == np.arange(len(keys))
         rows = np.flatnonzero(usable & new)
         rows = rows[np.lexsort((keys.sample[rows], question[rows]))]
         self.lost = [
             (keys[int(row)], "no step" if question[row] >= 0 else "no question of this id")
             for row in np.flatnonzero(~usable & new)
         ]
-        self._questions = questions.select(_ASKED).combine_chunks()
+        self._questions = questions.select(_QUESTION_COLUMNS).combine_chunks()
         self._question, self._row = question[rows], rows
-        self._text = told["rationale"].cast(pa.large_string()).combine_chunks()
+        self._text = kept["rationale"].cast(pa.large_string()).combine_chunks()
         self._first, self._count = first[rows], self._count[rows]
         self._bounds = [steps[name].to_numpy()[order] for name in ("char_start", "char_end")]
-        self.keys = Keys(told["question_id"].take(pa.array(rows)), pa.array(keys.sample[rows]))
+        self.keys = Keys(kept["question_id"].take(pa.array(rows)), pa.array(keys.sample[rows]))
 
     def __len__(self) -> int:
         return len(self._row)
@@ -84,8 +86,8 @@ class Rationales(Sequence[Rationale]):
             yield from self[first : first + CHUNK]
 
     def take(self, places: np.ndarray) -> list[Rationale]:
-        """The rationales at some places, int [m]."""
-        asked = self._questions.take(pa.array(self._question[places])).to_pydict()
+        """The rationales at positions int [m]."""
+        columns = self._questions.take(pa.array(self._question[places])).to_pydict()
         texts = self._text.take(pa.array(self._row[places])).to_pylist()
         firsts, counts = self._first[places].tolist(), self._count[places].tolist()
         samples = self.keys.sample[places].tolist()
@@ -101,28 +103,28 @@ class Rationales(Sequence[Rationale]):
                 steps=tuple(zip(starts[a : a + n].tolist(), ends[a : a + n].tolist(), strict=True)),
             )
             for name, sample, question, choices, answer, text, a, n in zip(
-                asked["id"], samples, asked["question"], asked["choices"], asked["answer"], texts, firsts, counts,
-                strict=True,
+                columns["id"], samples, columns["question"], columns["choices"], columns["answer"], texts, firsts,
+                counts, strict=True,
             )
         ]  # fmt: skip
 
 
 def read_rationales(questions: Path, rationales: Path, steps: Path) -> Rationales:
-    """The rationales of the folders of three stages."""
+    """The rationales in the folders of three stages. Raises DataError as `schemas.read`."""
     return Rationales(
-        schemas.read(questions / "questions.parquet", schemas.QUESTIONS, _ASKED),
-        schemas.read(rationales / "rationales.parquet", schemas.RATIONALES, _TOLD),
-        schemas.read(steps / "steps.parquet", schemas.STEPS, _CUT),
+        schemas.read(questions / "questions.parquet", schemas.QUESTIONS, _QUESTION_COLUMNS),
+        schemas.read(rationales / "rationales.parquet", schemas.RATIONALES, _RATIONALE_COLUMNS),
+        schemas.read(steps / "steps.parquet", schemas.STEPS, _STEP_COLUMNS),
     )
 
 
 def _steps_of(keys: Keys, steps: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of `steps` in the order of `keys` and their number, and how many each key has; int64."""
+    """Rows of `steps`, int64, sorted by the position of their key and step number, and their count for each key."""
     row = keys.find(steps["question_id"], steps["sample"].to_numpy())
     number = steps["step"].to_numpy()
-    found = np.flatnonzero(row >= 0)
-    ordered = np.diff(row[found]) > 0
-    ordered |= (np.diff(row[found]) == 0) & (np.diff(number[found]) >= 0)
+    rows = np.flatnonzero(row >= 0)
+    ordered = np.diff(row[rows]) > 0
+    ordered |= (np.diff(row[rows]) == 0) & (np.diff(number[rows]) >= 0)
     if not ordered.all():
-        found = found[np.lexsort((number[found], row[found]))]
-    return found, np.bincount(row[found], minlength=len(keys))
+        rows = rows[np.lexsort((number[rows], row[rows]))]
+    return rows, np.bincount(row[rows], minlength=len(keys))

@@ -1,9 +1,9 @@
-"""Where an answer ends although the model goes on: at the next question that it asks itself."""
+"""The end of an answer if the model continues: the next question that it asks itself."""
 
 import re
 
-NEXT_QUESTION = re.compile(r"(?<!\S)Q:")  # a word of its own: "Her IQ: 120" goes on
-STOPS = [" Q:", "\nQ:"]  # the same for servers, which stop at plain texts
+NEXT_QUESTION = re.compile(r"(?<!\S)Q:")  # a word of its own, unlike "Her IQ: 120"
+STOPS = [" Q:", "\nQ:"]  # the same as stop strings of servers
 
 
 def first_answer(text: str) -> str:

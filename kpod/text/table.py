@@ -1,4 +1,4 @@
-"""The tokens of all rationales as flat columns: what the stage `tokens` wrote, memory-mapped, one row a rationale."""
+"""The tokens of all rationales as flat columns, memory-mapped from the file of the stage `tokens`."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ LISTS = ("prompt_ids", "rationale_ids", "step", "answer_ids")
 
 @dataclass(frozen=True)
 class Column:
-    """A vector a row, all in one flat array: row i is `values[begin[i] : begin[i] + size[i]]`."""
+    """A vector for each row, in one flat array: row i is `values[begin[i] : begin[i] + size[i]]`."""
 
     values: np.ndarray  # [N]
     begin: np.ndarray  # int64 [n]
@@ -27,7 +27,7 @@ class Column:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int] | np.ndarray], dtype: Any = np.int32) -> "Column":
-        """A column of vectors that are in memory."""
+        """A column from vectors in memory."""
         size = np.fromiter(map(len, rows), np.int64, len(rows))
         values = np.concatenate([np.zeros(0, dtype), *rows]).astype(dtype, copy=False)
         return cls(values, np.cumsum(size) - size, size)
@@ -38,44 +38,44 @@ class Column:
         return self.values[begin : begin + self.size[row]]
 
     def take(self, rows: np.ndarray) -> "Column":
-        """The column of some rows, of the same values."""
+        """The column of the rows int [m]; `values` is shared."""
         return Column(self.values, self.begin[rows], self.size[rows])
 
     def places(self, rows: np.ndarray) -> np.ndarray:
-        """Where the values of some rows stand in `values`, int64, row after row."""
+        """Positions in `values` of the elements of the rows int [m], int64, row after row."""
         size = self.size[rows]
         ends = np.cumsum(size)
         return np.repeat(self.begin[rows] - (ends - size), size) + np.arange(ends[-1] if len(ends) else 0)
 
     def flat(self, rows: np.ndarray) -> np.ndarray:
-        """The values of some rows, row after row."""
+        """The elements of the rows int [m], row after row."""
         return np.asarray(self.values[self.places(rows)])
 
 
 class Tokens:
-    """Rows of `schemas.TOKENS`: the key and the tokens of each rationale; see `Tokens.read`."""
+    """The columns of `schemas.TOKENS`, one row for each rationale; see `Tokens.read`."""
 
-    def __init__(self, table: pa.Table, whole: pa.Buffer | None = None) -> None:
-        """`whole`: the mapped file that the columns of `table` lie in; None for a table in memory."""
-        table = table if whole else table.combine_chunks()
+    def __init__(self, table: pa.Table, buffer: pa.Buffer | None = None) -> None:
+        """`buffer`: the mapped file that holds the columns of `table`; None for a table in memory."""
+        table = table if buffer else table.combine_chunks()
         self.keys = Keys(table["question_id"], table["sample"])
         self.steps, self.visible = (table[name].to_numpy() for name in ("steps", "visible"))
-        self.prompt, self.rationale, self.step, self.answer = (_column(table[name], whole) for name in LISTS)
+        self.prompt, self.rationale, self.step, self.answer = (_column(table[name], buffer) for name in LISTS)
 
     @classmethod
     def read(cls, folder: Path) -> "Tokens":
-        """The tokens in the folder of the stage `tokens`, memory-mapped. Raises DataError if they cannot be read."""
-        whole, table = schemas.mapped(folder / FILE, schemas.TOKENS)
-        return cls(table, whole)
+        """Map the file in the folder of the stage `tokens` into memory. Raises DataError if it cannot be read."""
+        buffer, table = schemas.mapped(folder / FILE, schemas.TOKENS)
+        return cls(table, buffer)
 
     @classmethod
     def of(cls, batches: Iterable[Mapping[str, Any]]) -> "Tokens":
-        """Tokens in memory, from the columns of some rows each."""
+        """Tokens in memory, from batches of columns."""
         empty = schemas.TOKENS.empty_table()
         return cls(pa.concat_tables([empty, *(schemas.table(columns, schemas.TOKENS) for columns in batches)]))
 
     def replaced(self, rationale: Column, step: Column) -> "Tokens":
-        """The same rows with other tokens in their rationales."""
+        """A copy whose rationales have other tokens and steps."""
         other = copy(self)
         other.rationale, other.step = rationale, step
         return other
@@ -88,7 +88,7 @@ Row = TypeVar("Row")
 
 
 class TokenRows(Sequence[Row]):
-    """Some rows of a table of tokens, each made an object at the moment it is asked for.
+    """Rows of a table of tokens as a sequence of objects, which are created on access.
 
     `rows` int64 [n] are row numbers of `tokens`.
     """
@@ -113,7 +113,7 @@ class TokenRows(Sequence[Row]):
         return self.row(int(self.rows[place]))
 
     def take(self, places: np.ndarray) -> Self:
-        """The rows at some places, int [m] or bool [n]."""
+        """The rows at positions int [m], or where a mask bool [n] is set."""
         chosen = copy(self)
         chosen.rows = self.rows[places]
         return chosen
@@ -124,25 +124,25 @@ class TokenRows(Sequence[Row]):
 
 
 def list_array(values: np.ndarray, size: np.ndarray) -> pa.ListArray:
-    """A column of a file: vectors that follow each other in `values`, row i having `size[i]` of them."""
+    """An Arrow column of vectors: `values` are their elements, row after row, `size` int [n] their lengths."""
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(size)])
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
 
 
-def _column(chunks: pa.ChunkedArray, whole: pa.Buffer | None) -> Column:
-    """The flat array is the whole file if the chunks lie in one, so that chunks are not copied together."""
+def _column(chunks: pa.ChunkedArray, buffer: pa.Buffer | None) -> Column:
+    """A `Column` over Arrow chunks; with `buffer`, its flat array is the whole file, so that nothing is copied."""
     begins, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     values = np.zeros(0, np.int32)
-    if whole:
-        values = np.frombuffer(whole, np.int32, whole.size // 4)
+    if buffer:
+        values = np.frombuffer(buffer, np.int32, buffer.size // 4)
     for chunk in chunks.chunks:
-        offsets, start = chunk.offsets.to_numpy().astype(np.int64), chunk.values.offset
+        offsets, begin = chunk.offsets.to_numpy().astype(np.int64), chunk.values.offset
         data = chunk.values.buffers()[1]
-        if whole and data is not None:
-            start += (data.address - whole.address) // 4
-        elif not whole:
+        if buffer and data is not None:
+            begin += (data.address - buffer.address) // 4
+        elif not buffer:
             values = chunk.values.to_numpy()
-            start = 0
-        begins.append(offsets[:-1] + start)
+            begin = 0
+        begins.append(offsets[:-1] + begin)
         sizes.append(np.diff(offsets))
     return Column(values, np.concatenate(begins), np.concatenate(sizes))

@@ -1,4 +1,4 @@
-"""Jinja templates of prompts: rendered in a sandbox, dates fixed, checked for keeping the question."""
+"""Jinja templates of prompts: rendered in a sandbox, with a fixed date, and checked to show the question."""
 
 import re
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from jinja2 import Template
 
-PROBE = "How many pens are in 4 boxes of 3?"  # a question that every template is tried on
+PROBE = "How many pens are in 4 boxes of 3?"  # a question to test templates with
 OPTIONS = ("12", "7")
-TODAY = date(2024, 7, 26)  # what templates that ask for the date are told, so that a prompt never changes
+TODAY = date(2024, 7, 26)  # the date for all templates, so that a prompt never changes
 _NOW = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<form>.*?)(?P=quote)\s*\)")
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:
-    """The text of a template. Raises jinja2.TemplateError or whatever the template's own expressions raise."""
+    """Render a template. Raises jinja2.TemplateError, or any error of the template's own expressions."""
     return _compiled(template).render(**context)
 
 
@@ -37,37 +37,37 @@ def _compiled(template: str) -> "Template":
 
 
 def check_custom(template: str, system: str | None) -> None:
-    """Raise ValueError in one line if a template of `prompt.kind: custom` cannot be used."""
+    """Raise ValueError in one line if a template of `prompt.kind: custom` fails, or drops question or system."""
     from kpod.text.prompts import question_text
 
-    asked = question_text(PROBE, OPTIONS)
+    question = question_text(PROBE, OPTIONS)
     try:
-        shown = render(template, {"question": asked, "system": system, "bos_token": "", "eos_token": ""})
+        shown = render(template, {"question": question, "system": system, "bos_token": "", "eos_token": ""})
     except Exception as error:  # a template can raise anything
         raise ValueError(f"prompt.template: {reason(error)}") from error
-    if asked not in shown:
+    if question not in shown:
         raise ValueError("prompt.template loses the question: it must show {{ question }} unchanged")
     if system is not None and system not in shown:
         raise ValueError("prompt.template does not show {{ system }}, so leave prompt.system out")
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """The message of an error in one line, or its type."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def without_clock(template: str) -> str:
-    """The template with a fixed date in place of today's."""
-    return _NOW.sub(lambda found: repr(TODAY.strftime(found["form"])), template)
+    """The template with the date TODAY in place of calls of `strftime_now`."""
+    return _NOW.sub(lambda match: repr(TODAY.strftime(match["form"])), template)
 
 
 def literal(text: str) -> str:
-    """A text as a Jinja string."""
+    """`text` as a Jinja string literal."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")
     return f"'{escaped}'"
 
 
 def wrapped(template: str, front: str, behind: str = "") -> str:
-    """A template with statements in front and behind that add no white space and take none away."""
-    start = f"{front}{{{{- '' }}}}" if front else ""
-    return start + template.removesuffix("\n") + behind
+    """A template with statements before and after it, which change no white space."""
+    lead = f"{front}{{{{- '' }}}}" if front else ""
+    return lead + template.removesuffix("\n") + behind

@@ -1,8 +1,8 @@
-"""Texts to token ids: the same three segments in training, weighting, difficulty and evaluation.
+"""Tokenisation: the same three segments in training, weighting, difficulty and evaluation.
 
-Prompt, rationale and answer are tokenised one by one and the ids concatenated. The prompt of a training row is
-therefore, id for id, the prompt that the student sees at evaluation, and the rationale's ids are the same in
-`weights.parquet` and in every later stage, whatever the tokenizer would merge across the borders.
+Prompt, rationale and answer are tokenised separately and their ids concatenated. So the ids of a training prompt are
+those of the prompt at evaluation, and the ids of a rationale are the same in all stages, whatever the tokenizer would
+merge across the borders.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +17,9 @@ from kpod.text.formats import COT, PromptFormat
 from kpod.text.offsets import token_steps
 from kpod.text.special import AS_TEXT, reader
 
-_CHUNK = 512  # texts whose tokens are Python objects at one time
+_CHUNK = 512  # texts whose tokens are Python objects at the same time
 _WINDOW = 16  # tokens that are decoded together with those before them
-_MANY = 100  # texts for which a copy of the tokenizer is worth its making
+_MANY = 100  # texts from which on a copy of the tokenizer pays
 
 
 class _Sized(Protocol):
@@ -36,27 +36,27 @@ _Row = TypeVar("_Row", bound=_Sized)
 def split_by_tokens(
     rows: Sequence[_Row], limit: int, size: Callable[[_Row], int] = lambda row: row.tokens
 ) -> list[list[_Row]]:
-    """Cut rows, ordered by size and key, into batches of at most `limit` padded tokens; a longer row stands alone."""
-    ordered = sorted(rows, key=lambda one: (size(one), one.key))
+    """Batches of rows, ordered by size and key, with at most `limit` padded tokens; a longer row is alone in one."""
+    ordered = sorted(rows, key=lambda row: (size(row), row.key))
     sizes = np.fromiter(map(size, ordered), np.int64, len(ordered))
     return [[ordered[place] for place in part] for part in batches_of(sizes, limit)]
 
 
 def batches_of(sizes: np.ndarray, limit: int) -> list[np.ndarray]:
-    """Rows of `sizes` int [n] in batches of at most `limit` padded tokens, the smallest first; int64 vectors.
+    """Batches of row numbers (int64) with at most `limit` padded tokens, by `sizes` int [n], the smallest rows first.
 
-    Every row is padded to the largest of its batch; one that is larger than `limit` stands alone.
+    Rows are padded to the largest of their batch; a row larger than `limit` is alone in one.
     """
     order = np.argsort(sizes, kind="stable")
     ascending = np.maximum(sizes[order], 1)
-    found, first = [], 0
-    while first < len(order):
-        most = max(1, limit // int(ascending[first]))
-        window = ascending[first : first + most]
+    batches, at = [], 0
+    while at < len(order):
+        most = max(1, limit // int(ascending[at]))
+        window = ascending[at : at + most]
         fitting = int(np.searchsorted(window * np.arange(1, len(window) + 1), limit, side="right"))
-        found.append(order[first : first + max(1, fitting)])
-        first += max(1, fitting)
-    return found
+        batches.append(order[at : at + max(1, fitting)])
+        at += max(1, fitting)
+    return batches
 
 
 def prompt_ids(
@@ -65,12 +65,12 @@ def prompt_ids(
     choices: Sequence[str] | None = None,
     form: PromptFormat = COT,
 ) -> list[int]:
-    """Ids of the prompt, with the special tokens that the tokenizer or the template puts around it (BOS, T5's EOS)."""
+    """Ids of the prompt, with the special tokens that the tokenizer or the template adds (BOS, T5's EOS)."""
     return form.prompt_ids(tokenizer, question, choices)
 
 
 def input_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of a text that the student is given, with the tokenizer's own special tokens around it."""
+    """Ids of an input text, with the tokenizer's special tokens around it; those in the text are plain characters."""
     return reader(tokenizer, [text])(text, **AS_TEXT)["input_ids"]
 
 
@@ -87,22 +87,23 @@ def rationale_ids(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Ids (int32 [n]) of each rationale and the step (int32 [n], non-decreasing) of each of its tokens.
 
-    A token belongs to the step in which it starts; `lead` stands between prompt and rationale (see `PromptFormat`).
+    `steps`: character spans of the steps. A token belongs to the step in which it starts; `lead` is the text between
+    prompt and rationale (see `PromptFormat`).
     """
     result: list[tuple[np.ndarray, np.ndarray]] = []
-    for found in _chunks(tokenizer, texts, lead):
-        placed = token_steps([spans for _, spans in found], steps[len(result) : len(result) + len(found)])
-        result += [(ids, step) for (ids, _), step in zip(found, placed, strict=True)]
+    for chunk in _chunks(tokenizer, texts, lead):
+        placed = token_steps([spans for _, spans in chunk], steps[len(result) : len(result) + len(chunk)])
+        result += [(ids, step) for (ids, _), step in zip(chunk, placed, strict=True)]
     return result
 
 
 def token_spans(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], lead: str = COT.lead
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Ids (int32 [n]) of each rationale and the characters [start, end) (int64 [n, 2]) that each token stands for.
+    """Ids (int32 [n]) of each rationale and the character span (start, end) (int64 [n, 2]) of each of its tokens.
 
-    `lead` stands before the rationale, as behind the prompt; a token that is only this has an empty span.
-    Starts never fall from one token to the next.
+    `lead` is encoded in front of the rationale, as after a prompt; a token of `lead` alone has an empty span. Starts
+    are non-decreasing.
     """
     return list(chain.from_iterable(_chunks(tokenizer, texts, lead)))
 
@@ -110,21 +111,21 @@ def token_spans(
 def _chunks(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], lead: str
 ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """`token_spans` of `_CHUNK` texts at a time."""
+    """As `token_spans`, for `_CHUNK` texts at a time."""
     bytewise = byte_tokens(reader(tokenizer, texts)) if len(texts) >= _MANY else None
     for first in range(0, len(texts), _CHUNK):
         spaced = [f"{lead}{text}" for text in texts[first : first + _CHUNK]]
-        found = bytewise.spans(spaced) if bytewise else {}
-        rest = [row for row in range(len(spaced)) if row not in found]
+        encoded = bytewise.spans(spaced) if bytewise else {}
+        rest = [row for row in range(len(spaced)) if row not in encoded]
         if rest:
-            found |= zip(rest, _token_spans(tokenizer, [spaced[row] for row in rest]), strict=True)
-        yield [(ids, np.maximum(spans - len(lead), 0)) for _, (ids, spans) in sorted(found.items())]
+            encoded |= zip(rest, _token_spans(tokenizer, [spaced[row] for row in rest]), strict=True)
+        yield [(ids, np.maximum(spans - len(lead), 0)) for _, (ids, spans) in sorted(encoded.items())]
 
 
 def _token_spans(tokenizer: PreTrainedTokenizerBase, spaced: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Ids and spans of some texts by the tokenizer's own offsets, as far as they can be used.
+    """Ids and spans by the tokenizer's own offsets where they are usable, else by decoding.
 
-    All rows at once: numpy's calls cost more than their work.
+    All texts at once, because numpy's calls take longer than their work.
     """
     encoded = reader(tokenizer, spaced)(
         list(spaced), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, **AS_TEXT
@@ -144,9 +145,9 @@ def _token_spans(tokenizer: PreTrainedTokenizerBase, spaced: Sequence[str]) -> l
 
 
 def _ordered(spans: np.ndarray, bounds: np.ndarray, characters: np.ndarray) -> np.ndarray:
-    """Whether a row's spans walk through its text (bool [rows]): starts never fall, nothing ends behind the text.
+    """Whether a row's spans are valid, bool [rows]: starts are non-decreasing, and no span ends after the text.
 
-    `spans` [n, 2] of all rows; row i has those from `bounds[i]` on, and `characters[i]` characters.
+    `spans` [n, 2] of all rows; those of row i begin at `bounds[i]`, its text has `characters[i]` characters.
     """
     starts, ends = spans[:, 0], spans[:, 1]
     row = np.repeat(np.arange(len(characters)), np.diff(bounds))
@@ -158,19 +159,19 @@ def _ordered(spans: np.ndarray, bounds: np.ndarray, characters: np.ndarray) -> n
 
 
 def _decoded_spans(tokenizer: PreTrainedTokenizerBase, ids: list[int], characters: int) -> np.ndarray:
-    """Spans from the length of the decoded prefixes, for tokenizers without usable offsets.
+    """Spans from the lengths of decoded prefixes, for tokenizers without usable offsets.
 
-    A prefix is that of some tokens before plus what the decoder makes of the rest, read with a few tokens in front of
-    it, so that a text takes time in proportion to its length.
+    Only the last tokens of a prefix are decoded, with a few tokens before them as context, so that the time is linear
+    in the length of the text.
     """
 
     def length(first: int, last: int) -> int:
         return len(tokenizer.decode(ids[first:last], clean_up_tokenization_spaces=False))
 
     lengths = [0]
-    for start in range(0, len(ids), _WINDOW):
-        front = max(0, start - _WINDOW)
-        before = lengths[start] - length(front, start)
-        lengths += [before + length(front, end) for end in range(start + 1, min(start + _WINDOW, len(ids)) + 1)]
+    for begin in range(0, len(ids), _WINDOW):
+        front = max(0, begin - _WINDOW)
+        before = lengths[begin] - length(front, begin)
+        lengths += [before + length(front, end) for end in range(begin + 1, min(begin + _WINDOW, len(ids)) + 1)]
     edges = np.minimum(np.maximum.accumulate(np.asarray(lengths, dtype=np.int64)), characters)
     return np.stack([edges[:-1], edges[1:]], axis=1)

@@ -1,1 +1,1 @@
-"""The engine: the training loop, models, ranks, batches, passes, checkpoints. Imports config and below."""
+"""The engine: training loop, models, ranks, batches, forward passes, checkpoints. Imports config, text and below."""

@@ -1,4 +1,4 @@
-"""What of a student is trained: every weight, or low-rank adapters that are merged into it afterwards."""
+"""The trained weights of a student: all of them, or low-rank adapters that are merged afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None) -> Iterator[None]:
-    """What is trained requires a gradient inside; afterwards `model` is plain again, adapters merged, in eval mode.
+    """Prepare `model` for training inside the block; afterwards it is a plain model in eval mode, adapters merged.
 
-    Adapters are fp32 whatever the type of `model`, and are merged in fp32: bf16 would round small changes away.
-    The trained adapter goes to the folder `alone`, before it is merged. Into a quantised `model` it is not merged: that
-    would round it to 4 bits (see `merged`). All dropout of the model itself is set to
-    `config.dropout`, or to what the objective needs, for the time of training.
+    Adapters are fp32 and are merged in fp32, because bf16 would round small changes away. Before merging, the adapter
+    is saved to the folder `alone`, if given. It is not merged into a quantised `model`, which would round it to 4 bits
+    (see `merged`). During training the dropout of the model is `config.dropout`, or that of the objective.
     """
     dropout = set_dropout(model, config.objective.training_dropout(config.dropout))
     if config.gradient_checkpointing:
@@ -35,7 +34,7 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
     try:
         yield
         if wrapped is not None and alone is not None:
-            # The base is named by no path: it lies elsewhere on the next machine, and bytes must not depend on it.
+            # Without the path of the base, which differs by machine: the bytes must not depend on it.
             wrapped.peft_config["default"].base_model_name_or_path = ""
             wrapped.save_pretrained(str(alone))
             (alone / "README.md").unlink(missing_ok=True)  # a template of a model card, with nothing filled in
@@ -53,7 +52,7 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
 
 
 def merged(base: Path, alone: Path) -> PreTrainedModel:
-    """The model of the folder `base` in fp32, in main memory, with the adapter of the folder `alone` merged in."""
+    """The model of the folder `base` in fp32, in main memory, with the adapter in the folder `alone` merged."""
     import peft
 
     model, _ = models.load(base, where=torch.device("cpu"))
@@ -62,9 +61,9 @@ def merged(base: Path, alone: Path) -> PreTrainedModel:
 
 
 def lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float = 0.0) -> "PeftModel":
-    """Freeze `model` and put fp32 adapters (Hu et al. 2021) into all its linear layers but the output layer.
+    """Freeze `model` and add fp32 adapters (Hu et al., 2021) to all its linear layers except the output layer.
 
-    They go into `model` itself, whose own forward then uses them; what is returned can merge them.
+    `model` itself is changed; the returned wrapper can merge the adapters.
     """
     import peft  # seconds to import, and full training does without
 
@@ -79,13 +78,13 @@ def lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float = 0.0) ->
 
 
 def set_dropout(model: PreTrainedModel, value: float) -> list[tuple[torch.nn.Module, str, float]]:
-    """Set every dropout rate, of modules and of functional calls; returns what stood there."""
-    found = [
+    """Set every dropout rate, of modules and of functional calls; returns (module, attribute, previous rate)."""
+    rates = [
         (module, name, rate)
         for module in model.modules()
         for name, rate in vars(module).items()
         if isinstance(rate, float) and ("dropout" in name or (isinstance(module, torch.nn.Dropout) and name == "p"))
     ]
-    for module, name, _ in found:
+    for module, name, _ in rates:
         setattr(module, name, value)
-    return found
+    return rates

@@ -1,4 +1,4 @@
-"""From examples to tensors: the order of an epoch, padding, and which positions are trained."""
+"""Batches: the order of an epoch, padding, and the trained positions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SORTED_TOGETHER = 8  # batches among which rows are sorted by length: less paddi
 
 @dataclass(frozen=True)
 class Batch:
-    """One forward pass over `rows` x `columns` padded tokens with `n` trained target tokens."""
+    """One forward pass over rows x columns padded tokens, n of them trained."""
 
     inputs: dict[str, torch.Tensor]  # arguments of the model's forward
     positions: torch.Tensor  # int64 [n]: places in the flattened [rows * columns] whose next token is trained
@@ -25,16 +25,17 @@ class Batch:
     answer: torch.Tensor  # bool [n]: whether it belongs to the answer
 
     def to(self, device: torch.device) -> "Batch":
+        """The batch on a device."""
         inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
         rest = (self.positions, self.labels, self.weights, self.row, self.answer)
         return Batch(inputs, *(value.to(device, non_blocking=True) for value in rest))
 
 
 def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Row indices of each optimizer step of an epoch: a function of `(seed, epoch)` and the lengths alone.
+    """Row numbers (int64) of each optimizer step of an epoch, a function of `(seed, epoch)` and `lengths` int [n].
 
-    Rows are shuffled, sorted by length within `SORTED_TOGETHER` batches, and the batches are shuffled again. Each
-    row comes exactly once.
+    Rows are shuffled, sorted by length within `SORTED_TOGETHER` batches, and the batches are shuffled again. Each row
+    occurs exactly once.
     """
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(lengths))
@@ -47,23 +48,23 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
 
 
 def decoder_start(model: PreTrainedModel) -> int | None:
-    """The token that opens the decoder's input; None for a decoder-only model. ModelError if the config lacks it."""
+    """The id of the decoder's first input token; None for a decoder-only model. ModelError if the config lacks it."""
     if not model.config.is_encoder_decoder:
         return None
-    start: int | None = model.config.decoder_start_token_id
-    if start is None:
+    token: int | None = model.config.decoder_start_token_id
+    if token is None:
         raise ModelError("the model's config names no decoder_start_token_id: set it in config.json")
-    return start
+    return token
 
 
-def collate(rows: Sequence[Example], given: Sequence[int], pad: int, decoder_start: int | None) -> Batch:
-    """Pad `rows` on the right; the first `given[i]` target tokens of row i are input without a label.
+def collate(rows: Sequence[Example], input_tokens: Sequence[int], pad: int, decoder_start: int | None) -> Batch:
+    """Pad `rows` on the right with `pad`; the first `input_tokens[i]` target tokens of row i have no label.
 
-    `decoder_start` None: one sequence, prompt and target, for a decoder-only model. Else the prompt goes to the
-    encoder and the target, shifted here once, to the decoder.
+    `decoder_start` None: prompt and target are one sequence, for a decoder-only model. Else the prompt is the encoder's
+    input and the target, shifted here, the decoder's.
     """
     if decoder_start is None:
-        # The last token predicts nothing. No attention mask: under a causal mask nothing sees the padding behind it.
+        # The last token predicts nothing. No attention mask: under a causal mask, padding on the right is not seen.
         sequences = [np.concatenate([row.prompt, row.target[:-1]]) for row in rows]
         first = [len(row.prompt) - 1 for row in rows]
         inputs = {"input_ids": _padded(sequences, pad)}
@@ -78,10 +79,10 @@ def collate(rows: Sequence[Example], given: Sequence[int], pad: int, decoder_sta
     starts = max(map(len, sequences)) * np.arange(len(rows))
     positions = [
         start + begin + np.arange(skip, len(row.target))
-        for start, begin, skip, row in zip(starts, first, given, rows, strict=True)
+        for start, begin, skip, row in zip(starts, first, input_tokens, rows, strict=True)
     ]
     labels, weights, steps = (
-        [getattr(row, name)[skip:] for row, skip in zip(rows, given, strict=True)]
+        [getattr(row, name)[skip:] for row, skip in zip(rows, input_tokens, strict=True)]
         for name in ("target", "weight", "step")
     )
     return Batch(
@@ -89,7 +90,7 @@ def collate(rows: Sequence[Example], given: Sequence[int], pad: int, decoder_sta
         positions=torch.from_numpy(np.concatenate(positions)),
         labels=torch.from_numpy(np.concatenate(labels).astype(np.int64)),
         weights=torch.from_numpy(np.concatenate(weights)),
-        row=torch.from_numpy(np.repeat(np.arange(len(rows)), [len(one) for one in labels])),
+        row=torch.from_numpy(np.repeat(np.arange(len(rows)), [len(label) for label in labels])),
         answer=torch.from_numpy(np.concatenate(steps) == ANSWER),
     )
 

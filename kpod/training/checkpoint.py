@@ -1,7 +1,7 @@
-"""Checkpoints of a training run: whole or absent, only the last kept.
+"""Checkpoints of a training run: complete or absent, and only the last one is kept.
 
-A run whose weights lie whole on each rank writes one safetensors file. One that shards them leaves the shards to
-torch.distributed.checkpoint, which writes in the background. Either is restored by any number of processes.
+If every rank has all weights, a checkpoint is one safetensors file. Sharded weights are written in the background by
+torch.distributed.checkpoint. Both can be restored by any number of processes.
 """
 
 import json
@@ -29,9 +29,9 @@ WHOLE, SHARDS = "state.safetensors", "shards"
 
 
 class Checkpoints:
-    """The checkpoints of one task in the folder `work`; all ranks call the methods together, the first one publishes.
+    """The checkpoints of one task in the folder `work`; all ranks call the methods together, rank 0 publishes.
 
-    Those of another run, by the task's fingerprint, are never restored.
+    Checkpoints of another run, by the task's fingerprint, are never restored.
     """
 
     def __init__(self, work: Path, task: Task) -> None:
@@ -41,7 +41,7 @@ class Checkpoints:
         self.step = 0
 
     def save(self, position: Position) -> None:
-        """Write `checkpoint-<step>` and remove the older ones; shards are only copied here, and written later."""
+        """Write `checkpoint-<step>` and remove the older ones; shards are copied here and written in the background."""
         self.complete()
         self.step = position.step
         building = self.work / "building"
@@ -60,13 +60,13 @@ class Checkpoints:
             self._publish()
 
     def busy(self) -> bool:
-        """Whether shards are still being written; those that are complete are published."""
+        """Whether shards are still being written; completed ones are published."""
         if self.writing is not None and self.writing.done():
             self.complete()
         return self.writing is not None
 
     def complete(self) -> None:
-        """Wait for shards that are being written."""
+        """Wait for the shards that are being written, and publish them."""
         if self.writing is not None:
             self.writing.result()  # the first rank's ends when all have written
             self.writing = None
@@ -74,9 +74,9 @@ class Checkpoints:
                 self._publish()
 
     def restore(self) -> Position | None:
-        """Load the last checkpoint of this run into the task's tensors; None if there is none.
+        """Load the last checkpoint of this run into the task's tensors; returns its position, None if there is none.
 
-        One that cannot be read (a disk that lost bytes) is passed over with a warning.
+        A checkpoint that cannot be read is skipped with a warning.
         """
         for path in reversed(self._found()):
             try:
@@ -95,19 +95,19 @@ class Checkpoints:
         return None
 
     def size(self) -> int:
-        """Bytes of a checkpoint that this rank writes, with the two moments that AdamW keeps of each parameter."""
+        """Bytes of a checkpoint that this rank writes: buffers, parameters and AdamW's two moments."""
         tensors = [*self.task.buffers.values(), *(value for p in self.task.parameters.values() for value in (p, p, p))]
         local = [value.to_local() if is_sharded(value) else value for value in tensors]
         return sum(value.numel() * value.element_size() for value in local)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """All that is saved, as `parameter.NAME`, `buffer.NAME` and `<state of the optimizer>.NAME`."""
-        found = {f"buffer.{name}": tensor for name, tensor in self.task.buffers.items()}
+        """The tensors of a checkpoint, as `parameter.NAME`, `buffer.NAME` and `<state of the optimizer>.NAME`."""
+        tensors = {f"buffer.{name}": tensor for name, tensor in self.task.buffers.items()}
         for name, value in self.task.parameters.items():
-            found[f"parameter.{name}"] = value.detach()
+            tensors[f"parameter.{name}"] = value.detach()
             # A parameter that never had a gradient has no state.
-            found |= {f"{slot}.{name}": state for slot, state in self.task.optimizer.state.get(value, {}).items()}
-        return found
+            tensors |= {f"{slot}.{name}": state for slot, state in self.task.optimizer.state.get(value, {}).items()}
+        return tensors
 
     def _load(self, path: Path) -> None:
         folder = path / SHARDS
@@ -127,7 +127,7 @@ class Checkpoints:
                 self.task.optimizer.state[value][slot] = tensor.to(value.device) if fused else tensor
 
     def _like(self, key: str) -> torch.Tensor:
-        """A tensor of the shape and sharding with which the entry `key` is restored, if it is not a scalar."""
+        """An empty tensor with the shape and sharding of the entry `key`, which is no scalar."""
         slot, name = key.split(".", 1)
         return torch.empty_like(self.task.buffers[name] if slot == "buffer" else self.task.parameters[name])
 

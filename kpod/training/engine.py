@@ -1,4 +1,4 @@
-"""The training loop: optimizer steps until the budget is spent; a killed run goes on to the same last bit."""
+"""The training loop: optimizer steps until the budget is spent; a resumed run is bitwise identical."""
 
 import time
 from pathlib import Path
@@ -16,24 +16,24 @@ from kpod.training.task import Position, Task
 class Engine:
     """Trains one task: epochs, steps, learning rate, history, progress, metrics and checkpoints.
 
-    Students (`kpod.methods.task`) and the token weighter (`kpod.weighting.train`) are the two tasks.
+    The tasks are students (`kpod.methods.task`) and the token weighter (`kpod.weighting.train`).
     """
 
     def __init__(self, task: Task, work: Path, checkpoint_seconds: float) -> None:
         """`work`: folder of the checkpoints; the last one of the same run is restored."""
         self.task, self.ranks = task, ranks()
         self.checkpoints = Checkpoints(work, task)
-        found = self.checkpoints.restore()
-        self.position = found or Position(state=task.state)
-        if found:
-            task.state = found.state
+        restored = self.checkpoints.restore()
+        self.position = restored or Position(state=task.state)
+        if restored:
+            task.state = restored.state
         else:
             task.initialize()
         self.interval = Interval(checkpoint_seconds, self.checkpoints.size())
         self.clock = time.monotonic(), time.process_time()
 
     def run(self) -> Position:
-        """Train until the task is finished; returns where it ended."""
+        """Train until the task is finished; returns the final position."""
         task, position = self.task, self.position
         total = task.expected()
         with observe.progress(task.name, total, task.unit, initial=min(position.done, total)) as bar:
@@ -45,22 +45,22 @@ class Engine:
         return position
 
     def run_epoch(self, bar: observe.Progress) -> None:
-        """Train on what is left of an epoch, or of the budget."""
+        """Train on the rest of an epoch, or until the budget is spent."""
         task, position, epoch = self.task, self.position, self.position.epoch
         batches = task.batches(epoch)
-        ended = False
-        while not ended:
+        last = False
+        while not last:
             batch = batches[position.batch]
             figures = self.step(batch, len(batches))
             bar.advance(task.work(batch), epoch=epoch, **{name: f"{figures[name]:.4f}" for name in task.shown})
-            ended = position.batch == len(batches) or task.finished(position)
-            if ended:
+            last = position.batch == len(batches) or task.finished(position)
+            if last:
                 position.epoch, position.batch = epoch + 1, 0
                 task.after_epoch(epoch, position)
             self.save_if_due()
 
     def step(self, batch: Any, batches: int) -> dict[str, float]:
-        """One optimizer step; returns its figures."""
+        """One optimizer step on `batch`, one of `batches` in the epoch; returns its metrics."""
         task, position = self.task, self.position
         work = task.work(batch)
         rate = task.rate(position, work, batches)
@@ -80,7 +80,7 @@ class Engine:
         return figures
 
     def save_if_due(self) -> None:
-        """Write a checkpoint if the first rank says that it is time."""
+        """Write a checkpoint if one is due; rank 0 decides for all."""
         if not self.ranks.first(not self.checkpoints.busy() and self.interval.due()):
             return
         task, position, started = self.task, self.position, time.monotonic()
@@ -90,7 +90,7 @@ class Engine:
         self.interval.saved(started)
 
     def count_seconds(self) -> None:
-        """Add the seconds since the last call; CPU seconds of all ranks, who call this together."""
+        """Add the wall seconds since the last call, and the CPU seconds of all ranks, which call this together."""
         wall, cpu = time.monotonic(), time.process_time()
         spent = torch.tensor(cpu - self.clock[1], device=next(iter(self.task.parameters.values())).device)
         self.position.cpu_seconds += float(self.ranks.total(spent))

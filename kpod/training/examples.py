@@ -1,4 +1,4 @@
-"""Training rows: ids, weights and steps of one rationale, views of flat columns that are read once for all epochs."""
+"""Training rows: ids, weights and steps of a rationale, as views of flat columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _CHUNK = 8192  # rationales whose steps are counted at a time
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One row. `target` is what the student learns to write: rationale, answer words, answer, EOS."""
+    """One row; the target is rationale, statement of the answer, and EOS."""
 
     key: Key
     prompt: np.ndarray  # int32 [p], p >= 1
     target: np.ndarray  # int32 [n], n >= 1
     weight: np.ndarray  # float32 [n]
     step: np.ndarray  # int32 [n], non-decreasing; ANSWER from the answer words on
-    form: str = ""  # which of several records that are made of one rationale
+    form: str = ""  # distinguishes several records of one rationale
 
     def __post_init__(self) -> None:
         sizes = {len(self.target), len(self.weight), len(self.step)}
@@ -31,20 +31,21 @@ class Example:
 
     @property
     def tokens(self) -> int:
+        """Tokens of prompt and target."""
         return len(self.prompt) + len(self.target)
 
     @property
     def rationale_tokens(self) -> int:
-        """Number of target tokens in front of the answer's."""
+        """Number of target tokens before those of the answer."""
         return self.input_tokens(ANSWER)
 
     def input_tokens(self, input_steps: int) -> int:
-        """Number of leading target tokens that are input when the first `input_steps` steps are (c_i of Eq. 15)."""
+        """Number of leading target tokens that are input if the first `input_steps` steps are (c_i of Eq. 15)."""
         return int(np.searchsorted(self.step, input_steps, side="left"))
 
 
 def example(key: Key, prompt: Sequence[int], rationale: Sequence[int], answer: Sequence[int]) -> Example:
-    """A row whose tokens all weigh 1 and whose rationale is one step."""
+    """A row with weights of 1 whose rationale is one step."""
     return Example(
         key=key,
         prompt=np.asarray(prompt, dtype=np.int32),
@@ -55,9 +56,9 @@ def example(key: Key, prompt: Sequence[int], rationale: Sequence[int], answer: S
 
 
 class Examples(TokenRows[Example]):
-    """Some rows of a table of tokens, all of them by default.
+    """Rows of a table of tokens, all of them by default.
 
-    The rationales' tokens weigh what `weight`, a column with a row for each of `tokens`, holds; 1 without it.
+    `weight`: the weights of the rationales' tokens, a column with a row for each row of `tokens`; None: 1.
     """
 
     def __init__(self, tokens: Tokens, rows: np.ndarray | None = None, weight: Column | None = None) -> None:
@@ -93,15 +94,16 @@ class Examples(TokenRows[Example]):
         return self.tokens.keys.code[self.rows]
 
     def key(self, place: int) -> Key:
+        """The key of the row at a position."""
         return self.tokens.keys[int(self.rows[place])]
 
     def first(self, samples: int) -> "Examples":
-        """Those among the first so many of their question, by sample."""
+        """The rows of the first `samples` rationales of each question."""
         order = np.lexsort((self.tokens.keys.sample[self.rows], self.questions))
         return self.take(np.sort(order[places_within(self.questions[order]) < samples]))
 
     def input_tokens(self, input_steps: np.ndarray) -> np.ndarray:
-        """Leading target tokens that are input, int32 [stages, n], for `input_steps` int [stages, n] (Eq. 15)."""
+        """Number of leading target tokens that are input, int32 [stages, n], for `input_steps` int [stages, n]."""
         result = np.empty(input_steps.shape, dtype=np.int32)
         for at in range(0, len(self), _CHUNK):
             rows = self.rows[at : at + _CHUNK]
@@ -114,7 +116,7 @@ class Examples(TokenRows[Example]):
         return result
 
     def mean_weight(self) -> float:
-        """Mean weight of all tokens of all rationales, the answers' left out."""
+        """Mean weight of all tokens of all rationales, without those of the answers."""
         if self.weight is None:
             return 1.0
         return float(np.mean(self.weight.flat(self.rows), dtype=np.float64))
@@ -122,13 +124,13 @@ class Examples(TokenRows[Example]):
 
 @dataclass(frozen=True)
 class Positions:
-    """How many positions a model has learnt. `apart`: prompt and target have their own (encoder-decoder)."""
+    """The number of positions of a model."""
 
     count: int
-    apart: bool = False
+    apart: bool = False  # whether prompt and target have their own (encoder-decoder)
 
     def needed(self, prompts: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Positions that rows of so many tokens need, int64 [n]."""
+        """Positions that rows with so many tokens of prompt and target need, int64 [n]."""
         return np.maximum(prompts, targets) if self.apart else prompts + targets
 
 
@@ -140,9 +142,9 @@ def reject(key: Key, reason: str) -> dict[str, str]:
 def usable(
     tokens: Tokens, max_tokens: int, positions: Positions | None = None
 ) -> tuple[Examples, list[dict[str, str]]]:
-    """Examples whose tokens all weigh 1, and the rows that cannot be used, as rows of `schemas.QUARANTINE`.
+    """The usable examples, with weights of 1, and rows of `schemas.QUARANTINE` for the others.
 
-    Rows longer than `max_tokens`, or than the model's `positions`, are left out, never cut.
+    Rows longer than `max_tokens`, or than the model's `positions`, are left out, never truncated.
     """
     examples = Examples(tokens)
     sizes = examples.prompts + examples.targets
@@ -154,7 +156,7 @@ def usable(
 
 
 def within(examples: Sequence[Example], positions: Positions | None) -> tuple[Sequence[Example], list[dict[str, str]]]:
-    """The examples that the model's `positions` suffice for, and the others as rows of `schemas.QUARANTINE`."""
+    """The examples that fit the model's `positions`, and rows of `schemas.QUARANTINE` for the others."""
     fits, rejected = _fits(examples, positions)
     if isinstance(examples, Examples):
         return examples.take(fits), rejected
@@ -171,7 +173,7 @@ def _fits(examples: Sequence[Example], positions: Positions | None) -> tuple[np.
 
 
 def sizes_of(examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of each row's prompt and of its target, int64 [n] both."""
+    """Tokens of the prompt and of the target of each row, int64 [n] each."""
     if isinstance(examples, Examples):
         return examples.prompts, examples.targets
     sizes = np.array([(len(row.prompt), len(row.target)) for row in examples], dtype=np.int64).reshape(-1, 2)
@@ -181,9 +183,9 @@ def sizes_of(examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
 def arranged(
     examples: Sequence[Example], input_steps: Mapping[Key, Sequence[int] | np.ndarray] | np.ndarray | None
 ) -> tuple[Sequence[Example], np.ndarray]:
-    """The rows ordered by key and form, and their leading target tokens that are input, int [stages, n].
+    """The rows ordered by key and form, and the number of their leading target tokens that are input, int [stages, n].
 
-    `input_steps`: c_i(t) of each key, or int [stages, n] in the order of `examples`; None: the student writes all.
+    `input_steps`: c_i(t) by key, or int [stages, n] in the order of `examples`; None: no step is input.
     """
     if isinstance(examples, Examples):
         place = np.empty(len(examples.tokens), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Packages and devices that single settings need: looked for before money or time is spent."""
+"""Checks of packages and devices that single settings need, before money or time is spent."""
 
 from importlib.util import find_spec
 
@@ -12,7 +12,7 @@ _FLASH = {
 
 
 def check(config: Pipeline) -> None:
-    """Raise ConfigError, naming the setting, for a package that is not installed or a device that is not there."""
+    """Raise ConfigError that names the setting if it needs a package or a device that is missing."""
     for name, stage in (("distill", config.distill), ("evaluate", config.evaluate)):
         check_attention(stage.attn_implementation, f"{name}.")
     if isinstance(config.distill.adapter, Lora) and config.distill.adapter.quantize:
@@ -22,9 +22,9 @@ def check(config: Pipeline) -> None:
 
 
 def check_attention(chosen: Attention, stage: str = "") -> None:
-    """Raise ConfigError if this machine lacks what the attention kernel needs; `stage` stands before the key.
+    """Raise ConfigError if the attention kernel needs a missing package or device; `stage` prefixes the key.
 
-    Without this, transformers would take a compiled kernel from the hub in place of a missing package.
+    Without this check, transformers would download a compiled kernel in place of a missing package.
     """
     if chosen in ("sdpa", "eager"):
         return
@@ -36,7 +36,7 @@ def check_attention(chosen: Attention, stage: str = "") -> None:
 
 
 def check_quantize(stage: str = "") -> None:
-    """Raise ConfigError if this machine cannot train on a base of 4 bits; `stage` stands before the key."""
+    """Raise ConfigError if this machine cannot train on a base in 4 bits; `stage` prefixes the key."""
     if find_spec("bitsandbytes") is None:
         raise ConfigError(f"{stage}quantize: needs the package bitsandbytes: pip install 'kpod[qlora]'")
     if not cuda():
@@ -44,7 +44,7 @@ def check_quantize(stage: str = "") -> None:
 
 
 def check_vllm(stage: str = "") -> None:
-    """Raise ConfigError if vLLM cannot run here; `stage` stands before the key."""
+    """Raise ConfigError if vLLM cannot run on this machine; `stage` prefixes the key."""
     if find_spec("vllm") is None:
         raise ConfigError(f"{stage}backend: vllm is not installed: pip install 'kpod[vllm]', or take transformers")
     if not cuda():

@@ -1,4 +1,4 @@
-"""The output layer at the trained positions alone: their logits, or their losses without whole logits."""
+"""The output layer at the trained positions: their logits, or their losses without storing all logits."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,11 +17,11 @@ LOGITS = 2**25  # of one chunk: 128 MB in fp32, and as much for their gradient
 
 
 def target_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-    """Logits [n, V] at the trained positions only; those of the prompt and of given steps are never computed.
+    """Logits [n, V] at the trained positions; those of the prompt and of input steps are never computed.
 
-    `model` is a language model, or DistributedDataParallel around one. The hidden states are picked in front of the
-    output layer inside the model's own forward, so whatever a model does before and after that layer (scaling, soft
-    caps) stays in force. Raises ModelError for a model whose forward does not go through its output layer.
+    `model` is a language model, or DistributedDataParallel around one. The hidden states are selected before the output
+    layer inside the model's own forward, so that whatever it does before and after that layer (scaling, soft caps)
+    applies. Raises ModelError for a model whose forward does not use its output layer.
     """
     plain = _unwrapped(model)
     with _in_front_of_head(plain, batch.positions):
@@ -32,11 +32,11 @@ def target_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
 
 
 class TargetNll:
-    """-log P, float32 [n], of the trained tokens of a batch, in memory that does not grow with n times V.
+    """-log P of the trained tokens of a batch, float32 [n], without n x V logits in memory.
 
-    The output layer turns hidden states into losses by chunks of at most LOGITS logits, which are computed anew for
-    the gradient (a batch of one chunk keeps them). This happens inside the model's own forward, so wrappers (DDP, FSDP)
-    see nothing unusual. A model that goes on behind its output layer is noticed at once; it gets whole logits.
+    The output layer computes losses in chunks of at most LOGITS logits, which are recomputed for the gradient (a batch
+    of one chunk keeps them). This happens inside the model's own forward, so that wrappers (DDP, FSDP) are not
+    affected. For a model that computes more after its output layer, which the first call detects, all logits are kept.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -57,16 +57,16 @@ class TargetNll:
 def _losses(head: Head, hidden: torch.Tensor, labels: torch.Tensor, vocabulary: int) -> torch.Tensor:
     """Losses float32 [n] for `hidden` [n, d] and `labels` [n]."""
 
-    def losses(some: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return token_nll(head(some), label)
+    def losses(part: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return token_nll(head(part), label)
 
     size = max(1, LOGITS // vocabulary)
     if len(hidden) <= size:
         return losses(hidden, labels)
     return torch.cat(
         [
-            checkpoint(losses, some, label, use_reentrant=False, preserve_rng_state=False)
-            for some, label in zip(hidden.split(size), labels.split(size), strict=True)
+            checkpoint(losses, part, label, use_reentrant=False, preserve_rng_state=False)
+            for part, label in zip(hidden.split(size), labels.split(size), strict=True)
         ]
     )
 
@@ -75,7 +75,7 @@ def _losses(head: Head, hidden: torch.Tensor, labels: torch.Tensor, vocabulary: 
 def _in_front_of_head(
     model: Any, positions: torch.Tensor, labels: torch.Tensor | None = None
 ) -> Iterator[list[torch.Tensor]]:
-    """Inside, the output layer sees the `positions` alone, and with `labels` gives their losses, which are yielded."""
+    """Inside the block, the output layer sees only `positions`; with `labels` it returns losses, which are yielded."""
     head = model.get_output_embeddings()
     if head is None:
         raise ModelError(f"{type(model).__name__} has no output embeddings: it is not a language model")
@@ -88,10 +88,10 @@ def _in_front_of_head(
 
     handle = head.register_forward_pre_hook(pick)
     if labels is not None:
-        wanted = labels
+        targets = labels
 
         def losses(hidden: torch.Tensor) -> torch.Tensor:
-            computed.append(_losses(own, hidden, wanted, head.weight.shape[0]))
+            computed.append(_losses(own, hidden, targets, head.weight.shape[0]))
             return computed[-1]
 
         head.forward = losses

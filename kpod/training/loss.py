@@ -12,12 +12,12 @@ def weighted_nll(
     """Eq. 15: `sum_j w_j * -log P(label_j) / num_target_tokens`, a scalar in fp32.
 
     `logits` [..., V] are aligned with `labels` int64 [...] (nothing is shifted here) and `weights` float [...].
-    A label of -100 takes no part, whatever its weight. `num_target_tokens` is the count over the whole batch of
-    an optimizer step (all ranks, all micro-batches), not over this call: losses of the parts then add up to the
-    loss of the whole, and with weights of one to plain cross-entropy. Raises ValueError for shapes that differ.
+    A label of -100 is ignored. `num_target_tokens` is the count over the whole batch of an optimizer step (all ranks,
+    all micro-batches), so that the losses of its parts add up to its loss, which is plain cross-entropy for weights of
+    one. Raises ValueError if the shapes differ.
     """
     if not logits.shape[:-1] == labels.shape == weights.shape:
-        shapes = ", ".join(str(tuple(one.shape)) for one in (logits, labels, weights))
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (logits, labels, weights))
         raise ValueError(f"logits, labels and weights must be about the same tokens, not {shapes}")
     labels = labels.reshape(-1)
     nll = F.cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), labels, ignore_index=IGNORED, reduction="none")
@@ -26,11 +26,11 @@ def weighted_nll(
 
 
 def token_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Negative log-likelihood float32 [n] of each label."""
+    """Negative log-likelihood of labels int64 [n] under `logits` [n, V], float32 [n]."""
     return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
 
 
 def kl_divergence(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """KL(p, q) float32 [n] of the distributions of two sets of logits [n, V]."""
+    """KL(p, q) of the distributions of two sets of logits [n, V], float32 [n]."""
     p, q = p.float().log_softmax(-1), q.float().log_softmax(-1)
     return (p.exp() * (p - q)).sum(-1)

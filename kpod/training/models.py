@@ -25,12 +25,12 @@ from kpod.training.extras import check_attention, check_quantize
 
 
 def device() -> torch.device:
-    """The first CUDA device where there is one, else the CPU."""
+    """The current CUDA device if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def compute_dtype(precision: Precision) -> torch.dtype:
-    """bf16 if asked for, or if `auto` finds a machine that computes in it natively; else fp32."""
+    """bf16 for `bf16`, or for `auto` if the machine computes in it natively; else fp32."""
     if precision == "auto":
         # A CPU without these units emulates bf16 many times slower than it computes in fp32.
         cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -40,7 +40,7 @@ def compute_dtype(precision: Precision) -> torch.dtype:
 
 
 def autocast(precision: Precision) -> AbstractContextManager[None]:
-    """Mixed precision for training: master weights stay fp32, matrix products run in `compute_dtype`."""
+    """Autocast for training: the weights stay fp32, matrix products are computed in `compute_dtype(precision)`."""
     dtype = compute_dtype(precision)
     return torch.autocast(device().type, dtype=dtype, enabled=dtype is torch.bfloat16)
 
@@ -52,13 +52,12 @@ def load(
     quantize: bool = False,
     where: torch.device | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a student in `compute_dtype(precision)` onto `where` or `device()`, in evaluation mode; no download.
+    """Load a student in `compute_dtype(precision)` onto `where` or `device()`, in eval mode, without downloads.
 
-    On the meta device it has shapes, and no weights are read. With `quantize` the weights of its linear layers, but the
-    output layer, are NF4 (Dettmers et al. 2023). The tokenizer's padding token falls back to EOS, also where it has no
-    row in the embedding. Raises ModelError if the folder lacks a config, safetensors or a tokenizer, holds code of its
-    own, or is of an architecture without the `attention` kernel; ConfigError if this machine lacks what that kernel or
-    `quantize` needs.
+    On the meta device no weights are read. With `quantize` the weights of all linear layers except the output layer are
+    NF4 (Dettmers et al., 2023). The padding token falls back to EOS, also if it has no row in the embedding. Raises
+    ModelError if the folder lacks a config, safetensors or a tokenizer, needs its own code, or is of an architecture
+    without the `attention` kernel; ConfigError if a package or device for that kernel or `quantize` is missing.
     """
     check_attention(attention)
     more = _nf4(precision) if quantize else {}
@@ -98,7 +97,7 @@ def load(
 
 
 def _nf4(precision: Precision) -> dict[str, Any]:
-    """Arguments of `from_pretrained` for a base of 4 bits, which is quantised on its device while it is read."""
+    """Arguments of `from_pretrained` for a base in 4 bits, which is quantised on its device while it is read."""
     check_quantize()
     from transformers import BitsAndBytesConfig
 
@@ -112,7 +111,7 @@ def _nf4(precision: Precision) -> dict[str, Any]:
 
 
 def empty(folder: Path) -> PreTrainedModel:
-    """The model of a folder on the meta device: shapes without weights."""
+    """The model of a folder on the meta device, without weights. Raises OSError if it has no config."""
     return of_config(AutoConfig.from_pretrained(folder, local_files_only=True))
 
 
@@ -125,19 +124,19 @@ def of_config(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> P
 
 
 def parameters(model: torch.nn.Module) -> int:
-    """Number of parameters, tied ones once."""
+    """Number of parameters; tied ones count once."""
     return sum(value.numel() for value in model.parameters())
 
 
 def positions(model: torch.nn.Module) -> Positions | None:
-    """How long a row may be for the model; None if it has no such limit."""
+    """The number of positions of a model; None if it has no such limit."""
     config: PretrainedConfig = model.config  # type: ignore[assignment]
     count = getattr(config, "max_position_embeddings", None)
     return Positions(count, bool(config.is_encoder_decoder)) if isinstance(count, int) and count > 0 else None
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a plain Hugging Face folder: config, safetensors, tokenizer."""
+    """Write a model folder in Hugging Face layout: config, safetensors, tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)

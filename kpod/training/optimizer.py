@@ -9,7 +9,7 @@ from kpod.config import Distill
 
 
 def adamw(parameters: Mapping[str, torch.nn.Parameter], config: Distill) -> torch.optim.AdamW:
-    """Fused AdamW; weight decay acts on matrices only, not on norms and biases."""
+    """Fused AdamW with weight decay on matrices, not on norms and biases; `initial_lr` of each group is `lr`."""
     matrices = [value for value in parameters.values() if value.dim() >= 2]
     vectors = [value for value in parameters.values() if value.dim() < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -22,9 +22,9 @@ def adamw(parameters: Mapping[str, torch.nn.Parameter], config: Distill) -> torc
 
 
 def schedule(before: float, after: float, config: Distill) -> float:
-    """Share of the peak rate in a step, given the shares of the budget that are spent `before` and `after` it (0 to 1).
+    """Learning rate of a step as a share of the peak; `before` and `after`: spent shares of the budget, in [0, 1].
 
-    A linear rise over the share `config.warmup`, then `config.decay` towards (not to) zero.
+    Linear warm-up over the share `config.warmup`, then `config.decay` towards zero.
     """
     if before < config.warmup:
         return min(1.0, after / config.warmup)

@@ -1,4 +1,4 @@
-"""Run a stage in several processes: start them, pass on what the first reports, leave none behind."""
+"""Execution of a stage in several processes: start, forwarding of reports, clean-up."""
 
 import json
 import os
@@ -25,12 +25,12 @@ def launch(
     out_dir: Path,
     unit: str,
 ) -> dict[str, float]:
-    """Call `part(inputs, config, out_dir)` here, or in several ranks if those are asked for; returns its figures.
+    """Call `part(inputs, config, out_dir)` in this process, or in several ranks; returns its figures.
 
-    Ranks are `config.processes` on this machine, or those of the config file `config.accelerate`; of several machines
-    this one is the first. `part`: a function of a module that ranks can import; `unit`: what its progress counts.
-    Raises its KpodError. The processes of this machine die with this one, however it ends. Raises ModelError if a
-    rank dies without a word.
+    Ranks are `config.processes` on this machine, or those of the config file `config.accelerate`, of whose machines
+    this is the first. `part`: a function of a module that ranks can import; `unit`: the unit of its progress. The
+    processes on this machine end with this one, however it ends. Raises the KpodError of `part`, or ModelError if a
+    rank dies without one.
     """
     accelerate = config.accelerate if isinstance(config, Distill) else None
     if config.processes == 1 and not accelerate:
@@ -49,7 +49,7 @@ def launch(
         how = ["--processes", str(config.processes)]
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.processes)))
     command = [sys.executable, "-m", "kpod.training.worker", *how, str(job)]
-    # In a process group of its own: Ctrl-C in a terminal reaches this process alone, which ends the others.
+    # In a process group of its own: Ctrl-C in a terminal reaches only this process, which ends the others.
     agent = subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment, process_group=0
     )
@@ -62,7 +62,7 @@ def launch(
 
 
 def _name_other_machines(accelerate: Path, job: Path) -> None:
-    """Warn of what must be started on the other machines, if there are any."""
+    """Warn with the command that must be started on the other machines, if there are any."""
     machines = int(yaml.safe_load(accelerate.read_text(encoding="utf-8")).get("num_machines") or 1)
     if machines > 1:
         file = shlex.quote(str(accelerate))
@@ -73,10 +73,10 @@ def _name_other_machines(accelerate: Path, job: Path) -> None:
 
 
 def _follow(agent: subprocess.Popen[str], unit: str) -> dict[str, float]:
-    """Pass events on until the agent closes its output."""
+    """Forward events to the observers until the agent closes its output; returns the figures."""
     figures: dict[str, float] | None = None
     failure: errors.KpodError | None = None
-    bars: dict[str, observe.Progress] = {}  # a stage may have several, and come back to one
+    bars: dict[str, observe.Progress] = {}  # a stage may have several, and return to one
     done: dict[str, float] = {}
     for line in agent.stdout or ():
         if not line.startswith(MARK):
@@ -107,5 +107,5 @@ def _follow(agent: subprocess.Popen[str], unit: str) -> dict[str, float]:
 
 
 def send(kind: str, **event: Any) -> None:
-    """Report from a rank to the process that launched it."""
+    """Send an event from a rank to the process that launched it."""
     print(MARK + json.dumps({"kind": kind, **event}), flush=True)

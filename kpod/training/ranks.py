@@ -1,6 +1,6 @@
-"""The processes that work together: this one alone, or those that torchrun or `accelerate launch` started.
+"""The ranks of a distributed run, started by torchrun or `accelerate launch`; a single one otherwise.
 
-accelerate joins them (backend, device, several machines); the collectives are those of torch.distributed.
+accelerate sets up the process group (backend, device, machines); the collectives are those of torch.distributed.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class Ranks:
-    """Rank `rank` of `world`, with a device of its own."""
+    """This process as rank `rank` of `world`."""
 
     def __init__(self) -> None:
         self.rank, self.world = 0, 1
@@ -26,33 +26,33 @@ class Ranks:
 
     @property
     def writes(self) -> bool:
-        """Whether this rank writes files and reports."""
+        """Whether this is rank 0, which writes files and reports."""
         return self.rank == 0
 
     def total(self, value: torch.Tensor) -> torch.Tensor:
-        """The sum of a tensor over the ranks, in place; returns `value`."""
+        """Sum a tensor over the ranks, in place; returns `value`."""
         if self.world > 1:
             dist.all_reduce(value)
         return value
 
     def first(self, value: Any) -> Any:
-        """What the first rank passed; a value that can be pickled."""
+        """The value that rank 0 passed, which must be picklable."""
         if self.world == 1:
             return value
-        found = [value]
-        dist.broadcast_object_list(found, src=0)
-        return found[0]
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
 
     def collect(self, rows: list[Any]) -> list[Any]:
-        """The rows of all ranks, on every rank."""
+        """The rows of all ranks in the order of the ranks, on every rank; they must be picklable."""
         if self.world == 1:
             return rows
-        found: list[Any] = [None] * self.world
-        dist.all_gather_object(found, rows)
-        return [row for part in found for row in part]
+        parts: list[Any] = [None] * self.world
+        dist.all_gather_object(parts, rows)
+        return [row for part in parts for row in part]
 
     def wait(self) -> None:
-        """Return when every rank has called this."""
+        """Barrier: return when every rank has called this."""
         if self.world > 1:
             dist.barrier()
 
@@ -66,14 +66,14 @@ class Ranks:
 
 
 def no_sync(wrapped: torch.nn.Module) -> AbstractContextManager[Any]:
-    """Inside, gradients of a micro-batch are only added locally: for all but the last of an optimizer step.
+    """Inside the block, gradients are only accumulated locally: for all but the last micro-batch of a step.
 
-    Sharded models synchronise at once: whole gradients would need the memory that sharding saves.
+    Sharded models always synchronise, because whole gradients would need the memory that sharding saves.
     """
     return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
 
 @cache
 def ranks() -> Ranks:
-    """The ranks of this process, which joins them at the first call (and takes its GPU)."""
+    """The ranks of this process, which joins the process group at the first call and selects its GPU."""
     return Ranks()

@@ -18,10 +18,10 @@ from kpod.training.ranks import Ranks
 
 
 def shard(model: PreTrainedModel, ranks: Ranks, precision: Precision) -> PreTrainedModel:
-    """A copy of `model` on the ranks' devices whose weights are split, and computed with as `precision` says.
+    """A copy of `model` on the ranks' devices with sharded weights (FSDP2), computing in `precision`.
 
-    `model` stays where it is: in main memory on the first rank, on the meta device on the others. The copy is filled
-    block by block from the first rank's weights, so a device holds its shards and one whole block at most.
+    `model` is in main memory on rank 0, on the meta device on the others, and stays there. The copy is filled block by
+    block from rank 0, so that a device holds at most its shards and one whole block.
     """
     device, dtype = models.device(), models.compute_dtype(precision)
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
@@ -31,7 +31,7 @@ def shard(model: PreTrainedModel, ranks: Ranks, precision: Precision) -> PreTrai
     split = copy.deepcopy(model, memo=meta)  # weights that are tied stay tied
     names = {id(value): name for name, value in split.named_parameters()}
     for unit in (*blocks(split), split):
-        for value in [one for one in unit.parameters() if one.is_meta]:
+        for value in [parameter for parameter in unit.parameters() if parameter.is_meta]:
             filled = _parameter(_from_first(source[names[id(value)]], device, ranks), value)
             torch.utils.swap_tensors(value, filled)
         fully_shard(unit, mesh=mesh, mp_policy=policy)
@@ -43,7 +43,7 @@ def shard(model: PreTrainedModel, ranks: Ranks, precision: Precision) -> PreTrai
 
 
 def gather(split: torch.nn.Module, model: PreTrainedModel) -> None:
-    """Bring the weights of a sharded copy back to the first rank's `model`; on all ranks together."""
+    """Copy the weights of a sharded copy back into rank 0's `model`; all ranks call this together."""
     trained = dict(split.named_parameters())
     with torch.no_grad():
         for name, value in model.named_parameters():
@@ -54,7 +54,7 @@ def gather(split: torch.nn.Module, model: PreTrainedModel) -> None:
 
 @contextmanager
 def unsharded(model: torch.nn.Module) -> Iterator[None]:
-    """Inside, each rank has all weights, so that its forward passes need no other rank; nothing for a plain model."""
+    """Inside the block, each rank has all weights, so that it can call the model alone; no effect on a plain model."""
     inner = [module for module in model.modules() if isinstance(module, FSDPModule) and module is not model]
     units = [*inner, model] if isinstance(model, FSDPModule) else inner
     for unit in inner:
@@ -71,23 +71,23 @@ def unsharded(model: torch.nn.Module) -> Iterator[None]:
 
 
 def is_sharded(value: torch.Tensor) -> TypeGuard[DTensor]:
-    """Whether the ranks hold parts of a tensor."""
+    """Whether a tensor is sharded over the ranks."""
     return isinstance(value, DTensor)
 
 
 def blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """The repeated layers of a transformer, as transformers names those that must stay on one device."""
+    """The transformer blocks of a model (`_no_split_modules` of transformers)."""
     names = getattr(model, "_no_split_modules", None) or ()
     return [module for module in model.modules() if type(module).__name__ in names]
 
 
 def full_tensor(value: torch.Tensor) -> torch.Tensor:
-    """The tensor, gathered if it is sharded (then all ranks must call this)."""
+    """The whole tensor; gathered if it is sharded, in which case all ranks must call this."""
     return value.full_tensor() if is_sharded(value) else value
 
 
 def distribute_like(value: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """`value` on the device of `other`, and sharded as `other` is."""
+    """`value` on the device of `other`, and sharded like it."""
     if is_sharded(other) and not is_sharded(value):
         return distribute_tensor(value.to(other.device), other.device_mesh, other.placements)
     return value.to(other.device)
@@ -98,7 +98,7 @@ def _parameter(value: torch.Tensor, like: torch.nn.Parameter) -> torch.nn.Parame
 
 
 def _from_first(value: torch.Tensor, device: torch.device, ranks: Ranks) -> torch.Tensor:
-    """The first rank's `value`, on the device of each rank."""
+    """Rank 0's `value`, on the device of each rank."""
     whole = (
         value.detach().to(device, copy=True).contiguous() if ranks.writes else torch.empty_like(value, device=device)
     )

@@ -1,4 +1,4 @@
-"""What the engine trains: the interface between the training loop and a student or a token weighter."""
+"""The interface between the training loop and the model that it trains (a student or the token weighter)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from kpod.training.ranks import ranks
 
 @dataclass
 class Position:
-    """Where a run stands; saved with each checkpoint."""
+    """The progress of a run; saved with each checkpoint."""
 
     step: int = 0  # optimizer steps
     epoch: int = 0
@@ -30,10 +30,10 @@ class Task:
     Subclasses set the attributes in their constructor, before the engine restores a checkpoint into them.
     """
 
-    name: str  # of what is trained, beside the progress bar
-    unit: str  # of work: what the progress bar counts and metrics are charted by
-    shown: ClassVar[Sequence[str]] = ("loss",)  # figures beside the bar
-    fingerprint: str  # of everything that decides the result: a checkpoint of another run is not taken up
+    name: str  # label of the progress bar
+    unit: str  # unit of work: of the progress bar, and of the steps of metrics
+    shown: ClassVar[Sequence[str]] = ("loss",)  # metrics beside the bar
+    fingerprint: str  # of everything that decides the result; checkpoints with another one are ignored
     parameters: Mapping[str, torch.nn.Parameter]
     optimizer: torch.optim.Optimizer  # the groups' `initial_lr` is the peak rate
     state: dict[str, Any]  # JSON; saved with each checkpoint, and replaced by that of a restored one
@@ -43,7 +43,7 @@ class Task:
         """Called before the first step, and not when a run is resumed."""
 
     def expected(self) -> int:
-        """Work of the whole run, in units."""
+        """Work of the whole run, in `unit`s."""
         raise NotImplementedError
 
     def finished(self, position: Position) -> bool:
@@ -51,31 +51,31 @@ class Task:
         raise NotImplementedError
 
     def batches(self, epoch: int) -> Sequence[Any]:
-        """The batch of each optimizer step of an epoch, in order: a function of the seed, the epoch and `state`."""
+        """The batch of each optimizer step of an epoch, in order; a function of seed, epoch and `state`."""
         raise NotImplementedError
 
     def work(self, batch: Any) -> int:
-        """Units of work of a batch."""
+        """Work of a batch, in `unit`s."""
         raise NotImplementedError
 
     def rate(self, position: Position, work: int, batches: int) -> float:
-        """Learning rate of a step as a share of the peak; the step does `work`, the epoch has so many `batches`."""
+        """Learning rate of a step with this `work` as a share of the peak, in an epoch of `batches` batches."""
         return 1.0
 
     def backward(self, batch: Any, position: Position) -> dict[str, float]:
-        """Compute the gradients of a step, summed over the ranks and clipped; returns figures, `loss` among them."""
+        """Compute the gradients of a step, reduced over the ranks and clipped; returns metrics, with `loss`."""
         raise NotImplementedError
 
     def after_step(self, position: Position, last_of_epoch: bool) -> None:
         """Called after each optimizer step."""
 
     def after_epoch(self, epoch: int, position: Position) -> None:
-        """Called after each epoch, also one that the budget cut short; `position` is already the next epoch's."""
+        """Called after each epoch, complete or not; `position` is already at the next epoch."""
 
     def finish(self) -> None:
         """Called once after the last step."""
 
     def report(self, figures: Mapping[str, float], position: Position) -> None:
-        """Report figures, charted by work: a curriculum trains on fewer tokens a step."""
+        """Report metrics with the work done as their step, because steps of a curriculum differ in tokens."""
         if figures and ranks().writes:
             observe.metrics(figures, position.done)

@@ -1,4 +1,4 @@
-"""Which of a question's rationales an epoch trains on, and how many target tokens a budget allows."""
+"""The rationales that an epoch trains on, and the target tokens that a budget allows."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 
 class Turns:
-    """Each epoch trains on one rationale of each question, all of them in turn.
+    """Each epoch trains on one rationale of each question, in turn.
 
-    So an epoch costs the same however many rationales a question has, and a student that is trained for as many
-    tokens on several of them reads each less often.
+    So the cost of an epoch does not depend on the number of rationales a question.
     """
 
     def __init__(self, groups: Sequence[Hashable]) -> None:
@@ -27,15 +26,15 @@ class Turns:
         self._first = np.cumsum(self._count) - self._count
 
     def rows(self, epoch: int) -> np.ndarray:
-        """Rows of `epoch`, int64 [questions], in the order in which the questions first come."""
+        """Row numbers of `epoch`, int64 [questions], in the order of the questions' first rows."""
         return self._rows[self._first + epoch % self._count]
 
 
 def allowed(budget: Budget, tokens: np.ndarray, turns: Turns) -> int:
     """Target tokens that `budget` allows; 0 if it counts epochs.
 
-    `tokens` int [n]: target tokens of each rationale, answer included, `turns` of all usable ones. Weights, a
-    curriculum and `distill.samples` do not enter, so all methods of a run are allowed the same.
+    `tokens` int [n]: target tokens of each usable rationale with its answer; `turns`: of these rationales. The result
+    does not depend on weights, curriculum and `distill.samples`, so that all methods of a run have the same budget.
     """
     if budget.of is not None:
         return sum(int(tokens[turns.rows(epoch)].sum()) for epoch in range(budget.epochs or 0))

@@ -1,4 +1,4 @@
-"""Token weights of the stage `weights` beside the tokens that they belong to."""
+"""Token weights of the stage `weights`, and the steps that they leave out."""
 
 from pathlib import Path
 from typing import Literal
@@ -15,12 +15,13 @@ _ROWS = 16_384  # rationales whose weights are read at a time
 
 
 def read_weights(folder: Path, tokens: Tokens) -> tuple[Column, dict[int, str]]:
-    """The weights of `weights.parquet` as a column with a row for each of `tokens`, and the rows that have none.
+    """The weights in `weights.parquet`, float32, as a column with a row for each row of `tokens`.
 
-    These are row numbers with the reason. Raises DataError if the weights were made with another tokenizer.
+    Also returns the rows without usable weights: row number -> reason. Raises DataError if the weights belong to other
+    token ids.
     """
     size = tokens.rationale.size
-    found = Column(np.zeros(int(size.sum()), dtype=np.float32), np.cumsum(size) - size, size)
+    column = Column(np.zeros(int(size.sum()), dtype=np.float32), np.cumsum(size) - size, size)
     path, seen = folder / "weights.parquet", np.zeros(len(tokens), dtype=bool)
     reasons = {}
     for batch in schemas.batches(path, schemas.WEIGHTS, ("question_id", "sample", "token_ids", "weight"), _ROWS):
@@ -37,11 +38,11 @@ def read_weights(folder: Path, tokens: Tokens) -> tuple[Column, dict[int, str]]:
                 f"{path.name}, row {tokens.keys[row]}: other token ids than the student's; rerun the stage weights"
             )
         broken = ~np.isfinite(values) | (values < 0)
-        found.values[found.places(rows)] = np.where(broken, 0, values)
+        column.values[column.places(rows)] = np.where(broken, 0, values)
         seen[rows] = True
         for place in np.unique(np.repeat(rows, lengths)[broken]).tolist():
             reasons[place] = "a weight is negative or not finite"
-    return found, reasons | dict.fromkeys(np.flatnonzero(~seen).tolist(), "not in weights.parquet")
+    return column, reasons | dict.fromkeys(np.flatnonzero(~seen).tolist(), "not in weights.parquet")
 
 
 def weighted(
@@ -50,10 +51,10 @@ def weighted(
     floor: float = 0.0,
     scale: Literal["raw", "mean1"] = "raw",
 ) -> tuple[Examples, list[dict[str, str]]]:
-    """The examples with `weights` on their rationales, and those that have none, as rows of `schemas.QUARANTINE`.
+    """The examples with `weights` on their rationales, and rows of `schemas.QUARANTINE` for those without.
 
-    `floor` f turns w into f + (1 - f) w; `mean1` then scales each rationale's weights to mean 1. The answer's tokens
-    keep weight 1.
+    `weights`: the result of `read_weights`. `floor` f changes w to f + (1 - f) w; `mean1` then scales each rationale's
+    weights to mean 1. The answer's tokens keep weight 1.
     """
     column, reasons = weights
     has = ~np.isin(examples.rows, np.fromiter(reasons, np.int64, len(reasons)))
@@ -65,16 +66,16 @@ def weighted(
         ends = np.cumsum(column.size)
         sums = np.diff(np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])[np.append(0, ends)])
         values = values * np.repeat(np.where(sums > 0, column.size / np.maximum(sums, 1e-300), 1.0), column.size)
-    found = Column(values.astype(np.float32, copy=False), column.begin, column.size)
-    return Examples(examples.tokens, examples.rows[has], found), rejected
+    changed = Column(values.astype(np.float32, copy=False), column.begin, column.size)
+    return Examples(examples.tokens, examples.rows[has], changed), rejected
 
 
 def pruned(examples: Examples, weights: Column, least: float) -> Examples:
-    """The examples without the steps that have no keypoint; one in which no step has any stays whole.
+    """The examples without the steps that have no keypoint; a rationale without any keypoint stays whole.
 
-    A keypoint is a token whose weight is at least `least` on average over all its occurrences in `examples`: single
-    weights can miss the first steps of a rationale, because the answer can be predicted from the last one.
-    `weights`: of each row of their table of tokens. Steps keep their numbers, so that a curriculum still fits.
+    A keypoint is a token whose mean weight over all its occurrences in `examples` is at least `least`: single weights
+    can miss the first steps of a rationale, because the answer can be predicted from the last one. `weights`: a row for
+    each row of the table of tokens. Steps keep their numbers, so that a curriculum still fits.
     """
     if least <= 0:
         return examples

@@ -1,7 +1,7 @@
-"""What `processes` starts: an agent that becomes torchrun or `accelerate launch`, and the ranks that it starts.
+"""The processes of `kpod.training.processes`: an agent, which is torchrun or `accelerate launch`, and its ranks.
 
 `python -m kpod.training.worker --processes N JOB` or `--accelerate FILE JOB` is the agent; the ranks are
-`python -m kpod.training.worker JOB`, on other machines too.
+`python -m kpod.training.worker JOB`, also on other machines.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from kpod.store.liveness import die_with_parent
 from kpod.training.processes import send
 
 
-class Forward:
-    """An observer that passes everything on to the launching process."""
+class Forward(observe.Observer):
+    """An observer that sends everything to the launching process."""
 
     def progress(self, description: str, done: float, total: float, seconds_left: float | None) -> None:
         send("progress", description=description, done=done, total=total)
@@ -33,18 +33,21 @@ RANK = ["-m", "kpod.training.worker"]
 
 
 def torchrun(processes: int, job: str) -> None:
+    """Start so many ranks on this machine, and wait for them."""
     from torch.distributed.run import main
 
     main(["--standalone", f"--nproc-per-node={processes}", *RANK, job])
 
 
 def accelerate_launch(file: str, job: str) -> None:
+    """Start this machine's ranks of a config file of accelerate, and wait for them."""
     from accelerate.commands.launch import launch_command, launch_command_parser
 
     launch_command(launch_command_parser().parse_args(["--config_file", file, *RANK, job]))
 
 
 def rank(job: Path) -> None:
+    """Execute a job as one rank, and report to the launching process. Exits with 2 after a KpodError."""
     import torch.distributed
 
     from kpod.training.ranks import ranks
@@ -72,6 +75,7 @@ def rank(job: Path) -> None:
 
 
 def main() -> None:
+    """Entry point of agent and ranks."""
     die_with_parent()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("job")

@@ -75,17 +75,17 @@ def _projection(
 
     It starts as the least-squares map between the embeddings of the tokens that both vocabularies spell alike.
     """
-    ours, theirs = student.get_input_embeddings().weight, model.get_input_embeddings().weight
-    layer = nn.Linear(ours.shape[1], theirs.shape[1], bias=False).to(ours.device)
+    source, target = student.get_input_embeddings().weight, model.get_input_embeddings().weight
+    layer = nn.Linear(source.shape[1], target.shape[1], bias=False).to(source.device)
     known = reader.get_vocab()
     shared = [(i, known[word]) for word, i in sorted(tokenizer.get_vocab().items()) if word in known]
     with torch.no_grad():
-        if len(shared) >= ours.shape[1]:
-            mine, yours = (torch.tensor(side, device=ours.device) for side in zip(*shared, strict=True))
-            layer.weight.copy_(torch.linalg.lstsq(ours[mine].float(), theirs[yours].float()).solution.T)
+        if len(shared) >= source.shape[1]:
+            source_ids, target_ids = (torch.tensor(side, device=source.device) for side in zip(*shared, strict=True))
+            layer.weight.copy_(torch.linalg.lstsq(source[source_ids].float(), target[target_ids].float()).solution.T)
         else:
             generator = torch.Generator().manual_seed(0)
-            scale = theirs.float().std() / ours.float().norm(dim=1).mean()
+            scale = target.float().std() / source.float().norm(dim=1).mean()
             layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * scale)
     return layer
 

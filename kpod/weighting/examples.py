@@ -69,7 +69,7 @@ class Examples(TokenRows[Example]):
 def usable(
     tokens: Tokens,
     max_tokens: int,
-    asked: tuple[Column, Column] | None = None,
+    segments: tuple[Column, Column] | None = None,
     positions: int | None = None,
     unknown: int | None = None,
 ) -> tuple[Examples, list[Quarantined]]:
@@ -79,7 +79,7 @@ def usable(
     `tokens`. Dropped: an answer with the token `unknown`, more than `max_tokens` in all, or than the `positions` that
     the predictor has learnt.
     """
-    prompt, answer = asked or (tokens.prompt, tokens.answer)
+    prompt, answer = segments or (tokens.prompt, tokens.answer)
     rows = np.arange(len(tokens))
     sizes = prompt.size + tokens.rationale.size + answer.size
     strange = np.zeros(len(tokens), dtype=bool)
@@ -95,7 +95,7 @@ def usable(
     return Examples(tokens, np.flatnonzero(~(strange | long | longer)), prompt, answer), dropped
 
 
-def asked_by(
+def predictor_segments(
     reader: PreTrainedTokenizerBase, form: PromptFormat, tokens: Tokens, questions: Path
 ) -> tuple[Column, Column]:
     """Prompts and answers in the vocabulary of `reader`, a row for each of `tokens`.
@@ -105,9 +105,9 @@ def asked_by(
     names = ("id", "question", "answer", "choices")
     table = schemas.read(questions / "questions.parquet", schemas.QUESTIONS, names)
     rows = pc.index_in(tokens.keys.names, value_set=table["id"].combine_chunks())
-    told = table.take(rows).select(names[1:]).to_pydict()
-    prompts = form.prompts_ids(reader, list(zip(told["question"], told["choices"], strict=True)))
-    answers = [answer_ids(reader, answer, form) for answer in told["answer"]]
+    columns = table.take(rows).select(names[1:]).to_pydict()
+    prompts = form.prompts_ids(reader, list(zip(columns["question"], columns["choices"], strict=True)))
+    answers = [answer_ids(reader, answer, form) for answer in columns["answer"]]
     return Column.of(prompts).take(tokens.keys.code), Column.of(answers).take(tokens.keys.code)
 
 
@@ -116,22 +116,22 @@ def texts_of(rationales: Path, examples: Examples) -> pa.Array:
 
     Raises DataError if one is not there.
     """
-    found = [pa.array([], pa.large_string())]
-    wanted = np.full(len(examples.tokens), -1)
-    wanted[examples.rows] = np.arange(len(examples))
+    texts = [pa.array([], pa.large_string())]
+    place_of = np.full(len(examples.tokens), -1)
+    place_of[examples.rows] = np.arange(len(examples))
     places = []
     for batch in schemas.batches(
         rationales / "rationales.parquet", schemas.RATIONALES, ("question_id", "sample", "rationale", "kept")
     ):
         kept = batch.filter(batch["kept"])
         rows = examples.tokens.keys.find(kept["question_id"], kept["sample"].to_numpy())
-        place = np.where(rows >= 0, wanted[rows], -1)
-        found.append(kept["rationale"].filter(pa.array(place >= 0)).cast(pa.large_string()).combine_chunks())
+        place = np.where(rows >= 0, place_of[rows], -1)
+        texts.append(kept["rationale"].filter(pa.array(place >= 0)).cast(pa.large_string()).combine_chunks())
         places.append(place[place >= 0])
     there, first = np.unique(np.concatenate([np.zeros(0, np.int64), *places]), return_index=True)
     if len(there) < len(examples):
         raise DataError(f"{rationales} lacks rationales that were tokenised: rerun the stage tokens")
-    return pa.concat_arrays(found).take(pa.array(first))
+    return pa.concat_arrays(texts).take(pa.array(first))
 
 
 def predictor_form(reader: PreTrainedTokenizerBase, form: Form) -> PromptFormat:

@@ -26,25 +26,25 @@ def infer(examples: Sequence[Example], weighter: Weighter, embedding: nn.Embeddi
     """
     rank, world = ranks().rank, ranks().world
     sizes = np.fromiter((len(example.rationale) for example in examples), np.int64, len(examples))
-    found = Column(np.zeros(int(sizes.sum()), dtype=np.float32), np.cumsum(sizes) - sizes, sizes)
+    weights = Column(np.zeros(int(sizes.sum()), dtype=np.float32), np.cumsum(sizes) - sizes, sizes)
     with observe.progress("weights: inference", len(examples), "rationale") as bar, torch.inference_mode():
         for part in batches_of(sizes, batch_tokens)[rank::world]:
             batch = collate([examples[row] for row in part.tolist()], 1, 0, 0, embedding.weight.device)
             logits = weighter(embedding(batch.rationale).float(), batch.visible)
             weight = torch.sigmoid(logits).masked_fill(~batch.visible, 1.0).cpu().numpy()
             for row, values in zip(part.tolist(), weight, strict=True):
-                found[row][:] = values[: sizes[row]]
+                weights[row][:] = values[: sizes[row]]
             bar.advance(len(part) * world)
     if world > 1:
-        total = torch.from_numpy(found.values).to(embedding.weight.device)
-        found.values[:] = ranks().total(total).cpu().numpy()
-    return found
+        total = torch.from_numpy(weights.values).to(embedding.weight.device)
+        weights.values[:] = ranks().total(total).cpu().numpy()
+    return weights
 
 
 def by_rule(texts: Sequence[str], spans: Sequence[np.ndarray]) -> list[np.ndarray]:
     """0.9 for digits, operators and names, 0.1 for all else; float32 [n] a rationale."""
     high = {"digit", "operator", "name"}
     return [
-        np.array([RULE_HIGH if kind in high else RULE_LOW for kind in classify(text, found)], dtype=np.float32)
-        for text, found in zip(texts, spans, strict=True)
+        np.array([RULE_HIGH if kind in high else RULE_LOW for kind in classify(text, places)], dtype=np.float32)
+        for text, places in zip(texts, spans, strict=True)
     ]

@@ -68,18 +68,18 @@ def losses(
 
 
 def backward(
-    found: Losses, drawn: Tensor, leaf: Tensor, weighter: Weighter, alpha: float, rationales: int
+    values: Losses, drawn: Tensor, leaf: Tensor, weighter: Weighter, alpha: float, rationales: int
 ) -> list[Tensor]:
     """Add the gradients of `sum(L_p + alpha L_m) / rationales` (Eq. 7) to all parameters.
 
     Returns the part of L_p alone in the weighter's gradients, one tensor a parameter: if it vanishes, the weighter
     only learns to mask.
     """
-    (found.answer.sum() / rationales).backward()
+    (values.answer.sum() / rationales).backward()
     parameters = list(weighter.parameters())
     from_answer = torch.autograd.grad(drawn, parameters, leaf.grad, retain_graph=True)
-    from_mask = torch.autograd.grad(alpha * found.mask.sum() / rationales, parameters)
-    for parameter, one, other in zip(parameters, from_answer, from_mask, strict=True):
-        total = one + other
+    from_mask = torch.autograd.grad(alpha * values.mask.sum() / rationales, parameters)
+    for parameter, answer_part, mask_part in zip(parameters, from_answer, from_mask, strict=True):
+        total = answer_part + mask_part
         parameter.grad = total if parameter.grad is None else parameter.grad + total
     return list(from_answer)

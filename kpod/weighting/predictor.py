@@ -100,8 +100,8 @@ class OnePass(Predictor):
     def _place(self, embedded: Tensor, batch: Batch, rationale: Tensor) -> Tensor:
         """Put each visible rationale behind its question."""
         row, column = batch.visible.nonzero(as_tuple=True)
-        start = torch.tensor([len(e.prompt) for e in batch.examples], device=row.device)
-        return embedded.index_put((row, column + start[row]), rationale[row, column].to(embedded.dtype))
+        offset = torch.tensor([len(e.prompt) for e in batch.examples], device=row.device)
+        return embedded.index_put((row, column + offset[row]), rationale[row, column].to(embedded.dtype))
 
     def _logits(self, embedded: Tensor, seen: Tensor, position: np.ndarray, scored: list[int]) -> Tensor:
         # Added to the scores. As booleans, torch would turn it into such a table in each layer, and keep them all.
@@ -146,10 +146,10 @@ class Separate(Predictor):
         seen = np.zeros_like(ids)
         labels = np.full((len(pairs), width - self.template + 1), IGNORED, dtype=np.int64)
         for line, (example, (_, end)) in enumerate(zip(examples, pairs, strict=True)):
-            start, answer = context - end - len(example.prompt), len(example.answer) - 1  # padded on the left
-            ids[line, start : context - end] = example.prompt
+            begin, answer = context - end - len(example.prompt), len(example.answer) - 1  # padded on the left
+            ids[line, begin : context - end] = example.prompt
             ids[line, context : context + answer] = example.answer[:-1]
-            seen[line, start : context + answer] = 1
+            seen[line, begin : context + answer] = 1
             labels[line, : answer - self.template + 1] = example.answer[self.template :]
         embedded = _insert(self._embed(ids, rationale.device), pairs, rationale, [context - int(e) for _, e in pairs])
         inputs: dict[str, Any] = {
@@ -174,20 +174,20 @@ class EncoderDecoder(Predictor):
         width = max(len(e.answer) for e in examples)
         ids = np.zeros((len(pairs), context), dtype=np.int64)
         seen = np.zeros_like(ids)
-        given = np.zeros((len(pairs), width), dtype=np.int64)
+        decoder_ids = np.zeros((len(pairs), width), dtype=np.int64)
         labels = np.full((len(pairs), width - self.template), IGNORED, dtype=np.int64)
         for line, (prompt, example, (_, end)) in enumerate(zip(prompts, examples, pairs, strict=True)):
             ids[line, : len(prompt)] = prompt
             ids[line, len(prompt) + end] = self.eos
             seen[line, : len(prompt) + end + 1] = 1
-            given[line, 0] = self.model.config.decoder_start_token_id
-            given[line, 1 : len(example.answer)] = example.answer[:-1]
+            decoder_ids[line, 0] = self.model.config.decoder_start_token_id
+            decoder_ids[line, 1 : len(example.answer)] = example.answer[:-1]
             labels[line, : len(example.answer) - self.template] = example.answer[self.template :]
         embedded = _insert(self._embed(ids, rationale.device), pairs, rationale, [len(p) for p in prompts])
         logits = self.model(
             inputs_embeds=embedded,
             attention_mask=torch.from_numpy(seen).to(embedded.device),
-            decoder_input_ids=torch.from_numpy(given).to(embedded.device),
+            decoder_input_ids=torch.from_numpy(decoder_ids).to(embedded.device),
             use_cache=False,
         ).logits[:, self.template :]
         return _by_row(self._scored(logits, labels), batch)

@@ -20,7 +20,7 @@ from kpod.weighting import network
 from kpod.weighting.batch import collate
 from kpod.weighting.build import build_predictor, build_weighter, one_row_a_prefix, predictor_precision, resolved
 from kpod.weighting.classes import CLASSES, classify
-from kpod.weighting.examples import Examples, Quarantined, asked_by, predictor_form, texts_of, usable
+from kpod.weighting.examples import Examples, Quarantined, predictor_form, predictor_segments, texts_of, usable
 from kpod.weighting.infer import by_rule, infer
 from kpod.weighting.train import Training
 
@@ -62,10 +62,10 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
         else:
             predictor, reader = build_predictor(student, tokenizer, config)
             learnt = models.positions(predictor.model)
-            asked = None
+            segments = None
             if reader is not tokenizer:
-                asked = asked_by(reader, predictor_form(reader, config.form), tokens, inputs["questions"])
-            limits = (asked, learnt and learnt.count, reader.unk_token_id)
+                segments = predictor_segments(reader, predictor_form(reader, config.form), tokens, inputs["questions"])
+            limits = (segments, learnt and learnt.count, reader.unk_token_id)
             examples, dropped = _usable(tokens, config, *limits)
             weighter = build_weighter(embedding, config)
             trial = examples.take(np.flatnonzero(tokens.visible[examples.rows])[:2])
@@ -97,11 +97,11 @@ def _ruled(
     examples: Examples, tokenizer: PreTrainedTokenizerBase, inputs: Mapping[str, Path], config: Weights
 ) -> Column:
     texts, lead = texts_of(inputs["rationales"], examples), resolve(tokenizer, config.form).lead
-    found: list[np.ndarray] = []
+    rows: list[np.ndarray] = []
     for at in range(0, len(texts), _CLASSIFIED):
         part = texts[at : at + _CLASSIFIED].to_pylist()
-        found += by_rule(part, [spans for _, spans in token_spans(tokenizer, part, lead)])
-    return Column.of(found, np.float32)
+        rows += by_rule(part, [spans for _, spans in token_spans(tokenizer, part, lead)])
+    return Column.of(rows, np.float32)
 
 
 def _write(out_dir: Path, examples: Examples, weights: Column, quarantined: list[Quarantined]) -> None:

@@ -35,8 +35,8 @@ def text_weights(
     rows = [Rationale(str(i), 0, "", None, "0", text, ((0, len(text)),)) for i, text in enumerate(texts)]
     examples, _ = usable(tokenise(tokenizer, rows, PromptFormat(lead=form.lead, answer=form.answer)), max_tokens=2**31)
     embedding = nn.Embedding.from_pretrained(input_embedding(student).float())
-    found = infer(examples, net, embedding, _BATCH_TOKENS)
-    return [found[row] if found.size[row] else None for row in range(len(texts))]
+    weights = infer(examples, net, embedding, _BATCH_TOKENS)
+    return [weights[row] if weights.size[row] else None for row in range(len(texts))]
 
 
 def input_embedding(folder: Path) -> torch.Tensor:
@@ -45,8 +45,8 @@ def input_embedding(folder: Path) -> torch.Tensor:
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):
         model = kind.from_config(config)
-    wanted = model.get_input_embeddings().weight
-    names = [name for name, value in model.named_parameters(remove_duplicate=False) if value is wanted]
+    embedding = model.get_input_embeddings().weight
+    names = [name for name, value in model.named_parameters(remove_duplicate=False) if value is embedding]
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
             for name in set(names) & set(tensors.keys()):

@@ -68,7 +68,11 @@ class Training(Task):
         self.slow = {f"predictor.{name}": value for name, value in predictor.named_parameters() if value.requires_grad}
         self.parameters = self.fast | self.slow
         rates = [(self.fast, config.lr), (self.slow, config.predictor_lr or config.lr)]
-        groups = [{"params": list(some.values()), "lr": rate, "initial_lr": rate} for some, rate in rates if some]
+        groups = [
+            {"params": list(parameters.values()), "lr": rate, "initial_lr": rate}
+            for parameters, rate in rates
+            if parameters
+        ]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
         self.epoch_steps = math.ceil(len(self.training) / config.batch_size)
         self.warm_steps = config.warmup * self.epoch_steps
@@ -108,13 +112,13 @@ class Training(Task):
         sums = torch.zeros(len(_FIGURES), device=self.embedding.weight.device)
         from_answer = [torch.zeros_like(value) for value in self.fast.values()]
         for part in self._parts(batch):
-            found, drawn, leaf = self._losses(part, position.epoch, self.temperature(share))
-            if not bool(torch.isfinite(found.answer).all()):
-                raise ModelError(_not_finite(position.epoch, found.answer, part))
-            parts = backward(found, drawn, leaf, self.weighter, config.alpha, len(batch))
-            for total, one in zip(from_answer, parts, strict=True):
-                total += one
-            sums += torch.stack([x.detach().sum() for x in (found.answer, found.mask, found.weight, found.kept)])
+            values, drawn, leaf = self._losses(part, position.epoch, self.temperature(share))
+            if not bool(torch.isfinite(values.answer).all()):
+                raise ModelError(_not_finite(position.epoch, values.answer, part))
+            parts = backward(values, drawn, leaf, self.weighter, config.alpha, len(batch))
+            for total, gradient in zip(from_answer, parts, strict=True):
+                total += gradient
+            sums += torch.stack([x.detach().sum() for x in (values.answer, values.mask, values.weight, values.kept)])
         trained = list((self.slow if warm else self.parameters).values())
         for value in self.fast.values() if warm else ():
             value.grad = None  # not zero: Adam's moments must not start before the weighter does
@@ -125,7 +129,7 @@ class Training(Task):
         if self.slow:
             nn.utils.clip_grad_norm_(list(self.slow.values()), 1.0)
         figures = dict(zip(_FIGURES, (sums / len(batch)).tolist(), strict=True))
-        figures["gradient"] = math.sqrt(sum(float((one * one).sum()) for one in from_answer))
+        figures["gradient"] = math.sqrt(sum(float((gradient * gradient).sum()) for gradient in from_answer))
         for name, value in zip(self.state["sums"], (*sums.tolist(), figures["gradient"], len(batch), 1), strict=True):
             self.state["sums"][name] += value
         figures["loss"] = figures["answer_loss"] + config.alpha * figures["mask_loss"]
@@ -151,16 +155,16 @@ class Training(Task):
 
     def temperature(self, share: float) -> float:
         """Geometric from `temperature` to `final_temperature`; `share` of the training in [0, 1]."""
-        start, end = self.config.temperature, self.config.final_temperature
-        return start if end is None else start * (end / start) ** share
+        initial, end = self.config.temperature, self.config.final_temperature
+        return initial if end is None else initial * (end / initial) ** share
 
     def validation_losses(self) -> tuple[float, float]:
         """Mean L_p and L_m over the held-out rationales, with the same masks and prefixes every time."""
         sums = torch.zeros(2, device=self.embedding.weight.device)
         with torch.no_grad():
             for part in self._parts(self.validation):
-                found, _, _ = self._losses(part, _VALIDATION, 1.0)
-                sums += torch.stack([found.answer.sum(), found.mask.sum()])
+                values, _, _ = self._losses(part, _VALIDATION, 1.0)
+                sums += torch.stack([values.answer.sum(), values.mask.sum()])
         answer, mask = (ranks().total(sums) / len(self.validation)).tolist()
         return answer, mask
 
@@ -188,8 +192,10 @@ class Training(Task):
 
     def _parts(self, examples: Sequence[Example]) -> list[list[Example]]:
         """This rank's forward passes of at most `batch_tokens` tokens, the answer copies of all prefixes included."""
-        rule, mine = self.config.prefixes, examples[ranks().rank :: ranks().world]
-        return split_by_tokens(mine, self.config.batch_tokens, lambda one: self.predictor.size(one, copies(one, rule)))
+        rule, own = self.config.prefixes, examples[ranks().rank :: ranks().world]
+        return split_by_tokens(
+            own, self.config.batch_tokens, lambda example: self.predictor.size(example, copies(example, rule))
+        )
 
     def _losses(self, part: list[Example], epoch: int, temperature: float) -> tuple[Losses, Tensor, Tensor]:
         config, device = self.config, self.embedding.weight.device
