@@ -59,15 +59,18 @@ def flop(model: Any, rows: list[Any], targets: int) -> float:
 
 def kpod(options: argparse.Namespace) -> dict[str, Any]:
     from kpod.config import Budget, Distill
-    from kpod.training import models, passes, trainer
+    from kpod.methods import task
+    from kpod.methods.train import train
+    from kpod.training import models, passes
+    from kpod.training.engine import Engine
     from kpod.training.examples import ANSWER, Example
 
     clock, feeding = Clock(), Clock()
-    run_on, collate = trainer._Run.to_the_end, passes.collate
+    run_on, collate = Engine.run, passes.collate
 
-    def timed(run: Any) -> Any:
+    def timed(engine: Any) -> Any:
         clock.start()
-        return run_on(run)
+        return run_on(engine)
 
     def watched(*rows: Any) -> Any:
         started = time.process_time()
@@ -75,7 +78,7 @@ def kpod(options: argparse.Namespace) -> dict[str, Any]:
         feeding.total += time.process_time() - started
         return batch
 
-    trainer._Run.to_the_end, passes.collate = timed, watched
+    Engine.run, passes.collate = timed, watched
     data = arrays(options.rows)
     given = np.load(options.rows)["given"]
     examples = [
@@ -94,7 +97,7 @@ def kpod(options: argparse.Namespace) -> dict[str, Any]:
         checkpoint_seconds=1e9,
     )
     # The rows lie in the order of training already; batches are those of the other system.
-    trainer.epoch_batches = lambda lengths, size, seed, epoch: [
+    task.epoch_batches = lambda lengths, size, seed, epoch: [
         np.arange(at, min(at + size, len(lengths))) for at in range(0, len(lengths), size)
     ]
     model, tokenizer = models.load(options.model)
@@ -103,7 +106,7 @@ def kpod(options: argparse.Namespace) -> dict[str, Any]:
     def trained(input_steps: Any) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as work:
             feeding.total = 0.0
-            history = trainer.train(model, tokenizer, examples, settings, input_steps, Path(work)).history
+            history = train(model, tokenizer, examples, settings, input_steps, Path(work)).history
         figures = clock.figures(history[-1]["tokens"])
         return {**figures, "feeding_seconds": feeding.total, "flop": flop(model, examples, history[-1]["tokens"])}
 

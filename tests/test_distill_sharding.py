@@ -1,15 +1,18 @@
-"""FSDP2 on two real processes of gloo: the same students, checkpoints for any number of them, validation."""
+"""FSDP2 on two real processes, of gloo or (marked gpu) nccl: the same students, checkpoints for any number of them,
+validation."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sharded_run
+import torch
 from distill_tiny import STUDENTS, tokenizer
 from safetensors.torch import load_file
 from torch.testing import assert_close
@@ -25,22 +28,18 @@ JOBS: dict[str, dict[str, Any]] = {
 STEPS, STOP = 9, 4
 
 
-def start(jobs: list[dict[str, Any]], file: Path) -> None:
-    """Run the jobs on two ranks."""
+def start(jobs: list[dict[str, Any]], file: Path, gpus: bool = False) -> None:
+    """Run the jobs on two ranks: of nccl with `gpus`, else of gloo."""
     file.write_text(json.dumps(jobs))
     here = Path(__file__).parent
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{here.parent}:{here}"}
+    environment |= {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
     subprocess.run([*command, str(here / "sharded_run.py"), str(file)], check=True, env=environment, timeout=400)
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`one/` and `two/`: every job on one process, and sharded on two.
-
-    `stopped/` and `whole/`: work that was broken off; `resumed-...`: continued by another number of processes.
-    """
-    root = tmp_path_factory.mktemp("sharding")
+def prepared(root: Path) -> Callable[..., dict[str, Any]]:
+    """Save the students in `root`; returns what makes the arguments of a job."""
     for name, make in STUDENTS.items():
         make().save_pretrained(root / name)
         tokenizer().save_pretrained(root / name)
@@ -50,6 +49,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         places = {"student": root / found["student"], "work": root / work, "out": root / of / name}
         return found | {what: str(path) for what, path in places.items()}
 
+    return given
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`one/` and `two/`: every job on one process, and sharded on two.
+
+    `stopped/` and `whole/`: work that was broken off; `resumed-...`: continued by another number of processes.
+    """
+    root = tmp_path_factory.mktemp("sharding")
+    given = prepared(root)
     for name in JOBS:
         sharded_run.job(**given(name, "one", f"one/{name}/work"))
     sharded_run.job(**given("llama", "none", "whole", stop=STOP))
@@ -119,3 +129,16 @@ def test_shards_are_checkpoints_of_their_own(runs: Path) -> None:
     assert left.name == f"checkpoint-{STOP}"
     assert {path.name for path in (left / "shards").glob("*.distcp")} == {"__0_0.distcp", "__1_0.distcp"}
     assert not (left / "state.safetensors").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_on_two_gpus_shards_of_nccl_train_what_one_gpu_trains(tmp_path: Path) -> None:
+    given = prepared(tmp_path)
+    names = ("llama", "lora", "bf16", "validation")
+    for name in names:
+        sharded_run.job(**given(name, "one", f"one/{name}/work"))
+    start([given(n, "two", f"two/{n}/work", sharding=True) for n in names], tmp_path / "two.json", gpus=True)
+    for name in names:
+        rel = 0.03 if name == "bf16" else 1e-3
+        assert losses(tmp_path / "two" / name) == pytest.approx(losses(tmp_path / "one" / name), rel=rel)

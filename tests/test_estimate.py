@@ -149,6 +149,25 @@ def test_operations_are_those_that_torch_counts(tmp_path: Path) -> None:
     assert flop * 4 * ROW.tokens == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("checkpointed", [False, True], ids=["plain", "checkpointed"])
+def test_on_a_gpu_lora_on_1_5_billion_parameters_takes_what_was_estimated(checkpointed: bool, tmp_path: Path) -> None:
+    shape = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12}
+    config = LlamaConfig(vocab_size=151_936, num_key_value_heads=2, tie_word_embeddings=True, **shape)
+    settings = Distill(
+        adapter={"kind": "lora", "rank": 64, "alpha": 128}, precision="bf16", batch_size=16, micro_batch=16,
+        gradient_checkpointing=checkpointed, budget={"epochs": 1},
+    )  # fmt: skip
+    told, _ = memory.distillation(shape_of(config), settings, ROW)
+    with torch.device("cuda"):
+        model = real(config, torch.bfloat16)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated() - sum(value.nbytes for value in model.parameters())
+    train(model, tokenizer(), rows(32), settings, None, tmp_path)
+    assert told.total == pytest.approx(torch.cuda.max_memory_allocated() - before, rel=0.15)
+
+
 def test_nf4_takes_half_a_byte_of_a_frozen_weight() -> None:
     plain, packed = (
         memory.distillation(shape_of(llama()), Distill(adapter=adapter, precision="bf16"), ROW)[0].weights

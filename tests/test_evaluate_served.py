@@ -16,21 +16,24 @@ from kpod.config import Evaluate, StudentServer
 from kpod.errors import ConfigError, ModelError
 from kpod.evaluate.served import ALIKE, ask
 from kpod.evaluate.stage import run
-from kpod.teacher.http import HttpRequest, HttpResponse, HttpServer, refusal, reply
+from kpod.models import serve
+from kpod.teacher.http import Handler, HttpRequest, HttpResponse, HttpServer, refusal, reply
+from kpod.text.formats import COT
 from kpod.text.prompts import prompt
 from kpod.text.stops import STOPS
+from kpod.training import models
 
 BY_PROMPT = {prompt(text): name for name, text in QUESTIONS.items()}
 
 
 class Server:
-    """A student on a loopback port that answers `SAID` as a server would: stops applied, ends told."""
+    """A student on a loopback port that answers `SAID` as a server would: stops applied, ends told; or by `handler`."""
 
-    def __init__(self) -> None:
+    def __init__(self, handler: Handler | None = None) -> None:
         self.asked: list[dict[str, Any]] = []
         self.failures: list[HttpResponse] = []
         self._loop = asyncio.new_event_loop()
-        self._http = HttpServer(self._answer)
+        self._http = HttpServer(handler or self._answer)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         port = asyncio.run_coroutine_threadsafe(self._http.start("127.0.0.1", 0), self._loop).result()
@@ -79,6 +82,24 @@ def test_a_served_student_is_judged_like_a_local_one(tmp_path: Path, server: Ser
         assert (body["model"], body["temperature"], body["stop"], body["max_tokens"]) == ("mine", 0.0, STOPS, 90)
         assert body["prompt"] in BY_PROMPT
     assert len(server.asked) == len(QUESTIONS)
+
+
+def test_kpod_serve_gives_the_completions_of_the_built_in_generator(tmp_path: Path) -> None:
+    inputs = {"student": student(tmp_path / "base", learned()), "questions": questions(tmp_path / "questions")}
+    model, tokenizer = models.load(inputs["student"] / "student")
+    running = Server(serve.StudentServer(model, tokenizer, COT).handle)
+    try:
+        settings = Evaluate(max_new_tokens=90, precision="fp32")
+        there = settings.model_copy(update={"server": StudentServer(base_url=running.url, model="kpod")})
+        tables = []
+        for name, config in (("local", settings), ("served", there)):
+            (tmp_path / name).mkdir()
+            run(inputs, config, tmp_path / name)
+            tables.append(schemas.read(tmp_path / name / "predictions.parquet", schemas.PREDICTIONS).to_pylist())
+    finally:
+        running.close()
+    assert tables[0] == tables[1]
+    assert [row["truncated"] for row in tables[0]] == [False, False, False, True, False]
 
 
 DIGITS = "7" * 10_000

@@ -1,6 +1,7 @@
 """Greedy answers by vLLM in this process: prompts, stops and limits of the built-in generator, faster on a GPU.
 
-The package is imported when it is used: it is an extra, and takes its time.
+The package is imported when it is used: it is an extra, and takes its time. Validation during training does without:
+the weights change each epoch, and for some hundred questions an engine would start anew, beside the optimizer's state.
 """
 
 from collections.abc import Mapping, Sequence
