@@ -17,7 +17,7 @@ import torch
 
 from kpod.config import Form, Prompt
 from kpod.evaluate.generate import generate
-from kpod.evaluate.judge import judged
+from kpod.evaluate.judge import examine, prediction
 from kpod.evaluate.statistics import wilson
 from kpod.student import gguf
 from kpod.student.check import gguf_file
@@ -57,7 +57,8 @@ def main() -> None:
             told = generate(
                 model, tokenizer, asked, given.batch_size, given.max_new_tokens, Path(work), name=name, form=form
             )
-        judgements = [judged(row, told[row["id"]], form=form.answer) for row in rows]
+        outcomes = [(row, told[row["id"]], examine(row, told[row["id"]], form=form.answer)) for row in rows]
+        judgements = [prediction(*outcome) for outcome in outcomes]
         right = sum(one["correct"] for one in judgements)
         found[name] = {
             "questions": len(rows),

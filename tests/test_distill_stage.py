@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kpod import schemas
 from kpod.config import Budget, Distill, Form
-from kpod.distill.stage import run
+from kpod.distill.stage import _weigh, run
 from kpod.errors import DataError
 from kpod.store.files import sha256_tree
 from kpod.text.rationales import Rationale, read_rationales
@@ -18,7 +18,7 @@ from kpod.text.tokens import answer_ids, prompt_ids, rationale_ids
 from kpod.tokens import stage as tokens
 from kpod.tokens.rows import tokenise
 from kpod.training import models
-from kpod.training.examples import ANSWER, usable
+from kpod.training.examples import ANSWER, Examples, usable
 from kpod.training.weights import pruned, read_weights, weighted
 
 TEXTS = {
@@ -168,6 +168,30 @@ def test_steps_without_a_keypoint_are_left_out(inputs: dict[str, Path]) -> None:
             kept = np.isin(whole.step, [*(left or whole.step.tolist()), ANSWER])  # nothing left: all stays
             assert row.target.tolist() == whole.target[kept].tolist()
             assert row.step.tolist() == whole.step[kept].tolist()  # numbers stay: given steps are found by them
+
+
+def test_all_steps_are_kept_if_weights_would_leave_out_half_of_the_tokens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = ["Quiet grey doves slept here. ", "Warm bread lay on the shelf. ", "Dogs ran about all day. ", "So 7."]
+    ends = np.cumsum([len(part) for part in parts]).tolist()
+    rationale = Rationale("q", 0, "How many?", None, "7", "".join(parts), tuple(steps_of(ends)))
+    examples, _ = usable(tokenise(distill_tiny.tokenizer(), [rationale]), 512)
+    ids, step = examples.tokens.rationale[0], examples.tokens.step[0]
+
+    def weighed(high: list[int]) -> Examples:
+        weight = np.where(np.isin(step, high), 0.9, 0.2).astype(np.float32)
+        row = {"question_id": "q", "sample": 0, "token_ids": ids, "step": step, "weight": weight}
+        schemas.write(tmp_path / "weights.parquet", schemas.table([row], schemas.WEIGHTS))
+        found, rejected = _weigh(examples, CONFIG.model_copy(update={"prune_steps": 0.8}), tmp_path)
+        assert not rejected
+        assert found.weight is not None
+        return found
+
+    assert weighed([0, 2, 3])[0].step.tolist() == [k for k in examples[0].step.tolist() if k != 1]
+    assert capsys.readouterr().err == ""
+    assert weighed([3])[0].step.tolist() == examples[0].step.tolist()
+    assert "so no step is left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", [0.001, 0.99])

@@ -9,7 +9,7 @@ from distill_tiny import STUDENTS, tokenizer
 from evaluate_tiny import QUESTIONS, learned
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
-from kpod.evaluate import generate as module
+from kpod.evaluate import decoding
 from kpod.evaluate.generate import Completion, generate, longest_prompt
 from kpod.text.tokens import prompt_ids
 
@@ -41,7 +41,7 @@ def plain_loop(kind: str, question: str, longest: int) -> str:
 @pytest.mark.parametrize("kind", STUDENTS)
 def test_batches_and_rounds_give_what_a_plain_loop_gives(kind: str, batch_size: int, tmp_path: Path) -> None:
     model = STUDENTS[kind](3)
-    longest = module.ROUND + 5
+    longest = decoding.ROUND + 5
     told = generate(model, tokenizer(), ASKED, batch_size, longest, tmp_path)
     assert {name: completion.text for name, completion in told.items()} == {
         name: plain_loop(kind, question, longest) for name, question in QUESTIONS.items()
@@ -51,7 +51,7 @@ def test_batches_and_rounds_give_what_a_plain_loop_gives(kind: str, batch_size: 
 @pytest.mark.parametrize("kind", STUDENTS)
 def test_rounds_go_on_from_the_cache(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the prompt the model reads one token a row and step, although rows leave the batch between rounds."""
-    monkeypatch.setattr(module, "ROUND", 4)
+    monkeypatch.setattr(decoding, "ROUND", 4)
     model = STUDENTS[kind](3)
     asked, read = [], []
 
@@ -62,7 +62,7 @@ def test_rounds_go_on_from_the_cache(kind: str, tmp_path: Path, monkeypatch: pyt
     def note(_: object, positional: object, given: dict[str, torch.Tensor]) -> None:
         read.append(given["decoder_input_ids" if model.config.is_encoder_decoder else "input_ids"].shape)
 
-    monkeypatch.setattr(module, "_ended", ended)
+    monkeypatch.setattr(decoding, "ended", ended)
     model.register_forward_pre_hook(note, with_kwargs=True)
     generate(model, tokenizer(), ASKED, 8, 12, tmp_path)
     assert [tuple(shape) for shape in read[1:4]] == [(len(ASKED), 1)] * 3
@@ -93,7 +93,7 @@ def test_running_out_of_tokens_is_truncated_but_ending_with_the_last_is_not(
 def test_a_question_mark_across_rounds_is_seen(
     by_heart: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(module, "ROUND", size)
+    monkeypatch.setattr(decoding, "ROUND", size)
     told = generate(by_heart, tokenizer(), ASKED, 2, 100, tmp_path)
     assert told["next"] == Completion("So 4. Therefore, the answer is 4.", False)
     assert told["right"].text.endswith("the answer is 7.")
@@ -112,7 +112,7 @@ def test_the_order_of_questions_does_not_matter(by_heart: PreTrainedModel, tmp_p
 def test_a_killed_evaluation_goes_on_behind_its_finished_batches(
     by_heart: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, ran = module._batch, []
+    real, ran = decoding.decode, []
 
     def dies(*args: object) -> object:
         if len(ran) == 2:
@@ -120,11 +120,11 @@ def test_a_killed_evaluation_goes_on_behind_its_finished_batches(
         ran.append(args)
         return real(*args)
 
-    monkeypatch.setattr(module, "_batch", dies)
+    monkeypatch.setattr(decoding, "decode", dies)
     with pytest.raises(KeyboardInterrupt):
         generate(by_heart, tokenizer(), ASKED, 2, 70, tmp_path / "killed")
     again: list[object] = []
-    monkeypatch.setattr(module, "_batch", lambda *args: again.append(args) or real(*args))
+    monkeypatch.setattr(decoding, "decode", lambda *args: again.append(args) or real(*args))
     resumed = generate(by_heart, tokenizer(), ASKED, 2, 70, tmp_path / "killed")
     resumed_batches = len(again)
     whole = generate(by_heart, tokenizer(), ASKED, 2, 70, tmp_path / "whole")

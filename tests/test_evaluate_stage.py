@@ -14,7 +14,7 @@ from kpod.config import Evaluate, WordProblems
 from kpod.errors import DataError, ModelError
 from kpod.evaluate.accuracy import accuracies, accuracy
 from kpod.evaluate.generate import Completion
-from kpod.evaluate.judge import judged
+from kpod.evaluate.judge import examine
 from kpod.evaluate.page import page
 from kpod.evaluate.stage import run
 from kpod.evaluate.statistics import wilson
@@ -190,6 +190,6 @@ def test_sets_add_up(rows: list[tuple[str, str, bool]]) -> None:
 )
 def test_a_number_that_was_cut_off_is_no_answer(text: str, truncated: bool, predicted: str | None) -> None:
     row = {"id": "q", "dataset": "d", "split": "test", "answer": "1", "choices": None}
-    found = judged(row, Completion(text, truncated=truncated))
-    assert found["predicted"] == predicted
-    assert found["correct"] == (predicted == "1")
+    found = examine(row, Completion(text, truncated=truncated))
+    assert found.answer == predicted
+    assert found.correct == (predicted == "1")

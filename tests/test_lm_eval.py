@@ -17,7 +17,7 @@ from kpod import schemas
 from kpod.config import Evaluate
 from kpod.evaluate import answers_equal, extract_answer
 from kpod.evaluate.generate import Completion
-from kpod.evaluate.judge import judged
+from kpod.evaluate.judge import examine
 from kpod.evaluate.lm_eval import process_results, write_task
 from kpod.text.prompts import answer_format, prompt
 from kpod.text.stops import STOPS, first_answer
@@ -75,9 +75,9 @@ def test_both_judge_the_same_predictions_alike(task: dict[str, Any], documents: 
     for document in documents:
         said = TOLD[document["question_id"]].removesuffix("<eos>").split(STOPS[0])[0]
         row = {"id": document["question_id"], **{k: document[k] for k in ("dataset", "split", "answer", "choices")}}
-        ours = judged({**row, "choices": row["choices"] or None}, Completion(said.strip(), truncated=False))
+        ours = examine({**row, "choices": row["choices"] or None}, Completion(said.strip(), truncated=False))
         theirs = judge(document, [said])
-        assert theirs == {"accuracy": float(ours["correct"]), "answerless": float(ours["predicted"] is None)}
+        assert theirs == {"accuracy": float(ours.correct), "answerless": float(ours.answer is None)}
         assert theirs.keys() == named
         verdicts.append(theirs["accuracy"])
     assert 0 < sum(verdicts) < len(verdicts)
@@ -113,5 +113,5 @@ def test_the_harness_judges_by_the_runs_verifier_and_answer_form(
     assert found["accuracy"] == float(bool(right))
     form = answer_format(config.form.answer.kind, config.form.answer.template)
     row = {"id": "sum", "dataset": "d", "split": "test", "question": "1 + 1?", "answer": "2", "choices": None}
-    ours = judged(row, Completion(said, truncated=False), config.verifier, form)
-    assert found == {"accuracy": float(ours["correct"]), "answerless": float(ours["predicted"] is None)}
+    ours = examine(row, Completion(said, truncated=False), config.verifier, form)
+    assert found == {"accuracy": float(ours.correct), "answerless": float(ours.answer is None)}

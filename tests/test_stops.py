@@ -3,7 +3,7 @@
 import pytest
 from distill_tiny import tokenizer
 
-from kpod.evaluate import generate
+from kpod.evaluate.decoding import asks
 from kpod.text.stops import STOPS, first_answer
 
 CASES = [
@@ -32,6 +32,6 @@ def test_servers_stop_no_earlier(text: str, left: str) -> None:
 
 def test_tokens_are_read_whole() -> None:
     tokens = tokenizer()
-    for text, asks in ((" So 7 . Q: How many?", True), ("Her IQ: 120", False), (" IQ: Q : 1", False)):
+    for text, expected in ((" So 7 . Q: How many?", True), ("Her IQ: 120", False), (" IQ: Q : 1", False)):
         ids = tokens(text, add_special_tokens=False)["input_ids"]
-        assert generate._asks(tokens, ids) == asks, text
+        assert asks(tokens, ids) == expected, text

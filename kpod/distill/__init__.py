@@ -1,10 +1,10 @@
-"""Distillation of rationales into a student (paper, section 3.5, Eq. 15)."""
+"""Stage `distill`: distillation into a student (paper, section 3.5, Eq. 15). Imports methods, evaluate and below."""
 
 from importlib import import_module
 from typing import Any
 
-# Loaded on first use, because the command line reads the variants from this package and must not wait for torch; and
-# by name, so that the trainer does not count as code of every stage that uses a module beside it.
+# Imported on first use, so that importing the package does not import torch; and by name, so that the trainer is not
+# part of the code version of every stage that uses another module of the package.
 _LATER = {"train": "kpod.methods.train", "weighted_nll": "kpod.training.loss"}
 
 __all__ = ["train", "weighted_nll"]

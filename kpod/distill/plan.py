@@ -1,4 +1,4 @@
-"""The curriculum as training follows it: how many steps of each rationale are input at each stage."""
+"""The curriculum for training: the number of input steps of each rationale at each stage."""
 
 import json
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from kpod.text.groups import Keys
 
 @dataclass(frozen=True)
 class Plan:
-    """c_i(t) as a matrix, for the rationales of a table of tokens."""
+    """The curriculum of the rationales of a table of tokens."""
 
-    input_steps: np.ndarray  # int16 or int32 [stages, rationales]
-    whole: np.ndarray  # bool [rationales]: every stage is there
-    difficulty: list[float] | None  # what each stage reached of D(t), if the file tells
+    input_steps: np.ndarray  # int16 or int32 [stages, rationales]: c_i(t)
+    whole: np.ndarray  # bool [rationales]: whether all stages of a rationale are in the file
+    difficulty: list[float] | None  # H(t) of each stage, if the file has it
 
 
 def read_plan(folder: Path, keys: Keys) -> Plan:
-    """Read `curriculum.parquet` for the rationales of `keys`."""
+    """Read `curriculum.parquet` for the rationales of `keys`. Raises DataError as `schemas.batches`."""
     path = folder / "curriculum.parquet"
     names = ("stage", "question_id", "sample", "input_steps")
     stages = most = 0

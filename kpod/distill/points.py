@@ -1,4 +1,4 @@
-"""What a student answered after each epoch (validation.json), and which epoch is kept for it."""
+"""Validation accuracy after each epoch (validation.json), and the choice of the epoch that is kept."""
 
 import json
 from collections.abc import Sequence
@@ -10,28 +10,29 @@ FILE = "validation.json"
 
 @dataclass(frozen=True)
 class Point:
-    """The student behind an epoch: `tokens` target tokens trained on until then, `right` answers to `questions`."""
+    """The validation after an epoch."""
 
     epoch: int
-    tokens: int
-    right: int
+    tokens: int  # target tokens trained on so far
+    right: int  # right answers
     questions: int
 
     @property
     def accuracy(self) -> float:
+        """Share of right answers."""
         return self.right / self.questions
 
 
 def best(points: Sequence[Point]) -> Point:
-    """The point with most right answers, of equals the last: it has seen more."""
+    """The point with the most right answers; of equal ones the last."""
     return max(points, key=lambda point: (point.right, point.epoch))
 
 
 def read(path: Path) -> list[Point]:
-    """The points that a file holds; none if there is no file, as after a training that nobody watched."""
+    """The points in a file; empty if it does not exist, as after training without validation."""
     return [Point(**row) for row in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
 
 
 def written(points: Sequence[Point]) -> str:
-    """The text of the file that holds `points`."""
+    """The points as the text of a file."""
     return json.dumps([vars(point) for point in points], indent=1)

@@ -1,11 +1,14 @@
 """Stage `distill`: rationales, weights and curriculum in; `student/` and `history.parquet` out."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kpod import observe, schemas
 from kpod.config import Distill, Lora, collapsed
@@ -16,7 +19,7 @@ from kpod.errors import DataError
 from kpod.methods import StudentData, objective_of
 from kpod.methods.train import train
 from kpod.store.files import publish, write_text
-from kpod.text.formats import CHOSEN, resolve
+from kpod.text.formats import CHOSEN, PromptFormat, resolve
 from kpod.text.groups import Key
 from kpod.text.rationales import Rationale, read_rationales
 from kpod.text.table import Tokens
@@ -25,6 +28,7 @@ from kpod.training.adapter import merged
 from kpod.training.examples import Example, Examples, reject, sizes_of, usable, within
 from kpod.training.processes import launch
 from kpod.training.ranks import ranks
+from kpod.training.task import Position
 from kpod.training.turns import Turns, allowed
 from kpod.training.weights import pruned, read_weights, weighted
 
@@ -32,136 +36,182 @@ from kpod.training.weights import pruned, read_weights, weighted
 def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
     """Distil the student of `inputs["base"]` on the kept rationales (Eq. 15 and the answer term of Eq. 1).
 
-    Reads the folders of `tokens` and `base`; of `weights` with `token_weights`, of `curriculum` with `progressive`;
-    of `questions` with `validation`; of `questions`, `rationales` and `steps` for a method that makes records of its
-    own. A rationale that is too long, has no weights or is missing in the curriculum goes to `quarantine.parquet` with
-    the reason. Steps without a keypoint (`prune_steps`) are left out. Weights whose mean is near 0 or 1 are
-    replaced by ones, with a warning. A LoRA adapter is merged into `student/`, and with `adapter.keep` also written to
-    `adapter/`. With `validation` the student is that of the best epoch, and validation.json has the right answers after
-    each. Figures are those of the training (`target_tokens`, `cpu_seconds` of all processes and `wall_seconds`, both
-    over all attempts) and of its data. Raises DataError if no rationale is left. With several `processes`, or a config
-    file of `accelerate`, the work is done by ranks that are started and ended here.
+    Reads the folders of `tokens` and `base`; of `weights` with `token_weights`; of `curriculum` with `progressive`, if
+    there is one; of `questions` with `validation`; of `questions`, `rationales` and `steps` for a method with its own
+    records. A rationale that is too long, has no weights or is missing in the curriculum is quarantined. Steps without
+    a keypoint (`prune_steps`) are left out. Weights whose mean is near 0 or 1 are replaced by ones, with a warning. A
+    LoRA adapter is merged into `student/`, and with `adapter.keep` also written to `adapter/`. With `validation` the
+    student is that of the best epoch, and validation.json has the right answers after each.
+
+    Returns figures of the training (`target_tokens`, `cpu_seconds` of all processes and `wall_seconds`, both over all
+    attempts) and of its data. Raises DataError if no rationale is left. With several `processes`, or a config file of
+    `accelerate`, the work is done by ranks that are started and ended here.
     """
     return launch(distil, inputs, config, out_dir, "token")
 
 
+@dataclass(frozen=True)
+class _Records:
+    """The rows to train on."""
+
+    rows: Sequence[Example]
+    input_steps: np.ndarray | None  # c_i(t), int [stages, rows]; None: no curriculum
+    difficulty: Sequence[float] | None  # H(t) of each stage, if known
+    target_tokens: int  # of the budget; 0 if it counts epochs
+    rejected: list[dict[str, str]]  # rows of schemas.QUARANTINE
+
+
 def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
-    """`run` in this process, as one of its `ranks()`; the first of them writes."""
+    """As `run`, in this process, which is one of the `ranks()`; rank 0 writes."""
     writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
-    # Only the first rank of a sharded run reads the weights, into main memory; FSDP hands them out.
-    where = torch.device("cpu" if writes else "meta") if config.sharding and ranks().world > 1 else None
-    # What is trained is fp32. What LoRA freezes needs no more digits than are computed with, but FSDP wants one type.
-    frozen = isinstance(config.adapter, Lora) and not config.sharding
-    quantised = isinstance(config.adapter, Lora) and config.adapter.quantize is not None
-    base, precision = inputs["base"] / "student", config.precision if frozen else "fp32"
-    model, tokenizer = models.load(base, precision, config.attn_implementation, quantised, where)
+    model, tokenizer = _load(inputs["base"] / "student", config)
     form = resolve(tokenizer, config.form)
     if writes and form.kind == "chat" and config.form.prompt.kind is None:
         observe.warning(f"distill: {CHOSEN}")
-    tokens = Tokens.read(inputs["tokens"])
-    examples, rejected = usable(tokens, config.max_tokens, models.positions(model))
-    # Counted before weights, curriculum and samples leave anything out: all methods of a run are allowed the same.
+    records = _records(inputs, config, model, tokenizer, form)
+    if records.rejected and writes:
+        observe.warning(f"distill: {len(records.rejected)} rationales cannot be used, see quarantine.parquet")
+        schemas.write(out_dir / "quarantine.parquet", schemas.table(records.rejected, schemas.QUARANTINE))
+    if not records.rows:
+        raise DataError(f"no rationale can be trained on ({len(records.rejected)} rejected): see quarantine.parquet")
+    validator = None
+    if config.validation:
+        table = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS)
+        questions = questions_of(table, config.validation.questions)
+        validator = Validator(questions, tokenizer, config.validation, form)
+    work, rows = out_dir / "work", records.rows
+    end = train(model, tokenizer, rows, config, records.input_steps, work, validator, records.target_tokens)
+    if writes:
+        schemas.write(out_dir / "history.parquet", schemas.table(_history(end, records), schemas.HISTORY))
+        trained = merged(inputs["base"] / "student", work / "adapter") if _quantised(config) else model
+        models.save(trained, tokenizer, out_dir / "student")
+        if isinstance(config.adapter, Lora) and config.adapter.keep:
+            publish(work / "adapter", out_dir / "adapter")
+        if validator:
+            write_text(out_dir / points.FILE, points.written(validator.points))
+    return _figures(end, records, validator)
+
+
+def _load(folder: Path, config: Distill) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The student before distillation: trained weights in fp32, those that LoRA freezes in `config.precision`."""
+    # Only rank 0 of a sharded run reads the weights, into main memory; FSDP distributes them.
+    sharded = config.sharding and ranks().world > 1
+    where = torch.device("cpu" if ranks().writes else "meta") if sharded else None
+    frozen = isinstance(config.adapter, Lora) and not config.sharding  # FSDP needs one dtype
+    return models.load(
+        folder, config.precision if frozen else "fp32", config.attn_implementation, _quantised(config), where
+    )
+
+
+def _quantised(config: Distill) -> bool:
+    return isinstance(config.adapter, Lora) and config.adapter.quantize is not None
+
+
+def _records(
+    inputs: Mapping[str, Path],
+    config: Distill,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    form: PromptFormat,
+) -> _Records:
+    """The usable rationales with weights and curriculum, as the records of the method."""
+    tokens, positions = Tokens.read(inputs["tokens"]), models.positions(model)
+    examples, rejected = usable(tokens, config.max_tokens, positions)
+    # Counted before weights, curriculum and samples leave anything out, so that all methods have the same budget.
     target_tokens = allowed(config.budget, examples.targets, Turns(examples.questions.tolist()))
     if config.samples:
         examples = examples.first(config.samples)
     if config.token_weights and examples:
         examples, more = _weigh(examples, config, inputs["weights"])
         rejected += more
-    follows = config.progressive and "curriculum" in inputs  # without one where its T is 0
+    follows = config.progressive and "curriculum" in inputs  # there is none if its T is 0
     plan = read_plan(inputs["curriculum"], tokens.keys) if follows else None
     if plan:
         planned = plan.whole[examples.rows]
         rejected += [reject(examples.key(i), "not in curriculum.parquet") for i in np.flatnonzero(~planned).tolist()]
         examples = examples.take(planned)
     data = StudentData(tokenizer, examples, _Texts(inputs), inputs, form)
+    rows, more = objective_of(config).make_examples(data, config)
+    rows, long = within(rows, positions)  # records may be longer than the rationales that they are made of
     steps = plan.input_steps[:, examples.rows] if plan else None
-    records, more = objective_of(config).make_examples(data, config)
-    records, long = within(records, models.positions(model))  # records may be longer than what they are made of
-    rejected += more + long
-    if rejected and writes:
-        observe.warning(f"distill: {len(rejected)} rationales cannot be used, see quarantine.parquet")
-        schemas.write(out_dir / "quarantine.parquet", schemas.table(rejected, schemas.QUARANTINE))
-    if not records:
-        raise DataError(f"no rationale can be trained on ({len(rejected)} rejected): see quarantine.parquet")
-    validator = None
-    if config.validation:
-        table = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS)
-        asked = questions_of(table, config.validation.questions)
-        validator = Validator(asked, tokenizer, config.validation, form)
-    ended = train(model, tokenizer, records, config, steps, out_dir / "work", validator, target_tokens)
-    history = ended.history
-    if plan and plan.difficulty:
-        reached = plan.difficulty
-        history = [{**row, "difficulty": reached[min(row["epoch"], len(reached) - 1)]} for row in history]
-    if writes:
-        schemas.write(out_dir / "history.parquet", schemas.table(history, schemas.HISTORY))
-        trained = merged(base, out_dir / "work" / "adapter") if quantised else model
-        models.save(trained, tokenizer, out_dir / "student")
-        if isinstance(config.adapter, Lora) and config.adapter.keep:
-            publish(out_dir / "work" / "adapter", out_dir / "adapter")
-        if validator:
-            write_text(out_dir / points.FILE, points.written(validator.points))
-    chosen = {}
-    if validator:
-        kept = points.best(validator.points)
-        chosen = {"kept_epoch": kept.epoch, "kept_tokens": kept.tokens, "validation_accuracy": kept.accuracy}
-    rationales, questions = _counted(records)
-    return {
-        "loss": history[-1]["loss"],
-        "target_tokens": ended.done,
-        "epochs": ended.epoch,
-        "cpu_seconds": ended.cpu_seconds,
-        "wall_seconds": ended.wall_seconds,
-        "examples": len(records),
+    return _Records(rows, steps, plan.difficulty if plan else None, target_tokens, rejected + more + long)
+
+
+def _history(end: Position, records: _Records) -> list[dict[str, Any]]:
+    """Rows of schemas.HISTORY, with the difficulty of each epoch's stage."""
+    reached = records.difficulty
+    if not reached:
+        return end.history
+    return [{**row, "difficulty": reached[min(row["epoch"], len(reached) - 1)]} for row in end.history]
+
+
+def _figures(end: Position, records: _Records, validator: Validator | None) -> dict[str, float]:
+    """Figures of the training, of its data, and of the epoch that was kept."""
+    rationales, questions = _counted(records.rows)
+    figures = {
+        "loss": end.history[-1]["loss"],
+        "target_tokens": end.done,
+        "epochs": end.epoch,
+        "cpu_seconds": end.cpu_seconds,
+        "wall_seconds": end.wall_seconds,
+        "examples": len(records.rows),
         "questions": questions,
         "rationales_a_question": rationales / questions,
-        "target_tokens_a_rationale": float(np.mean(sizes_of(records)[1])),
-        "quarantined": len(rejected),
-        **chosen,
+        "target_tokens_a_rationale": float(np.mean(sizes_of(records.rows)[1])),
+        "quarantined": len(records.rejected),
     }
+    if validator:
+        kept = points.best(validator.points)
+        figures |= {"kept_epoch": kept.epoch, "kept_tokens": kept.tokens, "validation_accuracy": kept.accuracy}
+    return figures
 
 
 class _Texts(Mapping[Key, Rationale]):
-    """The kept rationales by key, read when a method asks for one."""
+    """The kept rationales by key, read on first access."""
 
     def __init__(self, inputs: Mapping[str, Path]) -> None:
         self._inputs = inputs
 
     @cached_property
-    def _found(self) -> dict[Key, Rationale]:
+    def _by_key(self) -> dict[Key, Rationale]:
         folders = (self._inputs[name] for name in ("questions", "rationales", "steps"))
-        return {one.key: one for one in read_rationales(*folders)}
+        return {rationale.key: rationale for rationale in read_rationales(*folders)}
 
     def __getitem__(self, key: Key) -> Rationale:
-        return self._found[key]
+        return self._by_key[key]
 
     def __iter__(self) -> Iterator[Key]:
-        return iter(self._found)
+        return iter(self._by_key)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._by_key)
 
 
 def _counted(records: Sequence[Example]) -> tuple[int, int]:
-    """Numbers of rationales and of questions."""
+    """The numbers of rationales and of questions."""
     if isinstance(records, Examples):
         return len(records), len(np.unique(records.questions))
     return len({row.key for row in records}), len({row.key[0] for row in records})
 
 
 def _weigh(examples: Examples, config: Distill, folder: Path) -> tuple[Examples, list[dict[str, str]]]:
-    """The examples with the weights of Eq. 15, or with ones if those that were learnt have collapsed."""
+    """The examples with the weights of Eq. 15, without steps that have no keypoint, and rows of schemas.QUARANTINE.
+
+    If the weights have collapsed, all are 1. If more than half of the target tokens would be left out, no step is.
+    """
     weights = read_weights(folder, examples.tokens)
-    raw, rejected = weighted(examples, weights)
-    if raw and collapsed(mean := raw.mean_weight()):
+    weighed, rejected = weighted(examples, weights, config.weight_floor, config.weight_scale)
+    if not weighed:
+        return weighed, rejected
+    mean = Examples(weighed.tokens, weighed.rows, weights[0]).mean_weight()
+    if collapsed(mean):
         observe.warning(
             f"distill: the mean token weight is {mean:.3f}, so the weights say nothing: all tokens weigh 1, as in"
             " kpod-wo-sig; see the stage weights"
         )
-        return Examples(raw.tokens, raw.rows), rejected
-    found, _ = weighted(examples, weights, config.weight_floor, config.weight_scale)
-    shorter = pruned(found, weights[0], config.prune_steps)
-    if found and shorter.targets.sum() < found.targets.sum() / 2:
+        return Examples(weighed.tokens, weighed.rows), rejected
+    shorter = pruned(weighed, weights[0], config.prune_steps)
+    if shorter.targets.sum() < weighed.targets.sum() / 2:
         observe.warning("distill: weights would leave out half of the rationales' tokens, so no step is left out")
-        shorter = found
+        return weighed, rejected
     return shorter, rejected

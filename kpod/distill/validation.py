@@ -1,7 +1,7 @@
-"""Which epoch is kept: after each the student answers validation questions, and the best one stays (METHOD 7).
+"""Validation after each epoch, and the choice of the best one by accuracy.
 
-Accuracy is what is asked for in the end, and the loss on rationales does not tell it: a student goes on to learn its
-training rationales by heart while its answers get worse.
+The loss on rationales does not predict accuracy: a student can memorise its training rationales while its answers get
+worse.
 """
 
 import shutil
@@ -23,7 +23,7 @@ from kpod.distill import points
 from kpod.distill.points import Point
 from kpod.errors import DataError
 from kpod.evaluate.generate import fitting, generate, longest_prompt
-from kpod.evaluate.judge import judged
+from kpod.evaluate.judge import examine
 from kpod.store.files import atomic, write_text
 from kpod.text.formats import COT, PromptFormat
 from kpod.training.passes import Passes
@@ -33,22 +33,22 @@ Row = Mapping[str, Any]  # of schemas.QUESTIONS
 
 
 def questions_of(table: pa.Table, count: int) -> list[Row]:
-    """At most `count` questions of the split `validation`, of the sets that are trained on; by id, not by place.
+    """At most `count` questions of the split `validation` of the sets that are trained on, chosen by a hash of the id.
 
     `table` is of schemas.QUESTIONS. Raises DataError if there is none.
     """
     trained = table.filter(pc.equal(table["split"], "train"))["dataset"].unique()
     watched = pc.and_(pc.equal(table["split"], "validation"), pc.is_in(table["dataset"], value_set=trained))
-    found = table.filter(watched).to_pylist()
-    if not found:
+    rows = table.filter(watched).to_pylist()
+    if not rows:
         raise DataError("distill.validation: no set that is trained on has questions of the split validation")
-    return sorted(found, key=lambda row: (zlib.crc32(row["id"].encode()), row["id"]))[:count]
+    return sorted(rows, key=lambda row: (zlib.crc32(row["id"].encode()), row["id"]))[:count]
 
 
 class Validator:
-    """Evaluates the student of one training run after each epoch, and has the weights of its best epoch so far.
+    """Evaluates the student of one training run after each epoch, and keeps the weights of the best epoch so far.
 
-    What an earlier attempt at the same run found is taken up. A question too long for the student counts as wrong.
+    The results of an earlier attempt at the same run are used. A question too long for the student counts as wrong.
     """
 
     def __init__(
@@ -58,7 +58,10 @@ class Validator:
         self.points: list[Point] = []
 
     def setup(self, folder: Path, passes: Passes) -> None:
-        """Keep what is found in `folder`, which belongs to this run alone. Raises DataError if no question fits."""
+        """Read the results in `folder`, which belongs to this run only. Raises DataError if all questions are too long.
+
+        Raises ConfigError if the verifier cannot be started.
+        """
         check(self.settings.verifier)
         self.folder, self.passes = folder, passes
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,26 +70,29 @@ class Validator:
             observe.warning("distill: the weights that validation had chosen are gone, so all epochs are asked again")
             self.points = []
         longest = longest_prompt(passes.model.config, self.settings.max_new_tokens)
-        self.asked = fitting(self.rows, self.tokenizer, longest, self.form)
-        if not self.asked:
+        self.questions = fitting(self.rows, self.tokenizer, longest, self.form)
+        if not self.questions:
             raise DataError(f"distill.validation: no question leaves the student {self.settings.max_new_tokens} tokens")
-        if (too_long := len(self.rows) - len(self.asked)) and passes.ranks.writes:
+        if (too_long := len(self.rows) - len(self.questions)) and passes.ranks.writes:
             observe.warning(f"distill: {too_long} validation questions are too long for the student and count as wrong")
 
     def evaluate(self, epoch: int, tokens: int, parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, float]:
-        """Ask after an epoch and keep the weights if it is the best; returns figures to report. On all ranks."""
-        found = next((point for point in self.points if point.epoch == epoch), None)  # of before a kill
-        if found is None:
+        """Ask the questions after an epoch, and keep the weights if it is the best one; all ranks call this together.
+
+        `tokens`: target tokens trained on so far. Returns metrics to report.
+        """
+        point = next((point for point in self.points if point.epoch == epoch), None)  # of an earlier attempt
+        if point is None:
             ranks = self.passes.ranks
             right = torch.tensor(float(self._right(epoch)), device=self.passes.device)
-            found = Point(epoch, tokens, int(ranks.total(right)), len(self.rows))
-            self.points.append(found)
-            self._keep(found, parameters)
-        return {"validation_accuracy": found.accuracy}
+            point = Point(epoch, tokens, int(ranks.total(right)), len(self.rows))
+            self.points.append(point)
+            self._keep(point, parameters)
+        return {"validation_accuracy": point.accuracy}
 
     def restore_best(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
-        """Put the weights of the best epoch back. On all ranks."""
-        self.passes.ranks.wait()  # for the first one to have written them
+        """Copy the weights of the best epoch into `parameters`; all ranks call this together."""
+        self.passes.ranks.wait()  # until rank 0 has written them
         kept = load_file(self._weights(points.best(self.points).epoch))
         with torch.no_grad():
             for name, value in parameters.items():
@@ -95,28 +101,29 @@ class Validator:
     def _right(self, epoch: int) -> int:
         """Right answers to this rank's part of the questions."""
         passes, ranks = self.passes, self.passes.ranks
-        mine = self.asked[ranks.rank :: ranks.world]
+        part = self.questions[ranks.rank :: ranks.world]
         work = self.folder / f"epoch-{epoch}-rank-{ranks.rank}-of-{ranks.world}"
         shutil.rmtree(work, ignore_errors=True)  # of an attempt that was killed
         model, own = passes.model, passes.model.generation_config
         model.eval()
         try:
             with passes.autocast(), unsharded(model):
-                told = generate(
-                    model, self.tokenizer, [(row["id"], row["question"], row["choices"]) for row in mine],
+                completions = generate(
+                    model, self.tokenizer, [(row["id"], row["question"], row["choices"]) for row in part],
                     self.settings.batch_size, self.settings.max_new_tokens, work, name="validate", form=self.form,
                 )  # fmt: skip
         finally:
             model.train()
             model.generation_config = own
         shutil.rmtree(work)
-        return sum(judged(row, told[row["id"]], self.settings.verifier, self.form.answer)["correct"] for row in mine)
+        verifier, form = self.settings.verifier, self.form.answer
+        return sum(examine(row, completions[row["id"]], verifier, form).correct for row in part)
 
-    def _keep(self, found: Point, parameters: Mapping[str, torch.nn.Parameter]) -> None:
-        """Weights, then points, then away with what is not the best: a kill in between loses nothing."""
+    def _keep(self, point: Point, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+        """Write the weights if they are the best, then the points, then remove older weights: safe against kills."""
         best, writes = points.best(self.points), self.passes.ranks.writes
         weights = self._weights(best.epoch)
-        if best == found:
+        if best == point:
             tensors = {}
             for name, value in parameters.items():
                 whole = full_tensor(value.detach())

@@ -1,4 +1,4 @@
-"""Answers of a student: extraction, equality, greedy generation, statistics and paired comparison."""
+"""Stage `evaluate`: greedy answers of a student, accuracy, statistics and paired comparison. Imports training."""
 
 from kpod.answers.equality import answers_equal
 from kpod.answers.extract import extract_answer

@@ -1,4 +1,4 @@
-"""Right answers of a student, set by set and by the number of steps that a question needs."""
+"""Accuracy of a student, by set and by the number of steps that a question needs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +28,12 @@ class Accuracy:
 
     @property
     def accuracy(self) -> float:
+        """Share of right answers, 0 without questions."""
         return self.correct / self.questions if self.questions else 0.0
 
 
 def accuracy(method: str, dataset: str, split: str, rows: Sequence[Row]) -> Accuracy:
-    """Count the right answers among rows of schemas.PREDICTIONS (at least one), with the Wilson interval."""
+    """Accuracy over rows of schemas.PREDICTIONS (at least one), with Wilson's 95% interval."""
     correct = sum(row["correct"] for row in rows)
     low, high = wilson(correct, len(rows))
     truncated = share(rows, lambda row: row["truncated"])
@@ -41,7 +42,7 @@ def accuracy(method: str, dataset: str, split: str, rows: Sequence[Row]) -> Accu
 
 
 def accuracies(method: str, predictions: pa.Table) -> list[Accuracy]:
-    """One entry a set of questions, in the order of the table."""
+    """One entry for each (dataset, split) of a table of schemas.PREDICTIONS, in its order."""
     sets: dict[tuple[str, str], list[Row]] = {}
     for row in predictions.to_pylist():
         sets.setdefault((row["dataset"], row["split"]), []).append(row)
@@ -49,10 +50,9 @@ def accuracies(method: str, predictions: pa.Table) -> list[Accuracy]:
 
 
 def by_steps(method: str, predictions: pa.Table, questions: pa.Table) -> dict[int, Accuracy]:
-    """Accuracy by the number of operations of a question, over all sets, in rising order.
+    """Accuracy by the number of operations of a question, over all sets, ascending.
 
-    `predictions` is a schemas.PREDICTIONS, `questions` a schemas.QUESTIONS. Only questions whose text tells the
-    number count: the generated word problems, which can be worked out.
+    Tables of schemas.PREDICTIONS and schemas.QUESTIONS. Only generated word problems count, which `work_out` solves.
     """
     texts = {row["id"]: row["question"] for row in questions.to_pylist()}
     groups: dict[int, list[Row]] = {}
@@ -63,7 +63,7 @@ def by_steps(method: str, predictions: pa.Table, questions: pa.Table) -> dict[in
 
 
 def as_dict(row: Accuracy) -> dict[str, Any]:
-    """The entry with its accuracy, for JSON."""
+    """The fields of an entry and its accuracy, for JSON."""
     return {**vars(row), "accuracy": row.accuracy}
 
 

@@ -1,4 +1,4 @@
-"""Two students on the same questions: paired, never by position."""
+"""Paired comparison of two students on the same questions, matched by key."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SHOWN = 3  # flips a set and direction that the Markdown shows with their comple
 
 @dataclass(frozen=True)
 class Flip:
-    """A question that one student gets right and the other wrong."""
+    """A question that only one of two students answers correctly."""
 
     question_id: str
     answer: str
@@ -44,42 +44,44 @@ class SetComparison:
 
     @property
     def accuracy_a(self) -> float:
+        """Share of right answers of `a`."""
         return self.correct_a / self.questions
 
     @property
     def accuracy_b(self) -> float:
+        """Share of right answers of `b`."""
         return self.correct_b / self.questions
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One entry a set of questions, in the order of the predictions."""
+    """The comparison of two students, one entry for each set of questions."""
 
     sets: tuple[SetComparison, ...]
 
     def to_markdown(self) -> str:
-        """The comparison as a table, and the first questions that flipped with both completions."""
+        """The comparison as a table, followed by the first flips of each set with both completions."""
         many = len(self.sets) > MANY
         lines = [
             f"| set | questions | A | B | B - A | 95% | p (McNemar) |{' p (Holm) |' if many else ''} only A | only B |",
             "|---|---|---|---|---|---|---|---|---|" + ("---|" if many else ""),
         ]
-        for one, corrected in zip(self.sets, holm([one.p_value for one in self.sets]), strict=True):
+        for row, corrected in zip(self.sets, holm([row.p_value for row in self.sets]), strict=True):
             lines.append(
-                f"| {one.dataset} {one.split} | {one.questions} | {one.accuracy_a:.1%} | {one.accuracy_b:.1%} |"
-                f" {100 * (one.accuracy_b - one.accuracy_a):+.1f} | {100 * one.low:+.1f} to {100 * one.high:+.1f} |"
-                f" {one.p_value:.3g} |{f' {corrected:.3g} |' if many else ''} {len(one.only_a)} | {len(one.only_b)} |"
+                f"| {row.dataset} {row.split} | {row.questions} | {row.accuracy_a:.1%} | {row.accuracy_b:.1%} |"
+                f" {100 * (row.accuracy_b - row.accuracy_a):+.1f} | {100 * row.low:+.1f} to {100 * row.high:+.1f} |"
+                f" {row.p_value:.3g} |{f' {corrected:.3g} |' if many else ''} {len(row.only_a)} | {len(row.only_b)} |"
             )
-        for one in self.sets:
-            for name, flips in (("A", one.only_a), ("B", one.only_b)):
-                lines += _flips(f"{one.dataset} {one.split}: only {name} is right", flips)
+        for row in self.sets:
+            for name, flips in (("A", row.only_a), ("B", row.only_b)):
+                lines += _flips(f"{row.dataset} {row.split}: only {name} is right", flips)
         return "\n".join(lines)
 
 
 def compare(a: pa.Table, b: pa.Table) -> Comparison:
-    """Compare two tables of `schemas.PREDICTIONS`.
+    """Compare two tables of `schemas.PREDICTIONS` by exact McNemar tests and paired bootstrap intervals.
 
-    Raises DataError if they do not hold the same questions with the same gold answers, or hold one twice.
+    Raises DataError if they do not hold the same questions with the same gold answers, or one of them twice.
     """
     first, second = _by_question(a, "A"), _by_question(b, "B")
     if not first and not second:
@@ -96,7 +98,7 @@ def compare(a: pa.Table, b: pa.Table) -> Comparison:
 
 
 def steps_markdown(a: Mapping[str, Mapping[str, Any]], b: Mapping[str, Mapping[str, Any]]) -> str:
-    """Accuracy by number of steps, as two metrics.json hold it; empty where they share no number."""
+    """A table of accuracy by number of steps, from `steps` of two metrics.json; empty if they share no number."""
     shared = [count for count in a if count in b]
     lines = [f"| {n} | {a[n]['questions']} | {a[n]['accuracy']:.1%} | {b[n]['accuracy']:.1%} |" for n in shared]
     return "\n".join(["| steps | questions | A | B |", "|---|---|---|---|", *lines]) if lines else ""
@@ -132,10 +134,10 @@ def _flip(a: dict[str, Any], b: dict[str, Any]) -> Flip:
 
 def _by_question(table: pa.Table, name: str) -> dict[Question, dict[str, Any]]:
     rows = table.to_pylist()
-    found = {(row["dataset"], row["split"], row["question_id"]): row for row in rows}
-    if len(found) != len(rows):
-        raise DataError(f"{name} holds {len(rows) - len(found)} questions twice: restore or recompute its predictions")
-    return found
+    by_key = {(row["dataset"], row["split"], row["question_id"]): row for row in rows}
+    if len(by_key) != len(rows):
+        raise DataError(f"{name} holds {len(rows) - len(by_key)} questions twice: restore or recompute its predictions")
+    return by_key
 
 
 def _flips(title: str, flips: Sequence[Flip]) -> list[str]:
@@ -150,6 +152,6 @@ def _flips(title: str, flips: Sequence[Flip]) -> list[str]:
 
 
 def _short(text: str, longest: int = 300) -> str:
-    """One line; what is cut is the beginning, since the answer stands at the end."""
+    """One line of at most `longest` characters; the beginning is cut, since the answer is at the end."""
     text = " ".join(clean(text).split())
     return text if len(text) <= longest else f"... {text[-longest:]}"

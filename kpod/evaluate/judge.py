@@ -1,4 +1,4 @@
-"""Whether what a student wrote is right."""
+"""Judging of a student's completions."""
 
 import re
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ from kpod.text.prompts import SENTENCE, AnswerFormat
 def examine(
     row: Mapping[str, Any], completion: Completion, verifier: Verifier | None = None, form: AnswerFormat = SENTENCE
 ) -> Outcome:
-    """What the verifier finds in the student's completion for a row of schemas.QUESTIONS.
+    """The verdict on a completion for a row of schemas.QUESTIONS.
 
-    A number that a truncated text ends in may have had more digits: it is no answer.
+    A number at the end of a truncated completion is no answer, because it may have had more digits.
     """
-    found = _verify(row, completion.text, verifier, form)
+    outcome = _verify(row, completion.text, verifier, form)
     if completion.truncated and (safe := re.sub(r"\d[\d.,/]*\Z", "", completion.text)) != completion.text:
         again = _verify(row, safe, verifier, form)
-        return again if again.answer == found.answer else Outcome(None, False, 0.0, found.failure)
-    return found
+        return again if again.answer == outcome.answer else Outcome(None, False, 0.0, outcome.failure)
+    return outcome
 
 
 def prediction(row: Mapping[str, Any], completion: Completion, outcome: Outcome) -> dict[str, Any]:
-    """A row of schemas.PREDICTIONS."""
+    """The row of schemas.PREDICTIONS for a row of schemas.QUESTIONS, its completion and the verdict."""
     return {
         "question_id": row["id"],
         "dataset": row["dataset"],
@@ -37,13 +37,6 @@ def prediction(row: Mapping[str, Any], completion: Completion, outcome: Outcome)
         "correct": outcome.correct,
         "truncated": completion.truncated,
     }
-
-
-def judged(
-    row: Mapping[str, Any], completion: Completion, verifier: Verifier | None = None, form: AnswerFormat = SENTENCE
-) -> dict[str, Any]:
-    """A row of schemas.PREDICTIONS for a row of schemas.QUESTIONS and the student's completion."""
-    return prediction(row, completion, examine(row, completion, verifier, form))
 
 
 def _verify(row: Mapping[str, Any], text: str, verifier: Verifier | None, form: AnswerFormat) -> Outcome:

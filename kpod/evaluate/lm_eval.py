@@ -1,11 +1,11 @@
-"""A task for lm-evaluation-harness: the same prompt, the same stops and the same judge over a local JSON file.
+"""A task for lm-evaluation-harness with the same prompts, stops and verifier, over a local JSON file.
 
 `write_task` makes a folder with the questions and the task file; the harness then runs the exported student:
 
     kpod export RUN student --lm-eval tasks
     lm_eval run --model hf --model_args pretrained=student,dtype=float32 --include_path tasks --tasks kpod
 
-The harness needs this package beside it for the judge; it is imported by the task file.
+The task file imports this package, which must be installed beside the harness.
 """
 
 import json
@@ -61,10 +61,10 @@ def write_task(
     ask: Callable[[str, Sequence[str] | None], str] = prompt,
     stops: Sequence[str] = STOPS,
 ) -> None:
-    """Write kpod.yaml and questions.jsonl for those of the questions (schemas.QUESTIONS) whose ids are in `asked`.
+    """Write kpod.yaml and questions.jsonl for the questions (schemas.QUESTIONS) with these ids.
 
-    `ask` makes the prompt of a question and its options; the harness stops at `stops` and at EOS. The
-    harness judges by the answer's form and the verifier of `settings`; a function of yours must be importable there.
+    `ask` returns the prompt of a question and its options; generation stops at `stops` and at EOS. Answers are judged
+    by the form and the verifier of `settings`; a verifier function of the user's must be importable in the harness.
     """
     judge = json.dumps(
         {
@@ -85,13 +85,14 @@ def write_task(
 
 
 def process_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """The harness's hook: figures of one completion."""
+    """The hook of the harness: accuracy and answerless, 0 or 1, of one completion."""
     judge = json.loads(document["judge"])
     answer, verifier = Answer.model_validate(judge["answer"]), _VERIFIER.validate_python(judge["verifier"])
     row = {**document, "choices": document["choices"] or None}
     completion = first_answer(results[0]) if judge["asks_on"] else results[0].strip()
-    found = examine(row, Completion(completion, truncated=False), verifier, answer_format(answer.kind, answer.template))
-    return {"accuracy": float(found.correct), "answerless": float(found.answer is None)}
+    form = answer_format(answer.kind, answer.template)
+    outcome = examine(row, Completion(completion, truncated=False), verifier, form)
+    return {"accuracy": float(outcome.correct), "answerless": float(outcome.answer is None)}
 
 
 def _document(row: Mapping[str, Any], ask: Callable[[str, Sequence[str] | None], str], judge: str) -> dict[str, Any]:

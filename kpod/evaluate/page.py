@@ -1,7 +1,7 @@
-"""The evaluation's own page: what one student got right, for a look into its folder.
+"""The page of an evaluation: accuracy and sample answers of one student.
 
-The report of a whole run compares methods and has pictures; it is another stage, so that its looks never make an
-evaluation stale.
+The report of a run, with comparisons and pictures, is another stage, so that its design does not change the cache key
+of an evaluation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,14 +23,17 @@ p{white-space:pre-wrap;border-left:3px solid #ccc;padding-left:.6rem}</style></h
 """
 
 
-def page(found: Sequence[Accuracy], steps: Mapping[int, Accuracy], rows: Sequence[Mapping[str, Any]]) -> str:
-    """A self-contained HTML page: accuracy by set and by number of steps, and answers right and wrong."""
+def page(sets: Sequence[Accuracy], steps: Mapping[int, Accuracy], rows: Sequence[Mapping[str, Any]]) -> str:
+    """A self-contained HTML page: accuracy by set and by number of steps, and right and wrong answers.
+
+    `rows` are of schemas.PREDICTIONS.
+    """
     parts = [_HEAD, "<h1>Evaluation</h1>\n"]
-    parts += _table("Set", [(f"{row.dataset} {row.split}", row) for row in found])
+    parts += _table("Set", [(f"{row.dataset} {row.split}", row) for row in sets])
     if steps:
         parts += _table("Steps", [(str(count), row) for count, row in steps.items()])
-    for title, wanted in (("Right", True), ("Wrong", False)):
-        kind = [row for row in rows if row["correct"] is wanted]
+    for title, correct in (("Right", True), ("Wrong", False)):
+        kind = [row for row in rows if row["correct"] is correct]
         if kind:
             parts.append(f"<h2>{title}: {len(kind):,}</h2>\n")
             parts += [_answer(row) for row in kind[:SHOWN]]

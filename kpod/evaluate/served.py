@@ -1,7 +1,7 @@
-"""Answers of a student that a server has loaded: vLLM, llama.cpp, or any other that speaks `/v1/completions`.
+"""Answers of a student on a server: vLLM, llama.cpp, or any other with the route `/v1/completions`.
 
-Greedy like the local way, with the same prompt and the same stops; every sampling setting is sent, because servers
-have defaults of their own (llama.cpp penalises repetition).
+Greedy, with the prompts and stops of the local generator. All sampling settings are sent, because servers have their
+own defaults (llama.cpp penalises repetition).
 """
 
 import json
@@ -20,36 +20,36 @@ from kpod.teacher.finish import finish_reason
 from kpod.teacher.key import NO_KEY, redact
 from kpod.text.stops import STOPS, first_answer
 
-RETRIES = 8  # of what can pass: connections, timeouts, 408, 409, 429 and 5xx, with growing pauses
-ALIKE = 5  # rows without a completion, and none with one, after which the server is taken to be at fault
+RETRIES = 8  # after connection errors, timeouts, 408, 409, 429 and 5xx, with growing pauses
+ALIKE = 5  # first rows that all get no completion, after which the server is at fault
 
 
 class NoCompletion(Exception):
-    """The server said 200 but gave no completion, or refused this one prompt: the reason, in one line."""
+    """The server answered without a completion, or refused this prompt; the message is the reason, in one line."""
 
 
 def ask(
     server: StudentServer, prompts: Mapping[str, str], max_new_tokens: int, work: Path, asks_on: bool = True
 ) -> dict[str, Completion]:
-    """Completions by id for prompts by id; finished ones are kept in `work`, so that a killed evaluation goes on.
+    """Completions by id for prompts by id; finished ones are kept in `work`, from which a killed evaluation continues.
 
-    `asks_on`: a completion ends where the next question begins.
-    A prompt without a completion is left out and warned about; the next attempt asks it again. Raises ConfigError if
-    the key is not set, ModelError in one line if the server refuses, cannot be reached, or completes nothing.
+    `asks_on`: a completion ends where the next question begins. A prompt without a completion is left out, with a
+    warning. Raises ConfigError if the key is not set, ModelError if the server refuses the requests, cannot be reached,
+    or completes nothing.
     """
     key = _key(server)
     work.mkdir(parents=True, exist_ok=True)
-    kept = work / "served.jsonl"
-    completions = {name: completion for name, completion in _read(kept) if name in prompts}
+    file = work / "served.jsonl"
+    completions = {name: completion for name, completion in _read(file) if name in prompts}
     failed: dict[str, str] = {}
     waiting = [name for name in prompts if name not in completions]
     with (
         openai.OpenAI(base_url=server.base_url, api_key=key, max_retries=RETRIES) as client,
         observe.progress("evaluate", len(prompts), "question", initial=len(completions)) as bar,
-        kept.open("a", encoding="utf-8") as journal,
+        file.open("a", encoding="utf-8") as journal,
         ThreadPoolExecutor(server.concurrency) as pool,
     ):
-        futures = {pool.submit(_one, client, server, prompts[name], max_new_tokens, asks_on): name for name in waiting}
+        futures = {pool.submit(_send, client, server, prompts[name], max_new_tokens, asks_on): name for name in waiting}
         try:
             for future in as_completed(futures):
                 name = futures[future]
@@ -75,7 +75,7 @@ def ask(
     return completions
 
 
-def _one(client: openai.OpenAI, server: StudentServer, prompt: str, max_new_tokens: int, asks_on: bool) -> Completion:
+def _send(client: openai.OpenAI, server: StudentServer, prompt: str, max_new_tokens: int, asks_on: bool) -> Completion:
     try:
         answer: object = client.completions.create(
             model=server.model,
@@ -97,7 +97,7 @@ def _one(client: openai.OpenAI, server: StudentServer, prompt: str, max_new_toke
 
 
 def _completion(answer: object, asks_on: bool) -> Completion:
-    """The first choice of what the server sent, of which nothing is taken for granted."""
+    """The first choice of the server's answer, which may have any form. Raises NoCompletion."""
     choices = getattr(answer, "choices", None)
     first = choices[0] if isinstance(choices, list) and choices else None
     text = getattr(first, "text", None)
@@ -109,8 +109,8 @@ def _completion(answer: object, asks_on: bool) -> Completion:
     return Completion(first_answer(text) if asks_on else text.strip(), truncated=reason != "stop")
 
 
-def _blame(server: StudentServer, what: str, key: str) -> str:
-    return redact(" ".join(f"evaluate.server: {server.base_url} {what}".split()), key)
+def _blame(server: StudentServer, failure: str, key: str) -> str:
+    return redact(" ".join(f"evaluate.server: {server.base_url} {failure}".split()), key)
 
 
 def _key(server: StudentServer) -> str:
@@ -122,7 +122,7 @@ def _key(server: StudentServer) -> str:
 
 
 def _read(path: Path) -> Iterator[tuple[str, Completion]]:
-    """What a former attempt was told; a line that a kill cut short is no answer."""
+    """The completions of an earlier attempt; an incomplete line of a killed process is skipped."""
     for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else ():
         try:
             name, text, truncated = json.loads(line)

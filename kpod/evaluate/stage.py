@@ -1,4 +1,4 @@
-"""Stage `evaluate`: a student's answers to the questions of some splits, judged and counted."""
+"""Stage `evaluate`: a student answers the questions of some splits, and the answers are judged."""
 
 import json
 from collections.abc import Mapping
@@ -33,16 +33,17 @@ UNASKED = Completion("", truncated=True)
 def run(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dict[str, float]:
     """Ask `inputs["student"]` the questions of `config.splits` with the training prompt, greedily.
 
-    Writes predictions.parquet, metrics.json and report.html. A question too long for the student stays in the table
-    as truncated and wrong, so that all students are judged on the same questions. Questions without a gold answer
-    and second rows of an id are set aside. Raises DataError if no usable question is in the splits. With several
-    `processes` the batches are shared out to ranks of torchrun that are started and ended here.
+    Writes predictions.parquet, metrics.json and report.html. A question that is too long for the student counts as
+    truncated and wrong, so that all students are judged on the same questions. Questions without a gold answer and
+    second rows with an id are quarantined. Raises DataError if the splits have no usable question. With several
+    `processes` the batches are split over ranks of torchrun that are started and ended here. Returns accuracy, overall
+    and by set, and counts.
     """
     return launch(evaluate, inputs, config, out_dir, "question")
 
 
 def evaluate(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dict[str, float]:
-    """`run` in this process, as one of its ranks; the first of them judges and writes."""
+    """As `run`, in this process, which is one of the `ranks()`; rank 0 judges, writes and returns the figures."""
     check(config.verifier)
     table = schemas.read(inputs["questions"] / "questions.parquet", schemas.QUESTIONS)
     questions, bad = _usable([row for row in table.to_pylist() if row["split"] in config.splits])
@@ -63,16 +64,16 @@ def evaluate(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dic
     if bad:
         schemas.write(out_dir / "quarantine.parquet", schemas.table(bad, schemas.QUARANTINE))
     predictions = schemas.table(rows, schemas.PREDICTIONS)
-    found = accuracies("student", predictions)
+    sets = accuracies("student", predictions)
     steps = by_steps("student", predictions, table)
     schemas.write(out_dir / "predictions.parquet", predictions)
     metrics = {
         "overall": as_dict(accuracy("student", "all", "all", rows)),
-        "sets": [as_dict(row) for row in found],
+        "sets": [as_dict(row) for row in sets],
         "steps": {str(count): as_dict(row) for count, row in steps.items()},
     }
     write_text(out_dir / "metrics.json", json.dumps(metrics, indent=1))
-    write_text(out_dir / "report.html", page(found, steps, rows))
+    write_text(out_dir / "report.html", page(sets, steps, rows))
     return {
         "accuracy": share(rows, lambda row: row["correct"]),
         "truncated": share(rows, lambda row: row["truncated"]),
@@ -80,8 +81,10 @@ def evaluate(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dic
         "questions": len(rows),
         "quarantined": len(bad),
         "too_long": too_long,
-        **({"unverified": len(failed), "score": mean(one.score for one in outcomes)} if config.verifier else {}),
-        **{f"accuracy.{row.dataset}.{row.split}": row.accuracy for row in found},
+        **(
+            {"unverified": len(failed), "score": mean(outcome.score for outcome in outcomes)} if config.verifier else {}
+        ),
+        **{f"accuracy.{row.dataset}.{row.split}": row.accuracy for row in sets},
     }
 
 
@@ -98,7 +101,7 @@ def _usable(rows: list[Row]) -> tuple[list[Row], list[dict[str, str]]]:
 
 
 def _ask(folder: Path, questions: list[Row], config: Evaluate, work: Path) -> tuple[dict[str, Completion], int]:
-    """Completions by id of the student in `folder`, and how many questions are too long to be asked."""
+    """Completions by id of the student in `folder`, and the number of questions that are too long."""
     model: PreTrainedModel | None = None
     if config.server or vllm.chosen(config, folder):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -1,4 +1,4 @@
-"""Intervals and paired tests for shares of right answers. scipy is loaded when first asked."""
+"""Intervals and paired tests for shares of right answers. scipy is imported on first use."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ _BATCH = 500  # resamples at a time, which bounds memory at any number of questi
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """95% Wilson score interval of a share; (0, 1) without a trial."""
+    """95% Wilson score interval of `successes / n`; (0, 1) for n = 0."""
     from scipy.stats import binomtest
 
     if n == 0:
@@ -19,7 +19,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:
-    """Two-sided exact p-value that the discordant pairs split evenly (binomial with 1/2)."""
+    """Two-sided p-value of the exact McNemar test, from the counts of the discordant pairs; 1 without any."""
     from scipy.stats import binomtest
 
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
@@ -30,17 +30,17 @@ def paired_bootstrap(a: np.ndarray, b: np.ndarray, seed: int = 0, draws: int = 1
     from scipy.stats import bootstrap
 
     difference = b.astype(np.int8) - a.astype(np.int8)
-    if len(difference) == 1:  # scipy asks for two
+    if len(difference) == 1:  # scipy needs two
         return float(difference[0]), float(difference[0])
     rng = np.random.default_rng(seed)
-    found = bootstrap((difference,), np.mean, n_resamples=draws, batch=_BATCH, method="percentile", rng=rng)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    result = bootstrap((difference,), np.mean, n_resamples=draws, batch=_BATCH, method="percentile", rng=rng)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values of several comparisons after Holm's step-down correction (Scandinavian J. of Statistics 6, 1979).
+    """The p-values after Holm's step-down correction (Scandinavian Journal of Statistics 6, 1979), in their order.
 
-    Bounds the chance of any false claim among them; never below the raw values, in their order.
+    Controls the probability of any false rejection among them.
     """
     corrected = [0.0] * len(p_values)
     largest = 0.0

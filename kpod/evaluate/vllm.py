@@ -1,7 +1,7 @@
-"""Greedy answers by vLLM in this process: prompts, stops and limits of the built-in generator, faster on a GPU.
+"""Greedy answers by vLLM in this process, with the prompts, stops and limits of the built-in generator.
 
-The package is imported when it is used: it is an extra, and takes its time. Validation during training does without:
-the weights change each epoch, and for some hundred questions an engine would start anew, beside the optimizer's state.
+The package is an extra, and is imported when it is used. Validation during training does without it: the weights change
+each epoch, and for some hundred questions an engine would start again, beside the optimizer's state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,33 +13,35 @@ from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrai
 
 from kpod.config import Evaluate
 from kpod.errors import ConfigError
-from kpod.evaluate.generate import Completion, Question, answers, end_ids
+from kpod.evaluate.decoding import end_ids
+from kpod.evaluate.generate import Completion, Question, answers
 from kpod.text.formats import PromptFormat
 from kpod.text.stops import STOPS
 from kpod.text.tokens import prompt_ids
 from kpod.training.extras import check_vllm, cuda
 from kpod.training.models import compute_dtype
 
-CHUNK = 4096  # questions: vLLM makes its own batches, and what is done is kept after each chunk
+CHUNK = 4096  # questions that are kept at a time; vLLM makes its own batches of them
 SHARE = 0.9  # of the free GPU memory
 
 
 def chosen(config: Evaluate, folder: Path) -> bool:
-    """Whether vLLM answers: if asked for, or if `auto` finds it and a GPU. It has no encoder-decoder models.
+    """Whether vLLM answers: for the backend `vllm`, or for `auto` if it is installed, with a GPU, for a decoder-only
+    student in `folder`.
 
-    Raises ConfigError if it is asked for and cannot be had.
+    Raises ConfigError if the backend is `vllm` and it cannot be used.
     """
-    asked = config.backend == "vllm"
+    required = config.backend == "vllm"
     if config.backend == "transformers" or config.processes > 1:
         return False
     try:
         check_vllm("evaluate.")
     except ConfigError:
-        if asked:
+        if required:
             raise
         return False
     joint = bool(AutoConfig.from_pretrained(folder, local_files_only=True).is_encoder_decoder)
-    if joint and asked:
+    if joint and required:
         raise ConfigError("evaluate.backend: vllm has no encoder-decoder models: take transformers")
     return not joint
 
@@ -53,7 +55,7 @@ def generate(
     work: Path,
     form: PromptFormat,
 ) -> dict[str, Completion]:
-    """Completions by id of the student in `folder`, as `kpod.evaluate.generate.generate` makes them."""
+    """Completions by id of the student in `folder`, as those of `kpod.evaluate.generate.generate`."""
     import vllm
 
     own = GenerationConfig.from_pretrained(folder) if (folder / "generation_config.json").exists() else shape
@@ -77,14 +79,14 @@ def generate(
 
     def decode(batch: Mapping[str, list[int]]) -> dict[str, list[int]]:
         prompts = [vllm.TokensPrompt(prompt_token_ids=ids) for ids in batch.values()]
-        found = model.generate(prompts, sampling, use_tqdm=False)
-        return {key: _tokens(out.outputs[0], ends) for key, out in zip(batch, found, strict=True)}
+        outputs = model.generate(prompts, sampling, use_tqdm=False)
+        return {key: _tokens(output.outputs[0], ends) for key, output in zip(batch, outputs, strict=True)}
 
     return answers(decode, tokenizer, ends, questions, CHUNK, work, "evaluate", form)
 
 
 def _tokens(output: Any, ends: Sequence[int]) -> list[int]:
-    """New tokens with the id that ended them, which is left out by some releases."""
+    """New tokens with the id that ended them, which some releases leave out."""
     tokens = list(output.token_ids)
     by_id = output.finish_reason == "stop" and not isinstance(output.stop_reason, str)
     if by_id and not set(tokens) & set(ends):
@@ -93,7 +95,7 @@ def _tokens(output: Any, ends: Sequence[int]) -> list[int]:
 
 
 def _share() -> float:
-    """Share of the whole GPU memory to take: earlier stages may still hold some of it."""
+    """Share of the whole GPU memory to use: earlier stages may still hold some of it."""
     if not cuda():
         return SHARE
     torch.cuda.empty_cache()
