@@ -1,6 +1,7 @@
-"""The layout holds: no import runs upward, no import is a circle, and `kpod` knows nothing of Prefect."""
+"""The layout holds: no import runs upward or in a circle, `kpod` knows nothing of Prefect, everything is documented."""
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,3 +92,36 @@ def test_kpod_never_imports_prefect_outside_the_command_line() -> None:
 def test_each_folder_says_what_it_is() -> None:
     for path in (ROOT / "kpod").rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def public(node: ast.Module | ast.ClassDef) -> list[Definition]:
+    """Functions and classes directly inside `node` whose names have no underscore in front."""
+    return [child for child in node.body if isinstance(child, Definition) and not child.name.startswith("_")]
+
+
+def test_every_public_function_class_and_method_has_a_docstring() -> None:
+    """A method may have that of a base class, which is found by name."""
+    trees = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in FILES.items()}
+    classes = defaultdict(list)
+    for tree in trees.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                classes[node.name].append(node)
+
+    def documented(owner: ast.ClassDef, name: str) -> bool:
+        if any(method.name == name and ast.get_docstring(method) for method in public(owner)):
+            return True
+        bases = [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in owner.bases]
+        return any(documented(base, name) for names in bases for base in classes[names] if base is not owner)
+
+    missing = []
+    for module, tree in trees.items():
+        for node in public(tree):
+            if not ast.get_docstring(node):
+                missing.append(f"{module}.{node.name}")
+            if isinstance(node, ast.ClassDef):
+                missing += [f"{module}.{node.name}.{m.name}" for m in public(node) if not documented(node, m.name)]
+    assert missing == []

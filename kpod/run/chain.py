@@ -1,4 +1,4 @@
-"""The order in which a pipeline pulls its results, whoever computes them."""
+"""The order in which the results of a pipeline are obtained, whatever computes them."""
 
 import time
 from abc import ABC, abstractmethod
@@ -14,10 +14,10 @@ from kpod.store.artifacts import ArtifactRef
 
 
 class Chain(ABC):
-    """Gives the result of a stage together with everything that it needs."""
+    """Obtains the result of a stage after those of the stages that it needs."""
 
     def result(self, name: str, config: Pipeline, method: str, **known: ArtifactRef) -> ArtifactRef:
-        """The result of the stage `name` under `config`; the inputs in `given` are taken as they are."""
+        """The result of the stage `name` under `config`; `known` are results to use as inputs, by stage."""
         stage = stages.STAGES[name]
         inputs = {need: known.get(need) or self.result(need, config, method) for need in stage.needs(config)}
         return self.obtain(stage, config, method, inputs)
@@ -31,22 +31,22 @@ class Chain(ABC):
 
 @dataclass(frozen=True)
 class Task:
-    """One stage to compute: its key, inputs, the tags of its MLflow run, and whether a recorded result is ignored."""
+    """One stage to compute."""
 
     stage: stages.Stage
     key: str
     config: Pipeline
     inputs: Mapping[str, ArtifactRef]
-    tags: Mapping[str, str]
-    refresh: bool = False
+    tags: Mapping[str, str]  # of its MLflow run
+    refresh: bool = False  # whether a recorded result is ignored
 
 
 class Results(Chain):
-    """The results of one pipeline run: each is computed, or found in the cache, once, and shown to observers.
+    """The results of one pipeline run: each is computed, or read from the cache, once, and reported to observers.
 
-    `computed` lists what was not in the cache, as `<stage> (<method>)`; `by_method` has every result under
-    `<method>.<stage>`. `tags` are added to those of all its MLflow runs, `refresh` names stages to compute again, and
-    `known` (results by stage key) may be shared by several runs.
+    `computed` lists the computed stages as `<stage> (<method>)`; `by_method` has every result as `<method>.<stage>`.
+    `tags` are added to those of all its MLflow runs, `refresh` names stages to compute again, and `known` (results by
+    stage key) may be shared by several runs.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class Results(Chain):
 
     @abstractmethod
     def compute(self, task: Task) -> tuple[ArtifactRef, bool]:
-        """The result of a task, and whether it was computed now."""
+        """The result of a task, and whether it was computed now or read from the cache."""
 
     def obtain(
         self, stage: stages.Stage, config: Pipeline, method: str, inputs: Mapping[str, ArtifactRef]
     ) -> ArtifactRef:
-        """The result of a stage for these inputs, from this run, the cache, or computed now."""
+        """The result of a stage for these inputs: of this run, from the cache, or computed now."""
         key = stages.key_of(stage, config, inputs)
         if key not in self._known:
             started = time.monotonic()
@@ -90,7 +90,7 @@ class Results(Chain):
 
 
 class Plan(Chain):
-    """A dry run: the stages that `Results` would turn to, in order, each as (stage, method)."""
+    """A dry run: `pending` lists the stages that `Results` would obtain, in order, as (stage, method)."""
 
     def __init__(self) -> None:
         self.pending: list[tuple[str, str]] = []
@@ -99,7 +99,7 @@ class Plan(Chain):
     def obtain(
         self, stage: stages.Stage, config: Pipeline, method: str, inputs: Mapping[str, ArtifactRef]
     ) -> ArtifactRef:
-        """A reference without bytes; the same for the same settings and inputs."""
+        """A reference without a result; equal for equal settings and inputs."""
         parts = [stage.name, stage.config(config).model_dump_json(), *(f"{k} {v.key}" for k, v in inputs.items())]
         key = sha256("\n".join(parts).encode()).hexdigest()
         if key not in self._known:
@@ -109,9 +109,9 @@ class Plan(Chain):
 
 
 def students(chain: Chain, config: Pipeline, until: str | None) -> Iterator[tuple[Pipeline, str, ArtifactRef]]:
-    """Config, method and student of each method; nothing if `until` names a stage before `distill`.
+    """Config, method and student of each method; nothing if `until` is a stage before `distill`.
 
-    The teacher comes first: if it cannot be asked, nothing is trained before.
+    The rationales of all methods come first, so that a teacher that cannot be asked stops the run before training.
     """
     if until not in ("questions", "base"):
         for method in config.methods:
@@ -126,7 +126,7 @@ def students(chain: Chain, config: Pipeline, until: str | None) -> Iterator[tupl
 
 
 def planned(config: Pipeline, until: str | None) -> list[tuple[str, str]]:
-    """The stages of a run up to `until`, each as (stage, method), in the order in which it turns to them."""
+    """The stages of a run up to `until` (None: all), in order, as (stage, method)."""
     plan = Plan()
     for applied, method, student in students(plan, config, until):
         if until != "distill":

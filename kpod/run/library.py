@@ -1,4 +1,4 @@
-"""A pipeline in Python: settings in, tables out, without Prefect; results are shared with the command line's cache."""
+"""Pipelines in Python, without Prefect; results are shared with the cache of the command line."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,25 +28,28 @@ ELSEWHERE = {"clusters": "curriculum", "predictions": "evaluate", "history": "di
 class Run(Results):
     """The results of one pipeline run.
 
-    `run_id` is that of its MLflow run, `computed` names the stages that were computed and not found in the cache.
+    `run_id` is the id of its MLflow run, `computed` lists the stages that were computed and not read from the cache.
     """
 
     run_id = ""
 
     def folder(self, stage: str, method: str | None = None) -> Path:
-        """The folder that a stage wrote for a method, by default the last one that has it. Raises ConfigError."""
+        """The folder of a stage's result for a method, by default the last method that has one.
+
+        Raises ConfigError if the run has no such result.
+        """
         by_method = [(*name.rpartition(".")[::2], ref) for name, ref in self.by_method.items()]
-        found = [ref for owner, name, ref in by_method if name == stage and method in (None, owner)]
-        if not found:
-            made = ", ".join(f"{name} of {owner}" for owner, name, _ in by_method)
-            raise ConfigError(f"this run has no {stage} of {method or 'any method'}; it has {made}")
-        return artifacts.folder_of(found[-1].stage, found[-1].key)
+        refs = [ref for owner, name, ref in by_method if name == stage and method in (None, owner)]
+        if not refs:
+            known = ", ".join(f"{name} of {owner}" for owner, name, _ in by_method)
+            raise ConfigError(f"this run has no {stage} of {method or 'any method'}; it has {known}")
+        return artifacts.folder_of(refs[-1].stage, refs[-1].key)
 
     def table(self, name: str, method: str | None = None) -> pa.Table:
         """A stage's file as an Arrow table (`kpod.schemas`): questions, rationales, steps, tokens, weights, difficulty,
         curriculum, clusters, history (of `distill`) or predictions (of `evaluate`).
 
-        Raises ConfigError if the run did not get as far.
+        Raises ConfigError if the run has no such result.
         """
         folder = self.folder(ELSEWHERE.get(name, name), method)
         if name == "tokens":
@@ -54,7 +57,7 @@ class Run(Results):
         return pq.read_table(folder / f"{name}.parquet")
 
     def compute(self, task: Task) -> tuple[ArtifactRef, bool]:
-        """The result, computed in this process."""
+        """The result, from the cache or computed in this process."""
         with file_lock(home() / "locks" / f"{task.key}.lock"):  # the lock that a flow takes for this key
             ref = None if task.refresh else stages.recorded(task.key)
             if ref is not None:
@@ -76,9 +79,9 @@ class Run(Results):
 
 
 def load(source: str | Path, **settings: Any) -> Pipeline:
-    """The checked settings of a recipe's name or a YAML file, with dotted keys on top: `**{"distill.lr": 1e-4}`.
+    """The checked settings of a recipe (by name) or a YAML file, with dotted keys on top: `**{"distill.lr": 1e-4}`.
 
-    Raises ConfigError in one line: the file is missing, or a key or value does not fit.
+    Raises ConfigError in one line if the file is missing, or a key or value does not fit.
     """
     tree = read(str(source), recipes())
     for key, value in settings.items():
@@ -87,17 +90,17 @@ def load(source: str | Path, **settings: Any) -> Pipeline:
 
 
 def run(config: Pipeline, until: str | None = None, refresh: Sequence[str] = (), quiet: bool = False) -> Run:
-    """Run a pipeline in this process, up to the stage `until` if given; what the cache holds is not computed again.
+    """Run a pipeline in this process, up to the stage `until` if given; cached results are not computed again.
 
-    `refresh` names stages to compute again; `quiet` shows warnings alone. Students are not registered and there is no
-    report page: that is for `kpod run`. Raises KpodError as the stages do, ConfigError for an unknown stage.
+    `refresh` names stages to compute again; `quiet` shows only warnings. Unlike `kpod run`, students are not registered
+    and there is no report. Raises KpodError as the stages do, ConfigError for an unknown stage.
     """
     set_environment()
     prepare()
     for name in (*refresh, *([until] if until else [])):
         if name not in stages.STAGES:
             raise ConfigError(f"no stage {name}; the stages are {', '.join(stages.STAGES)}")
-    made = Run(config, refresh=refresh)
+    results = Run(config, refresh=refresh)
     with displayed(quiet):
-        made._go(until)
-    return made
+        results._go(until)
+    return results

@@ -1,15 +1,15 @@
-"""The pipelines and sweeps that MLflow knows, as rows of text."""
+"""The pipelines and sweeps in MLflow, as rows of text."""
 
 import time
 
 from kpod import tracking
 from kpod.run.results import PARENTS
 
-SHORT = 8  # characters of a run's id that are shown; any beginning that is unique names the run
+SHORT = 8  # characters of a run's id that are shown; any unique prefix names the run
 
 
 def listing(number: int) -> list[list[str]]:
-    """The newest runs: id, name, methods, accuracy of the last method that was evaluated, state and age."""
+    """The `number` newest runs: id, name, methods, accuracy of the last evaluated method, state and age."""
     return [_row(run) for run in tracking.runs_of(PARENTS)[:number]]
 
 
@@ -28,7 +28,7 @@ def _row(run: tracking.Run) -> list[str]:
 
 
 def age(seconds: float) -> str:
-    """`40 s`, `5 min`, `3 h` or `12 days`."""
+    """An age in words: `40 s`, `5 min`, `3 h` or `12 days`."""
     for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size or (unit != "days" and seconds >= size):
             return f"{seconds / size:.0f} {unit}"

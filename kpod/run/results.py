@@ -21,34 +21,34 @@ from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.text.stops import STOPS
 
-REFERENCES = "references.json"  # runs above stages hold the results they use: `<method>.<stage>` -> ArtifactRef
-ABOVE = ("pipeline", "method", "sweep", "arm")  # their tag kpod.stage
+REFERENCES = "references.json"  # the results that a run above stages uses: `<method>.<stage>` -> ArtifactRef
+ABOVE = ("pipeline", "method", "sweep", "arm")  # tag kpod.stage of runs above stages
 TOOK = ("wall_seconds", "cpu_seconds", "target_tokens", "epochs", "cost_usd")
-PARENTS = ("pipeline", "sweep")  # what the tag kpod.stage of a run says that people name
-CONFIG = "config.json"  # parent runs hold the whole configuration under this name
+PARENTS = ("pipeline", "sweep")  # tag kpod.stage of runs that users name
+CONFIG = "config.json"  # the whole configuration, an artifact of parent runs
 
 
 def find(name: str) -> tracking.Run:
-    """The run of this id; else the pipeline or sweep whose id begins so, or the newest one of that name.
+    """The run with this id; else the pipeline or sweep with this prefix of an id, or the newest one with this name.
 
-    Raises ConfigError if there is none, or if several ids begin so.
+    Raises ConfigError if there is none, or if the prefix is not unique.
     """
     if (run := tracking.get_run(name)) is not None:
         return run
     runs = tracking.runs_of(PARENTS) if name else []
-    matching = [one for one in runs if one.info.run_id.startswith(name)]
+    matching = [run for run in runs if run.info.run_id.startswith(name)]
     if len(matching) > 1:
-        raise ConfigError(f"{len(matching)} runs begin with {name}: {', '.join(one.info.run_id for one in matching)}")
-    named = [one for one in runs if one.info.run_name == name]
+        raise ConfigError(f"{len(matching)} runs begin with {name}: {', '.join(run.info.run_id for run in matching)}")
+    named = [run for run in runs if run.info.run_name == name]
     if not matching and not named:
         raise ConfigError(f"no MLflow run {name} at {tracking.address()}; kpod runs lists what is there")
     return (matching or named)[0]
 
 
 def result_of(run: str, stage: str) -> ArtifactRef:
-    """The result of `stage` in a run; a pipeline run without a method means the last method it made.
+    """The result of `stage` in a run; for a pipeline without a method, that of its last method.
 
-    Raises ConfigError if there is no such run or stage, or if its bytes are gone.
+    Raises ConfigError if there is no such run or stage, or if the bytes are missing.
     """
     name, _, method = run.partition("/")
     entity = find(name)
@@ -64,28 +64,28 @@ def result_of(run: str, stage: str) -> ArtifactRef:
 
 def _by_method(entity: tracking.Run, stage: str, method: str) -> ArtifactRef:
     run_id = entity.info.run_id
-    found = references(run_id)
-    methods = [name.rpartition(".")[0] for name in found if name.endswith(f".{stage}")]
-    made = [name for name in entity.data.tags.get("kpod.methods", "").split(",") if name in methods] or methods
-    method = method or (made[-1] if made else "")
+    refs = references(run_id)
+    methods = [name.rpartition(".")[0] for name in refs if name.endswith(f".{stage}")]
+    ordered = [name for name in entity.data.tags.get("kpod.methods", "").split(",") if name in methods] or methods
+    method = method or (ordered[-1] if ordered else "")
     if method not in methods:
-        raise ConfigError(f"run {run_id} has no {stage} of {method or 'any method'}; it has {', '.join(made)}")
-    return found[f"{method}.{stage}"]
+        raise ConfigError(f"run {run_id} has no {stage} of {method or 'any method'}; it has {', '.join(ordered)}")
+    return refs[f"{method}.{stage}"]
 
 
 def references(run_id: str) -> dict[str, ArtifactRef]:
     """The results that a pipeline, method, sweep or arm used, by `<method>.<stage>`; empty for other runs."""
-    found = tracking.read_document(run_id, REFERENCES) or {}
-    return {name: ArtifactRef.model_validate(ref) for name, ref in found.items()}
+    document = tracking.read_document(run_id, REFERENCES) or {}
+    return {name: ArtifactRef.model_validate(ref) for name, ref in document.items()}
 
 
 def predictions_of(run: str) -> pa.Table:
-    """Predictions (schemas.PREDICTIONS) of a run, or of a Parquet file."""
+    """Predictions (schemas.PREDICTIONS) of a run, or in a Parquet file. Raises ConfigError or DataError."""
     return schemas.read(_predictions(run), schemas.PREDICTIONS)
 
 
 def steps_of(run: str) -> dict[str, dict[str, Any]]:
-    """Accuracy by number of steps from the metrics.json beside the predictions; empty if there is none."""
+    """Accuracy by number of steps, from the metrics.json beside the predictions; empty if there is none."""
     path = _predictions(run).with_name("metrics.json")
     return dict(json.loads(path.read_text(encoding="utf-8"))["steps"]) if path.is_file() else {}
 
@@ -106,40 +106,43 @@ def _in(ref: ArtifactRef) -> Path:
 
 
 def figures_of(refs: Mapping[str, ArtifactRef]) -> dict[str, float]:
-    """What runs of methods are compared by, from the results of one method (stage -> result, all on this machine).
+    """The figures of a method's MLflow run, from its results (stage -> result, all on this machine).
 
-    Accuracy with the ends of its 95% interval, overall and by set; target tokens, seconds of CPU and wall of the
-    training, CPU seconds of what prepares it, and what its rationales cost (US dollars). Rounded to four decimals,
-    which MLflow's tables show whole.
+    Accuracy with the ends of its 95% interval, overall and by set; target tokens, CPU and wall seconds of the training,
+    CPU seconds of its preparation, and the cost of its rationales (US dollars). Rounded to four decimals.
     """
     figures: dict[str, float] = {}
     if evaluated := refs.get("evaluate"):
         predictions = predictions_in(evaluated)
         overall = accuracy("", "", "", predictions.to_pylist())
         for row in [overall, *accuracies("", predictions)]:
-            of = f".{row.dataset}.{row.split}" if row.dataset else ""
-            figures |= {f"accuracy{of}": row.accuracy, f"accuracy_low{of}": row.low, f"accuracy_high{of}": row.high}
+            name = f".{row.dataset}.{row.split}" if row.dataset else ""
+            figures |= {
+                f"accuracy{name}": row.accuracy,
+                f"accuracy_low{name}": row.low,
+                f"accuracy_high{name}": row.high,
+            }
         figures |= {"truncated": overall.truncated, "answerless": overall.answerless}
-    taken = {stage: took(ref) for stage, ref in refs.items()}
-    if spent := cost(taken):
+    costs = {stage: took(ref) for stage, ref in refs.items()}
+    if spent := cost(costs):
         figures |= {name: value for name, value in vars(spent).items() if value is not None}
-    if "cost_usd" in taken.get("rationales", {}):
-        figures["rationales_cost_usd"] = taken["rationales"]["cost_usd"]
+    if "cost_usd" in costs.get("rationales", {}):
+        figures["rationales_cost_usd"] = costs["rationales"]["cost_usd"]
     return {name: round(value, 4) for name, value in figures.items()}
 
 
 def took(ref: ArtifactRef) -> dict[str, float]:
-    """What computing a result took, as its MLflow run says: seconds, and the stage's target tokens, epochs and cost."""
+    """The cost of computing a result, from its MLflow run: the figures of TOOK that it has."""
     figures = tracking.final_metrics(ref.run_id)
     return {name: figures[f"{ref.stage}.{name}"] for name in TOOK if f"{ref.stage}.{name}" in figures}
 
 
 def export_task(run: str, folder: Path) -> None:
-    """Write a task of lm-evaluation-harness that asks what the evaluation of a run asked. Raises ConfigError."""
+    """Write a task of lm-evaluation-harness with the questions of a run's evaluation. Raises ConfigError."""
     from kpod.evaluate.lm_eval import write_task
 
-    found, evaluation = result_of(run, "questions"), result_of(run, "evaluate")
-    questions = schemas.read(artifacts.folder_of(found.stage, found.key) / "questions.parquet", schemas.QUESTIONS)
+    source, evaluation = result_of(run, "questions"), result_of(run, "evaluate")
+    questions = schemas.read(artifacts.folder_of(source.stage, source.key) / "questions.parquet", schemas.QUESTIONS)
     ids = predictions_of(run)["question_id"].to_pylist()
     evaluated = tracking.get_run(evaluation.run_id)
     tokens = evaluated.data.params.get("evaluate.max_new_tokens") if evaluated else None
@@ -161,7 +164,7 @@ def export_task(run: str, folder: Path) -> None:
 
 
 def _student(run: str) -> Path:
-    """The folder of the student of a run, or of the one before distillation if it has no other."""
+    """The folder of a run's distilled student, else of its student before distillation."""
     try:
         ref = result_of(run, "distill")
     except ConfigError:

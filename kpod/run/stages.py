@@ -1,6 +1,6 @@
-"""The table of stages, and how one is executed: inputs fetched, work tracked, result published and stored.
+"""The table of stages, and their execution: inputs are fetched, the run is tracked, the result published and stored.
 
-A stage's module has `run(inputs, config, out_dir) -> metrics`: a plain function that reads folders and writes one.
+A stage's module has a function `run(inputs, config, out_dir) -> figures` that reads folders and writes one.
 """
 
 import os
@@ -25,7 +25,7 @@ from kpod.store.code_version import code_version
 from kpod.store.files import sha256_tree
 from kpod.store.keys import stage_key
 
-SETTINGS = "settings.json"  # a stage's run holds its settings under this name
+SETTINGS = "settings.json"  # the settings of a stage, an artifact of its run
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,9 @@ def execute(
 ) -> ArtifactRef:
     """Run a stage, publish its folder under its key, and store it in MLflow as a nested run of `parent`.
 
-    A folder that a killed attempt had published but not stored is stored as it is, except with `refresh`. The
-    caller holds the lock of the stage's key. Raises DataError if the bytes of an input are gone.
+    A folder that a killed attempt has published but not stored is stored as it is, except with `refresh`. `watchers`
+    observe the stage beside its MLflow run. The caller must hold the lock of the stage's key. Raises DataError if the
+    bytes of an input are missing, and whatever the stage raises.
     """
     key = key_of(stage, config, inputs)
     folders = {name: _fetched(ref) for name, ref in inputs.items()}
@@ -124,7 +125,7 @@ def execute(
             started = time.monotonic(), _cpu_seconds()
             with observing(run, *watchers):
                 figures = import_module(stage.module).run(folders, settings, out)
-            # A stage that is taken up again after a kill knows better what it took in all attempts.
+            # Stages that resume after a kill return the seconds of all attempts themselves.
             took = {"wall_seconds": time.monotonic() - started[0], "cpu_seconds": _cpu_seconds() - started[1]}
             figures = {**took, **figures}
             shutil.rmtree(out / "work", ignore_errors=True)
@@ -136,20 +137,20 @@ def execute(
 
 
 def _cpu_seconds() -> float:
-    """CPU seconds of this process and of the children that it has waited for."""
+    """CPU seconds of this process and of its children that have ended."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def recorded(key: str) -> ArtifactRef | None:
-    """The result with this key from MLflow, computed here or on another machine, digest verified; None if missing."""
+    """The result with this key in MLflow, fetched and its digest verified; None if there is none."""
     run = tracking.newest_run({"kpod.cache_key": key})
     ref = ref_of(run) if run else None
     return ref if ref and tracking.fetch(ref) else None
 
 
 def ref_of(run: tracking.Run) -> ArtifactRef | None:
-    """The result of a stage's finished MLflow run, or None if the run is not of a kpod stage."""
+    """The result of a stage's finished MLflow run; None for other runs."""
     tags = run.data.tags
     if not {"kpod.stage", "kpod.cache_key", "kpod.sha256"} <= tags.keys():
         return None

@@ -1,4 +1,4 @@
-"""Rationales of one forward pass, padded, with the randomness that belongs to each of them."""
+"""Batches of rationales: padded ids, and the random numbers of each rationale's masks and prefixes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,10 @@ class Batch:
 
 
 def collate(examples: Sequence[Example], rule: Rule, seed: int, epoch: int, device: torch.device) -> Batch:
-    """Pad `examples`. Masks and prefixes depend on (seed, epoch, key) alone, never on the company a row is in."""
+    """Pad `examples` to a batch on `device`, with prefixes by `rule`.
+
+    Masks and prefixes depend on (seed, epoch, key), not on the other rows of the batch.
+    """
     width = max(len(example.rationale) for example in examples)
     ids = np.zeros((len(examples), width), dtype=np.int64)
     lengths = np.array([len(example.rationale) for example in examples])

@@ -1,4 +1,4 @@
-"""Weighter and answer predictor for a student, as the settings ask."""
+"""Construction of weighter and answer predictor for a student, by the settings."""
 
 from pathlib import Path
 
@@ -17,19 +17,19 @@ from kpod.weighting.predictor import EncoderDecoder, OnePass, Predictor, Separat
 
 
 def build_weighter(embedding: nn.Embedding, config: Weights) -> Weighter:
-    """A fresh weighter for the student's embedding, the same for the same seed."""
+    """An untrained weighter for the student's embedding [V, d]; depends on `config.seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return Weighter(embedding.weight.shape[1], config.hidden, config.heads).to(embedding.weight.device)
 
 
 def resolved(student: Path, config: Weights) -> Weights:
-    """The settings with those of the answer predictor that follow from its size; `student`: its model folder."""
+    """The settings with those of the answer predictor resolved for its size; `student`: its model folder."""
     return config.for_predictor(models.parameters(models.empty(config.predictor or student)))
 
 
 def predictor_precision(config: Weights) -> Precision:
-    """How the answer predictor is loaded: what trains is fp32, and what is frozen needs no more than it computes in."""
+    """Precision in which the answer predictor is loaded: fp32 if it is trained, else that of the computation."""
     return "fp32" if config.predictor_adapter == "full" else config.precision
 
 
@@ -38,10 +38,9 @@ def build_predictor(
 ) -> tuple[Predictor, PreTrainedTokenizerBase]:
     """The answer predictor and the tokenizer of its questions and answers.
 
-    Without `config.predictor` it is the student itself: pass a copy if the student is needed unchanged afterwards.
-    Its embeddings and, where tied, its output layer stay as they are, so that rationale and question are read with
-    one table. All other layers train, or adapters in them (`config.predictor_adapter`, `auto` taken as `full`);
-    nothing of it does if `config.predictor_lr` is 0.
+    Without `config.predictor` it is the student itself, which is changed. Its embedding and, if tied, its output layer
+    are frozen, so that rationale and question share one embedding. All other layers are trained, or adapters in them
+    (`config.predictor_adapter`, already resolved); nothing is if `config.predictor_lr` is 0. Raises ModelError.
     """
     model, reader, projection = student, tokenizer, None
     if config.predictor is not None:
@@ -71,9 +70,9 @@ def _projection(
     model: PreTrainedModel,
     reader: PreTrainedTokenizerBase,
 ) -> nn.Linear:
-    """Student width -> predictor width without bias (a masked token stays zero).
+    """A linear map from the student's to the predictor's width, without bias, so that a masked token stays zero.
 
-    It starts as the least-squares map between the embeddings of the tokens that both vocabularies spell alike.
+    It is initialised by least squares between the embeddings of the tokens that both vocabularies share.
     """
     source, target = student.get_input_embeddings().weight, model.get_input_embeddings().weight
     layer = nn.Linear(source.shape[1], target.shape[1], bias=False).to(source.device)
@@ -91,10 +90,10 @@ def _projection(
 
 
 def one_row_a_prefix(predictor: Predictor, batch: Batch, rationale: Tensor) -> Predictor:
-    """`predictor`, or its slower twin if the model does not score copies in one pass as it does in separate ones.
+    """`predictor`, or a slower one with a row for each prefix if the model cannot score all prefixes in one pass.
 
-    Tried out on one batch, since no flag tells: models with relative biases, recurrent layers or windows ignore
-    position ids or a mask of four dimensions.
+    Tested on one batch, because no attribute tells: models with relative biases, recurrent layers or windows ignore
+    position ids or a four-dimensional mask. `rationale`: embeddings, float [B, R, d].
     """
     near = 1e-3 if predictor.model.dtype is torch.float32 else 5e-2
     if not isinstance(predictor, OnePass):

@@ -1,4 +1,4 @@
-"""What a token is by its characters: digit, operator, name, function word, or other. No model is asked."""
+"""Classes of tokens by their characters: digit, operator, name, function word, mark or other."""
 
 import re
 from collections.abc import Sequence
@@ -114,11 +114,11 @@ _SENTENCE_END = re.compile(r"[.!?:\n]\W*\Z")
 
 
 def classify(text: str, spans: np.ndarray) -> list[TokenClass]:
-    """The class of each token of `text` by its span (int64 [n, 2]); a piece of a word has the word's class.
+    """The class of each token of `text` by its span, int64 [n, 2]; a part of a word has the word's class.
 
-    digit: a number's digits; operator: arithmetic signs, and an x between numbers; name: a capitalised word that does
-    not open a sentence, or one that also stands capitalised inside a sentence of this text; function: articles,
-    prepositions, pronouns, auxiliaries; mark: punctuation and white space; other: the rest.
+    digit: digits of a number; operator: arithmetic signs, and an x between numbers; name: a word that is capitalised
+    somewhere in this text within a sentence; function: articles, prepositions, pronouns, auxiliaries; mark: punctuation
+    and white space; other: the rest.
     """
     words = [(m.start(), m.end(), m.group()) for m in _WORD.finditer(text)]
     names = {w for start, _, w in words if w[:1].isupper() and len(w) > 1 and _inside(text, start)}
@@ -131,7 +131,7 @@ def classify(text: str, spans: np.ndarray) -> list[TokenClass]:
 
 
 def _inside(text: str, start: int) -> bool:
-    """Whether a word at `start` has words of its own sentence before it."""
+    """Whether a word at `start` follows other words of its sentence."""
     before = text[max(0, start - 8) : start]
     return bool(before.strip()) and not _SENTENCE_END.search(before)
 

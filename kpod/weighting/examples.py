@@ -1,4 +1,4 @@
-"""Rationales as token ids, and the reasons why some cannot be used."""
+"""Tokenised rationales for the weighter and the answer predictor."""
 
 import zlib
 from dataclasses import dataclass
@@ -22,28 +22,28 @@ Quarantined = tuple[Key, str]  # key, reason
 
 @dataclass(frozen=True)
 class Example:
-    """One rationale, tokenised; int32 ids. `prompt` and `answer` are in the predictor's vocabulary."""
+    """One tokenised rationale; all arrays are int32."""
 
     key: Key
-    prompt: np.ndarray
-    rationale: np.ndarray  # [n], the student's ids
+    prompt: np.ndarray  # in the predictor's vocabulary
+    rationale: np.ndarray  # [n], in the student's vocabulary
     step: np.ndarray  # [n], non-decreasing
-    answer: np.ndarray  # template words, answer, full stop, EOS
-    visible: int  # tokens in front of a closing statement of the answer: all that a predictor may see
+    answer: np.ndarray  # in the predictor's vocabulary: template words, answer, full stop, EOS
+    visible: int  # number of tokens before a closing statement of the answer, which the predictor must not see
 
     @property
     def seed(self) -> int:
-        """A number that depends on the key alone."""
+        """A number that depends only on the key."""
         return zlib.crc32(f"{self.key[0]}\0{self.key[1]}".encode())
 
     @property
     def tokens(self) -> int:
-        """Tokens of the whole sequence."""
+        """Tokens of prompt, rationale and answer."""
         return len(self.prompt) + len(self.rationale) + len(self.answer)
 
 
 class Examples(TokenRows[Example]):
-    """Some rows of a table of tokens; `prompt` and `answer` have a row for each of `tokens`."""
+    """Rows of a table of tokens; `prompt` and `answer` have a row for each row of `tokens`."""
 
     def __init__(self, tokens: Tokens, rows: np.ndarray, prompt: Column, answer: Column) -> None:
         super().__init__(tokens, rows)
@@ -73,11 +73,10 @@ def usable(
     positions: int | None = None,
     unknown: int | None = None,
 ) -> tuple[Examples, list[Quarantined]]:
-    """Examples in the order of `tokens`, and the keys that were dropped, with the reason.
+    """The usable examples in the order of `tokens`, and the keys of the others with the reason.
 
-    `asked`: prompts and answers in the vocabulary of a predictor with a tokenizer of its own, a row for each of
-    `tokens`. Dropped: an answer with the token `unknown`, more than `max_tokens` in all, or than the `positions` that
-    the predictor has learnt.
+    `segments`: prompts and answers in the vocabulary of a predictor with its own tokenizer (`predictor_segments`).
+    Unusable: an answer with the token `unknown`, a row longer than `max_tokens`, or than the predictor's `positions`.
     """
     prompt, answer = segments or (tokens.prompt, tokens.answer)
     rows = np.arange(len(tokens))
@@ -98,7 +97,7 @@ def usable(
 def predictor_segments(
     reader: PreTrainedTokenizerBase, form: PromptFormat, tokens: Tokens, questions: Path
 ) -> tuple[Column, Column]:
-    """Prompts and answers in the vocabulary of `reader`, a row for each of `tokens`.
+    """Prompts and answers in the vocabulary of `reader`, the predictor's tokenizer, a row for each row of `tokens`.
 
     `questions`: the folder of that stage. The samples of a question share its ids.
     """
@@ -112,9 +111,9 @@ def predictor_segments(
 
 
 def texts_of(rationales: Path, examples: Examples) -> pa.Array:
-    """The text of each example's rationale, from the folder of the stage `rationales`; large_string [n].
+    """The text of each example's rationale, large_string [n], from the folder of the stage `rationales`.
 
-    Raises DataError if one is not there.
+    Raises DataError if one is missing.
     """
     texts = [pa.array([], pa.large_string())]
     place_of = np.full(len(examples.tokens), -1)
@@ -135,13 +134,13 @@ def texts_of(rationales: Path, examples: Examples) -> pa.Array:
 
 
 def predictor_form(reader: PreTrainedTokenizerBase, form: Form) -> PromptFormat:
-    """The form in which a predictor is asked: without a chat template of its own, the paper's."""
+    """The prompt format of a predictor: the paper's if its tokenizer has no chat template."""
     plain = form.prompt.kind != "custom" and not reader.chat_template
     return resolve(reader, Form(prompt=Prompt(kind="cot"), answer=form.answer) if plain else form)
 
 
 def template_length(tokenizer: PreTrainedTokenizerBase, form: PromptFormat = COT) -> int:
-    """Leading tokens of `answer_ids` that are the template's words, whatever the answer: at least 1."""
+    """Number of leading tokens of `answer_ids` that are the same for all answers, at least 1. Raises DataError."""
     several = [answer_ids(tokenizer, answer, form) for answer in ("7", "x", "-1", "$2", "A", "(B)")]
     common = 0
     while len({tuple(ids[: common + 1]) for ids in several}) == 1:

@@ -1,4 +1,4 @@
-"""Weights of all rationales: by the trained weighter, or by the rule that it should beat."""
+"""Weights of all rationales, by the trained weighter or by a rule."""
 
 from collections.abc import Sequence
 
@@ -19,10 +19,10 @@ RULE_HIGH, RULE_LOW = 0.9, 0.1
 
 
 def infer(examples: Sequence[Example], weighter: Weighter, embedding: nn.Embedding, batch_tokens: int) -> Column:
-    """w_j of every token (Eq. 2-3), float32, a row for each example, the same for any batching.
+    """w_j of every token (Eq. 2-3), float32, a row for each example, whatever the batches of `batch_tokens` tokens.
 
-    Each rank computes its share, all get the whole. A closing statement of the answer is not seen; its tokens weigh
-    1, as those of the answer in Eq. 1.
+    The batches are split over the ranks; every rank returns all weights. A closing statement of the answer is not seen;
+    its tokens have weight 1, as those of the answer in Eq. 1.
     """
     rank, world = ranks().rank, ranks().world
     sizes = np.fromiter((len(example.rationale) for example in examples), np.int64, len(examples))
@@ -42,7 +42,10 @@ def infer(examples: Sequence[Example], weighter: Weighter, embedding: nn.Embeddi
 
 
 def by_rule(texts: Sequence[str], spans: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """0.9 for digits, operators and names, 0.1 for all else; float32 [n] a rationale."""
+    """Weights by class, float32 [n] for each text: 0.9 for digits, operators and names, 0.1 for other tokens.
+
+    `spans`: character spans of the tokens, int64 [n, 2] for each text.
+    """
     high = {"digit", "operator", "name"}
     return [
         np.array([RULE_HIGH if kind in high else RULE_LOW for kind in classify(text, places)], dtype=np.float32)

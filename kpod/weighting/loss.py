@@ -1,4 +1,4 @@
-"""The losses of Eq. 5-7 for one batch, and their gradients, kept apart."""
+"""The losses of Eq. 5-7 for one batch, and their separate gradients."""
 
 from dataclasses import dataclass
 
@@ -16,20 +16,19 @@ from kpod.weighting.prefixes import sum_factor
 
 @dataclass(frozen=True)
 class Losses:
-    """One value a rationale, float [B]."""
+    """Losses and means of B rationales, float [B] each."""
 
-    answer: Tensor  # L_p of Eq. 5: the mean over prefixes (or, with per_length off, the sum)
-    mask: Tensor  # L_m of Eq. 6: the kept share of the tokens (or their number)
+    answer: Tensor  # L_p of Eq. 5: mean over prefixes (the sum without per_length)
+    mask: Tensor  # L_m of Eq. 6: share of tokens that are kept (their number without per_length)
     weight: Tensor  # mean w
     kept: Tensor  # share of tokens that were not masked
 
 
 def blank(embedding: nn.Embedding) -> Tensor:
-    """What a masked token is read as, float [d]: the mean of all embeddings.
+    """The embedding of a masked token, float [d]: the mean of all embeddings.
 
-    Zero has no direction, and a transformer that normalises its input by length sees only the direction: for it
-    m * Emb is the same at every m > 0, and the gradient at m = 0 is divided by almost nothing. Towards the mean of
-    all embeddings a token fades instead.
+    With zero, a transformer that normalises its input sees the same direction m * Emb at every m > 0, and the gradient
+    at m = 0 is divided by almost nothing.
     """
     return embedding.weight.detach().float().mean(0)
 
@@ -43,10 +42,10 @@ def losses(
     config: Weights,
     temperature: float,
 ) -> tuple[Losses, Tensor, Tensor]:
-    """Losses of a batch, the mask m [B, R] as the weighter made it, and the leaf that the predictor read.
+    """Losses of a batch, the mask m [B, R] of the weighter, and a detached copy of it, which the predictor reads.
 
-    `masked` [d] stands for a masked token (see `blank`): the predictor reads `m Emb + (1 - m) masked`.
-    The predictor reads a leaf of its own, so that dL_p/dm can be had before it goes on to the weighter.
+    The predictor reads `m Emb + (1 - m) masked`, with the embedding `masked` [d] of a masked token (see `blank`). The
+    copy is a leaf, so that dL_p/dm is available separately from the gradient of the weighter.
     """
     raw = embedding(batch.rationale).float()
     logits = weighter(raw.detach(), batch.visible)
@@ -72,8 +71,8 @@ def backward(
 ) -> list[Tensor]:
     """Add the gradients of `sum(L_p + alpha L_m) / rationales` (Eq. 7) to all parameters.
 
-    Returns the part of L_p alone in the weighter's gradients, one tensor a parameter: if it vanishes, the weighter
-    only learns to mask.
+    `values`, `drawn` and `leaf` are the results of `losses`. Returns the part of L_p in the weighter's gradients, one
+    tensor for each parameter: if it vanishes, the weighter only learns to mask.
     """
     (values.answer.sum() / rationales).backward()
     parameters = list(weighter.parameters())

@@ -5,11 +5,11 @@ from torch import Tensor
 
 
 def mask(logits: Tensor, uniform: Tensor, temperature: float, hard: bool = True) -> Tensor:
-    """Draw m_j from Bernoulli(sigmoid(logit_j)) so that its gradient reaches the logits.
+    """Sample m_j from Bernoulli(sigmoid(logit_j)), with a gradient with respect to the logits.
 
-    `uniform` in (0, 1), of the shape of `logits`, is the randomness. The relaxed value is
-    `sigmoid((logit + log u - log(1 - u)) / temperature)`; hard: rounded to 0 or 1 (exactly Bernoulli at any
-    temperature) with the gradient of the relaxed value.
+    `uniform`: random numbers in (0, 1), of the shape of `logits`. The relaxed value is
+    `sigmoid((logit + log u - log(1 - u)) / temperature)`; `hard` rounds it to 0 or 1 (exactly Bernoulli at any
+    temperature), with the gradient of the relaxed value.
     """
     soft = torch.sigmoid((logits + torch.logit(uniform)) / temperature)
     if not hard:

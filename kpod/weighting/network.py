@@ -13,18 +13,18 @@ from kpod.errors import ModelError
 from kpod.store.files import atomic, write_text
 
 _SHAPE = ("width", "hidden", "heads")
-START = 0.8  # weight of every token before training: a predictor reads little of a rationale half of which is masked
+START = 0.8  # weight of every token before training: from a half-masked rationale a predictor learns little
 
 
 class Weighter(nn.Module):
-    """`e = Att(Emb(r))` (Eq. 2), `w_j = sigmoid(MLP(e_j))` (Eq. 3): the chance that token j is not masked.
+    """`e = Att(Emb(r))` (Eq. 2), `w_j = sigmoid(MLP(e_j))` (Eq. 3): the probability that token j is not masked.
 
-    One layer of bidirectional self-attention with a residual path, then a two-layer MLP. Queries and keys carry
-    sinusoidal positions, so a token can look for its neighbours at any length; values carry none.
+    One layer of bidirectional self-attention with a residual connection, then a two-layer MLP. Queries and keys have
+    sinusoidal positions, values have none.
     """
 
     def __init__(self, width: int, hidden: int, heads: int) -> None:
-        """`width` d of the student's embedding, `hidden` of the MLP; every w_j starts near START.
+        """`width`: d of the student's embedding; `hidden`: of the MLP. Every w_j is initially near START.
 
         Raises ModelError if `heads` does not divide `width`.
         """
@@ -42,11 +42,11 @@ class Weighter(nn.Module):
     def forward(self, embeddings: Tensor, visible: Tensor) -> Tensor:
         """Logits of w, float [B, n], from raw embeddings [B, n, d].
 
-        Tokens where `visible` bool [B, n] is False (padding, a closing statement of the answer) are seen by none that
-        is visible, and their own logits mean nothing.
+        Tokens where `visible` bool [B, n] is False (padding, a closing statement of the answer) are not attended to by
+        visible ones, and their own logits are meaningless.
         """
         rows, length, width = embeddings.shape
-        # Embeddings of different students differ in scale by orders of magnitude; what is masked stays raw.
+        # Embeddings of different students differ in scale by orders of magnitude.
         normal = F.layer_norm(embeddings, (width,))
         placed = normal + _positions(length, width, normal)
         split = (rows, length, self.heads, width // self.heads)
@@ -54,8 +54,8 @@ class Weighter(nn.Module):
             layer(x).view(split).transpose(1, 2)
             for layer, x in ((self.query, placed), (self.key, placed), (self.value, normal))
         )
-        # One mask for all queries of a row: [n, n] would be a gigabyte at 16,000 tokens. A row of which nothing is
-        # visible sees itself, so that no softmax is empty.
+        # One mask for all queries of a row: [n, n] would be a gigabyte at 16,000 tokens. A row without visible tokens
+        # attends to all, so that no softmax is empty.
         seen = (visible | ~visible.any(1, keepdim=True))[:, None, None, :]
         context = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         mixed = normal + self.out(context.transpose(1, 2).reshape(rows, length, width))
@@ -71,7 +71,7 @@ def _positions(length: int, width: int, like: Tensor) -> Tensor:
 
 
 def save(weighter: Weighter, folder: Path) -> None:
-    """Write `weighter.safetensors` and `weighter.json`."""
+    """Write `weighter.safetensors` and `weighter.json` (its shape) into a folder, atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().contiguous() for name, value in weighter.state_dict().items()}
     with atomic(folder / "weighter.safetensors") as temporary:
@@ -81,7 +81,7 @@ def save(weighter: Weighter, folder: Path) -> None:
 
 
 def load(folder: Path) -> Weighter:
-    """Read what `save` wrote, in evaluation mode. Raises ModelError if a file is missing or does not fit."""
+    """Load a weighter from the folder of `save`, in eval mode. Raises ModelError if a file is missing or invalid."""
     try:
         shape = json.loads((folder / "weighter.json").read_text(encoding="utf-8"))
         weighter = Weighter(**{name: shape[name] for name in _SHAPE})

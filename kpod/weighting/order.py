@@ -1,4 +1,4 @@
-"""Which rationales train and which are held out for validation; a function of seed and keys."""
+"""The split of rationales into training and validation, a function of seed and keys."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ _MOST_QUESTIONS = 128
 
 
 def held_out(examples: Sequence[Example], share: float, limit: int | None, seed: int) -> tuple[list, list]:
-    """(training, validation) examples: whole questions are held out; training is cut to a sample of `limit`.
+    """(training, validation) examples: a `share` of the questions is held out, and at most `limit` train (a sample).
 
-    More than _MOST_QUESTIONS are never held out: they would cost time and tell the loss no better.
+    At most _MOST_QUESTIONS are held out, which suffice for the loss.
     """
     names = sorted({example.key[0] for example in examples})
     np.random.default_rng([seed, 1]).shuffle(names)

@@ -1,7 +1,7 @@
 """The answer predictor of Eq. 5: -log P(y | x, masked r_<k) for several prefixes of each rationale.
 
-A masked rationale enters as m_j * Emb(r_j), the student's raw embedding, projected where the predictor has
-another one. The template words of the answer are input only: what is scored is the answer, full stop and EOS.
+A masked rationale is input as m_j * Emb(r_j), the student's raw embedding, projected if the predictor has another one.
+The template words of the answer are only input: the answer, its full stop and EOS are scored.
 """
 
 import inspect
@@ -20,16 +20,18 @@ IGNORED = -100
 
 
 class Predictor(nn.Module):
-    """A pretrained model that is asked for the answer; subclasses lay the prefixes out."""
+    """A pretrained model that predicts the answer; subclasses arrange the prefixes in its input."""
 
     def __init__(self, model: PreTrainedModel, template: int, eos: int, projection: nn.Linear | None = None) -> None:
-        """`template`: leading answer tokens that are not scored. `projection`: student width -> predictor width."""
+        """`template`: number of leading answer tokens that are not scored; `eos`: id of the end token;
+        `projection`: from the student's to the predictor's width.
+        """
         super().__init__()
         self.model, self.template, self.eos, self.projection = model, template, eos, projection
         self._accepts = set(inspect.signature(model.forward).parameters)
 
     def nll(self, batch: Batch, rationale: Tensor) -> Tensor:
-        """Negative log likelihood of the answer, float [B, P], for every prefix; 0 where a row has fewer.
+        """-log P of the answer for every prefix, float [B, P]; 0 where a row has fewer prefixes.
 
         `rationale`: masked student embeddings, float [B, R, d].
         """
@@ -38,7 +40,7 @@ class Predictor(nn.Module):
         return self._nll(batch, rationale)
 
     def size(self, example: Example, prefixes: int) -> int:
-        """Tokens that one example with so many prefixes puts into a forward pass: a row a prefix."""
+        """Tokens of an example with so many prefixes in a forward pass."""
         return prefixes * example.tokens
 
     def _nll(self, batch: Batch, rationale: Tensor) -> Tensor:
@@ -55,15 +57,15 @@ class Predictor(nn.Module):
 
 
 class OnePass(Predictor):
-    """Decoder-only: the context once, then one copy of the answer a prefix, in a single sequence a rationale.
+    """For decoder-only models: the context once, followed by a copy of the answer for each prefix, in one sequence.
 
-    A copy sees the question, its own prefix and itself, and its positions continue its prefix, so each copy is
-    scored exactly as in a separate pass over question, prefix and answer. Row layout, padded per batch:
+    A copy attends to the question, its own prefix and itself, and its positions continue its prefix, so that it is
+    scored exactly as in a separate pass over question, prefix and answer. Layout of a row, padded per batch:
     `question rationale ... | copy 1 | copy 2 | ...`.
     """
 
     def size(self, example: Example, prefixes: int) -> int:
-        """One row: question and rationale once, a copy of the answer a prefix."""
+        """Tokens of one row: question and rationale once, and a copy of the answer for each prefix."""
         return len(example.prompt) + example.visible + prefixes * (len(example.answer) - 1)
 
     def _nll(self, batch: Batch, rationale: Tensor) -> Tensor:
@@ -98,13 +100,13 @@ class OnePass(Predictor):
         return self._scored(logits.view(rows, copies, -1, logits.shape[-1]), labels)
 
     def _place(self, embedded: Tensor, batch: Batch, rationale: Tensor) -> Tensor:
-        """Put each visible rationale behind its question."""
+        """Insert each visible rationale after its question."""
         row, column = batch.visible.nonzero(as_tuple=True)
         offset = torch.tensor([len(e.prompt) for e in batch.examples], device=row.device)
         return embedded.index_put((row, column + offset[row]), rationale[row, column].to(embedded.dtype))
 
     def _logits(self, embedded: Tensor, seen: Tensor, position: np.ndarray, scored: list[int]) -> Tensor:
-        # Added to the scores. As booleans, torch would turn it into such a table in each layer, and keep them all.
+        # Added to the scores. A boolean mask would be converted in each layer, and every copy be kept.
         kind = embedded.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else embedded.dtype
         seen = torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
@@ -121,12 +123,12 @@ class OnePass(Predictor):
 
 
 def _block_mask(copy: np.ndarray, limit: np.ndarray, device: torch.device) -> Tensor:
-    """Who sees whom, bool [B, 1, S, S]; every token sees itself, padding included, so no softmax is empty."""
+    """The attention mask, bool [B, 1, S, S]; every token attends to itself, padding too, so no softmax is empty."""
     own, reach = torch.from_numpy(copy).to(device), torch.from_numpy(limit).to(device)
     place = torch.arange(copy.shape[1], device=device)
     seen = place < reach[:, :, None]  # the one table of this size: 256 MB at 16,000 tokens
     seen &= (own == 0)[:, None, :]
-    first = int((copy > 0).any(0).argmax())  # copies stand at the end
+    first = int((copy > 0).any(0).argmax())  # copies are at the end
     copies, behind = own[:, first:], place[first:]
     own_copy = (copies[:, :, None] == copies[:, None, :]) & (copies > 0)[:, :, None]
     seen[:, first:, first:] |= own_copy & (behind <= behind[:, None])
@@ -135,7 +137,7 @@ def _block_mask(copy: np.ndarray, limit: np.ndarray, device: torch.device) -> Te
 
 
 class Separate(Predictor):
-    """Decoder-only models without position ids or with attention of their own: one row a prefix, batched."""
+    """For decoder-only models without position ids or with special attention: one row for each prefix, batched."""
 
     def _nll(self, batch: Batch, rationale: Tensor) -> Tensor:
         pairs = [(row, end) for row, ends in enumerate(batch.ends) for end in ends]
@@ -163,12 +165,12 @@ class Separate(Predictor):
 
 
 class EncoderDecoder(Predictor):
-    """T5 and the like: question and prefix in the encoder, one row a prefix, batched; the answer in the decoder."""
+    """For encoder-decoders: question and prefix in the encoder, one row for each prefix; the answer in the decoder."""
 
     def _nll(self, batch: Batch, rationale: Tensor) -> Tensor:
         pairs = [(row, end) for row, ends in enumerate(batch.ends) for end in ends]
         examples = [batch.examples[row] for row, _ in pairs]
-        # The prompt's own EOS would come before the rationale: it moves behind it.
+        # The EOS of the prompt would come before the rationale: it is moved behind it.
         prompts = [e.prompt[:-1] if e.prompt[-1] == self.eos else e.prompt for e in examples]
         context = max(len(p) + int(end) + 1 for p, (_, end) in zip(prompts, pairs, strict=True))
         width = max(len(e.answer) for e in examples)
@@ -194,7 +196,7 @@ class EncoderDecoder(Predictor):
 
 
 def _insert(embedded: Tensor, pairs: list[tuple[int, int]], rationale: Tensor, starts: list[int]) -> Tensor:
-    """Put the first `end` vectors of each pair's rationale into its line, from `start` on."""
+    """Insert the first `end` vectors of each pair's rationale into its line, from its `start` on."""
     lengths = np.array([end for _, end in pairs])
     line = np.repeat(np.arange(len(pairs)), lengths)
     place = np.concatenate([np.arange(end) for _, end in pairs])
@@ -205,6 +207,6 @@ def _insert(embedded: Tensor, pairs: list[tuple[int, int]], rationale: Tensor, s
 
 
 def _by_row(values: Tensor, batch: Batch) -> Tensor:
-    """Line values [sum of P] to [B, P], padded with zeros."""
+    """Values of lines, [sum of P], as [B, P] padded with zeros."""
     counts = [len(ends) for ends in batch.ends]
     return nn.utils.rnn.pad_sequence(list(values.split(counts)), batch_first=True)

@@ -1,4 +1,4 @@
-"""Which prefixes of a masked rationale the answer is predicted from (Eq. 5)."""
+"""The prefixes of a masked rationale from which the answer is predicted (Eq. 5)."""
 
 from typing import Literal
 
@@ -10,10 +10,10 @@ Rule = int | Literal["steps", "tokens"]
 
 
 def ends(example: Example, rule: Rule, rng: np.random.Generator) -> np.ndarray:
-    """Lengths of the prefixes in tokens, int64, rising; the last is the whole visible rationale.
+    """Lengths of the prefixes in tokens, int64, ascending; the last one is the whole visible rationale.
 
-    A number k: the whole one and one drawn from each of k - 1 equal stretches. `steps`: every step's end.
-    `tokens`: every length from 1 (one more token than Eq. 5's r_<k, so that the last one counts).
+    `rule` k: the whole rationale and one length drawn from each of k - 1 equal intervals; `steps`: the end of every
+    step; `tokens`: every length from 1 (one more token than Eq. 5's r_<k, so that the last token counts).
     """
     whole = example.visible
     if rule == "tokens":
@@ -27,12 +27,12 @@ def ends(example: Example, rule: Rule, rng: np.random.Generator) -> np.ndarray:
 
 
 def copies(example: Example, rule: Rule) -> int:
-    """How many prefixes an example has at most."""
+    """Upper bound of the number of prefixes of an example."""
     if rule == "tokens":
         return example.visible
     return len(np.unique(example.step[: example.visible])) if rule == "steps" else rule
 
 
 def sum_factor(example: Example, rule: Rule) -> int:
-    """How many terms the raw sum of Eq. 5 has: the mean over prefixes times this is (an estimate of) the sum."""
+    """Number of terms of the sum in Eq. 5, by which the mean over prefixes is multiplied to estimate it."""
     return copies(example, "steps" if rule == "steps" else "tokens")

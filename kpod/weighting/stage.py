@@ -25,22 +25,22 @@ from kpod.weighting.infer import by_rule, infer
 from kpod.weighting.train import Training
 
 _ROWS = 65_536  # rationales written at a time
-_CLASSIFIED = 10_000  # rationales that the means by class are taken of
+_CLASSIFIED = 10_000  # rationales whose tokens are classified for the means by class
 
 
 def run(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str, float]:
     """`rationales`, `tokens` and `base` -> `weights.parquet` (schemas.WEIGHTS) and `weighter/`.
 
-    A predictor with a tokenizer of its own reads `questions` too. Returns counts, the last epoch's means, the mean
-    weight of each class of tokens (over a sample of 10,000 rationales where there are more), and `collapsed` (0 or 1).
-    Raises DataError if no rationale is usable, ModelError if the loss is not finite. With several `processes` the
-    batches are shared out to ranks of torchrun that are started and ended here.
+    A predictor with its own tokenizer also reads `questions`. Returns counts, the means of the last epoch, the mean
+    weight of each class of tokens (over at most 10,000 rationales), and `collapsed` (0 or 1). Raises DataError if no
+    rationale is usable, ModelError if the loss is not finite. With several `processes` the batches are split over ranks
+    of torchrun that are started and ended here.
     """
     return launch(weigh, inputs, config, out_dir, "rationale")
 
 
 def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str, float]:
-    """`run` in this process, as one of its ranks; the first of them writes."""
+    """As `run`, in this process, which is one of the `ranks()`; rank 0 writes and returns the figures."""
     writes = ranks().writes  # before a model is loaded, because each rank has a GPU of its own
     tokens, folder = Tokens.read(inputs["tokens"]), inputs["base"] / "student"
     figures: dict[str, float] = {}
@@ -50,7 +50,7 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
         weights = _ruled(examples, tokenizer, inputs, config)
     else:
         config = resolved(folder, config)
-        # The student is the predictor, or gives nothing but its embedding to be read.
+        # The student is the predictor, or only its embedding is used.
         student, tokenizer = models.load(folder, config.precision if config.predictor else predictor_precision(config))
         embedding = student.get_input_embeddings()
         if config.weighter is not None:
@@ -127,7 +127,7 @@ def _write(out_dir: Path, examples: Examples, weights: Column, quarantined: list
 def _summary(
     examples: Examples, weights: Column, tokenizer: PreTrainedTokenizerBase, inputs: Mapping[str, Path], config: Weights
 ) -> dict[str, float]:
-    """Mean weight, over all tokens and by class; one near 0 or 1 is reported as a collapse."""
+    """Mean weight of all tokens and by class; warns of a collapse if it is near 0 or 1."""
     mean = float(weights.values.mean(dtype=np.float64))
     if collapsed(mean):
         observe.warning(

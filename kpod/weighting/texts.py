@@ -1,4 +1,4 @@
-"""Weights of any text by a weighter that a run has trained: what the report shades a student's own words with."""
+"""Weights of any text by a trained weighter, with which the report shades a student's answers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +23,11 @@ _BATCH_TOKENS = 4096
 def text_weights(
     texts: Sequence[str], weighter: Path, student: Path, form: PromptFormat = COT
 ) -> list[np.ndarray | None]:
-    """w_j (Eq. 2-3) of the tokens of each text, float32 [n] with the ids of `token_spans`; None for an empty text.
+    """w_j (Eq. 2-3) of the tokens of each text, float32 [n], with the tokens of `token_spans`; None for an empty text.
 
-    `form` is the one that the weighter was trained in: a token behind a space is another than behind a line's end.
-
-    `weighter` is the folder that the stage `weights` wrote, `student` the model folder that it was trained on; of that
-    model only the embedding is read. Raises ModelError if either cannot be read.
+    `weighter`: folder of the stage `weights`; `student`: model folder that it was trained on, of which only the
+    embedding is read; `form`: the prompt format of the training, which decides how the first token is encoded. Raises
+    ModelError if a folder cannot be read.
     """
     tokenizer = AutoTokenizer.from_pretrained(student, local_files_only=True)
     net = network.load(weighter)
@@ -40,7 +39,7 @@ def text_weights(
 
 
 def input_embedding(folder: Path) -> torch.Tensor:
-    """The input embedding [V, d] of the model in `folder`, read alone. Raises ModelError if it is not to be found."""
+    """The input embedding [V, d] of the model in `folder`; no other tensor is read. Raises ModelError if missing."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):

@@ -1,7 +1,7 @@
 """Training of the weighter against the answer predictor (Eq. 2-7), as a task of the engine.
 
-It shares the engine's loop, checkpoints, batches by length and ranks. What is its own: gradients of the weighter and of
-the predictor are kept apart and summed over the ranks by hand (DDP would mix them), and validation inside an epoch.
+Loop, checkpoints, batches by length and ranks are the engine's. The gradients of weighter and predictor are separate
+and summed over the ranks here (DDP would mix them), and validation also takes place within an epoch.
 """
 
 import hashlib
@@ -30,17 +30,17 @@ from kpod.weighting.order import held_out
 from kpod.weighting.predictor import Predictor
 from kpod.weighting.prefixes import copies
 
-_VALIDATION = 2**31  # the "epoch" whose masks and prefixes validation uses, the same every time
-_VALIDATE_EVERY = 50  # steps: on many rationales the weights can fall to nothing long before an epoch ends
+_VALIDATION = 2**31  # the epoch number of the masks and prefixes of validation, which are always the same
+_VALIDATE_EVERY = 50  # steps: on many rationales the weights can collapse long before an epoch ends
 _FIGURES = ("answer_loss", "mask_loss", "mean_weight", "keep_rate")
 _SUMS = (*_FIGURES, "gradient", "rationales", "steps")  # of an epoch
 
 
 class Training(Task):
-    """A weighter and its predictor in training; a batch is a list of rationales.
+    """Trains a weighter and its predictor; a batch is a list of rationales.
 
-    State: the sums of the epoch so far, the means of the last one, the lowest validation loss and for how many
-    validations it has not been lowered. Buffers: the weighter at that loss.
+    State: sums over the epoch so far, means of the last one, the lowest validation loss, and the number of validations
+    since. Buffers: the weighter at that loss.
     """
 
     name, unit, shown = "weights: training", "rationale", ("answer_loss", "mean_weight")
@@ -82,9 +82,9 @@ class Training(Task):
         self.fingerprint = hashlib.sha256(json.dumps([identity(config), keys], sort_keys=True).encode()).hexdigest()
 
     def run(self) -> dict[str, float]:
-        """Train to the end, or on from the last checkpoint; the weighter then holds its best state.
+        """Train, from the last checkpoint if there is one; the weighter then has its best state.
 
-        Returns the last epoch's means. Raises ModelError with the batch's keys if the loss is not finite.
+        Returns the means of the last epoch. Raises ModelError with the batch's keys if the loss is not finite.
         """
         self.position = Engine(self, self.folder, self.config.checkpoint_seconds).run()
         last: dict[str, float] = self.state["last"]
@@ -106,7 +106,7 @@ class Training(Task):
         return len(batch)
 
     def backward(self, batch: list[Example], position: Position) -> dict[str, float]:
-        """Each rank takes every world-th rationale of the batch."""
+        """Gradients of Eq. 7 (the predictor's only, during warm-up); rank r has every world-th rationale from r."""
         config, warm = self.config, position.step < self.warm_steps
         share = max(0, position.step - self.warm_steps) / max(1, self.epoch_steps * config.epochs - 1)
         sums = torch.zeros(len(_FIGURES), device=self.embedding.weight.device)
@@ -154,12 +154,12 @@ class Training(Task):
                 value.copy_(self.buffers[name])
 
     def temperature(self, share: float) -> float:
-        """Geometric from `temperature` to `final_temperature`; `share` of the training in [0, 1]."""
+        """Temperature of the masks, geometric from `temperature` to `final_temperature`; `share` in [0, 1]."""
         initial, end = self.config.temperature, self.config.final_temperature
         return initial if end is None else initial * (end / initial) ** share
 
     def validation_losses(self) -> tuple[float, float]:
-        """Mean L_p and L_m over the held-out rationales, with the same masks and prefixes every time."""
+        """Mean L_p and L_m over the held-out rationales, always with the same masks and prefixes."""
         sums = torch.zeros(2, device=self.embedding.weight.device)
         with torch.no_grad():
             for part in self._parts(self.validation):
@@ -169,7 +169,7 @@ class Training(Task):
         return answer, mask
 
     def _validate(self, position: Position) -> None:
-        """Keep the weighter if L_k of Eq. 7 is the lowest since it began to train.
+        """Save the weighter if L_k of Eq. 7 is the lowest since its training began.
 
         L_p alone prefers weights that mask nothing. Without held-out rationales the last state is the best.
         """
@@ -191,7 +191,7 @@ class Training(Task):
             self.buffers[name].copy_(value.detach())
 
     def _parts(self, examples: Sequence[Example]) -> list[list[Example]]:
-        """This rank's forward passes of at most `batch_tokens` tokens, the answer copies of all prefixes included."""
+        """This rank's forward passes, of at most `batch_tokens` tokens with the answers of all prefixes."""
         rule, own = self.config.prefixes, examples[ranks().rank :: ranks().world]
         return split_by_tokens(
             own, self.config.batch_tokens, lambda example: self.predictor.size(example, copies(example, rule))
