@@ -11,15 +11,13 @@ import argparse
 import json
 import os
 import platform
-import shutil
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stage_folders import computed
 
 RESULTS = Path(__file__).parent / "results" / "demo_world"
 SETS = ("wordproblems", "wordproblems-longer", "wordproblems-harder")
@@ -110,15 +108,9 @@ def result(name: str, config: Any, method: str, work: Path) -> tuple[Path, dict[
         inputs[need], spent = result(source, config, method, work)
         seconds |= spent
     key = stage_key(name, stage.config(config), {need: sha256_tree(path) for need, path in inputs.items()}, "")
-    folder, note = work / f"{name}-{key[:16]}", work / f"{name}-{key[:16]}.seconds"
-    if not note.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        start = time.process_time()
-        import_module(stage.module).run(inputs, stage.config(config), folder)
-        note.write_text(str(round(time.process_time() - start, 1)))
-        shutil.rmtree(folder / "work", ignore_errors=True)
-    return folder, seconds | {name: float(note.read_text())}
+    folder = work / f"{name}-{key[:16]}"
+    figures = computed(name, stage.config(config), inputs, folder, folder.with_suffix(".json"))
+    return folder, seconds | {name: round(figures["cpu_seconds"], 1)}
 
 
 def share(bits: str) -> float:

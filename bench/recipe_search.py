@@ -15,14 +15,13 @@ import hashlib
 import itertools
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from stage_folders import computed
 
 RESULT = Path(__file__).parent / "results" / "recipe_search.jsonl"
 Table = dict[tuple[str, int], np.ndarray]  # (question id, sample) -> weights of a rationale's tokens, float32 [n]
@@ -101,13 +100,8 @@ class World:
         inputs = {key: inputs[key] for key in STAGES[name].needs(config)}
         told = json.dumps([identity(settings), {key: path.name for key, path in inputs.items()}], sort_keys=True)
         out = self.folder / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
-        if not (out / "figures.json").is_file():
-            out.mkdir(exist_ok=True)
-            os.environ["KPOD_HOME"] = str(self.folder / "home")
-            cpu, wall = time.process_time(), time.monotonic()
-            figures = import_module(STAGES[name].module).run(inputs, settings, out)
-            spent = {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.monotonic() - wall}
-            (out / "figures.json").write_text(json.dumps({**figures, **spent}))
+        os.environ["KPOD_HOME"] = str(self.folder / "home")
+        computed(name, settings, inputs, out, out / "figures.json")
         return out
 
     def weights(self, source: str, config: Any, made: Mapping[str, Path]) -> Path:

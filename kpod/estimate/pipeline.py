@@ -85,8 +85,8 @@ def lines(config: Pipeline, counts: Counts, gpu: Gpu) -> list[Line]:
         resident = Memory(
             training.weights, optimizer=training.optimizer, activations=answers.activations, cache=answers.cache
         )
-        asked = min(validation.questions, counts.questions["validation"]) * epochs
-        steps = _steps(asked, validation.batch_size, validation.max_new_tokens, usual)
+        answered = min(validation.questions, counts.questions["validation"]) * epochs
+        steps = _steps(answered, validation.batch_size, validation.max_new_tokens, usual)
         rows.append(Line("distill, validation", resident, decoding(steps, _layers(student), resident.total, gpu)))
     answers = memory.answering(student, memory.dtype(config.evaluate), config.evaluate, counts.prompt)
     steps = _steps(evaluated, config.evaluate.batch_size, config.evaluate.max_new_tokens, usual) * len(config.methods)

@@ -27,16 +27,16 @@ def pieces(tokenizer: Any, ids: Sequence[int]) -> list[Piece]:
     selectors and emoji joiners with the run before them. The runs cover every token in order.
     """
     runs: list[Piece] = []
-    anchor = start = waiting = 0
+    anchor = start = incomplete = 0
     for stop in range(1, len(ids) + 1):
         # Decoding from the piece before `start` keeps the space that a tokenizer drops at the start of a text.
         before, after = _decode(tokenizer, ids[anchor:start]), _decode(tokenizer, ids[anchor:stop])
         text = after[len(before) :] if after.startswith(before) else _decode(tokenizer, ids[start:stop])
-        waiting = waiting + 1 if text.endswith(_UNDECODED) else 0
-        if stop < len(ids) and (not text or 0 < waiting < _LONGEST):
+        incomplete = incomplete + 1 if text.endswith(_UNDECODED) else 0
+        if stop < len(ids) and (not text or 0 < incomplete < _LONGEST):
             continue
         _append(runs, Piece(text, start, stop))
-        anchor, start, waiting = start, stop, 0
+        anchor, start, incomplete = start, stop, 0
     return runs
 
 

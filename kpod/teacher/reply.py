@@ -99,7 +99,7 @@ def _texts(message: Mapping[str, Any]) -> tuple[str, str, str]:
             (reasoning if kind == "thinking" else refused if kind == "refusal" else content_parts).append(text)
     else:
         raise BadReply("invalid body")
-    field = next((found for name in THINKING if (found := message.get(name))), None)
+    field = next((value for name in THINKING if (value := message.get(name))), None)
     reasoning += [field] if isinstance(field, str) else [text for _, text in _parts(field)]
     return "".join(content_parts), "".join(reasoning), "".join(refused)
 

@@ -31,14 +31,14 @@ def run(inputs: Mapping[str, Path], config: Teacher | Teachers, out_dir: Path) -
     TeacherError if the run has to stop (finished requests stay in the journal), DataError if no rationale is kept.
     """
     questions = read_questions(inputs["questions"] / "questions.parquet")
-    parts = [(teacher, asked) for teacher, asked in shared_out(questions, config) if asked]
+    parts = [(teacher, own) for teacher, own in shared_out(questions, config) if own]
     check_verifier(parts[0][0].verifier)
     with Journal(home() / "journal") as journal:
         teachers = [
-            _ImportedTeacher(teacher.endpoint, asked, teacher)
+            _ImportedTeacher(teacher.endpoint, own, teacher)
             if isinstance(teacher.endpoint, ImportEndpoint)
-            else _LiveTeacher(asked, teacher, journal)
-            for teacher, asked in parts
+            else _LiveTeacher(own, teacher, journal)
+            for teacher, own in parts
         ]
         for teacher in teachers:  # before the first of them is paid
             teacher.check()

@@ -78,7 +78,7 @@ class Checkpoints:
 
         A checkpoint that cannot be read is skipped with a warning.
         """
-        for path in reversed(self._found()):
+        for path in reversed(self._existing()):
             try:
                 about = json.loads((path / "position.json").read_text())
                 if about.pop("fingerprint") != self.task.fingerprint:
@@ -132,10 +132,10 @@ class Checkpoints:
         return torch.empty_like(self.task.buffers[name] if slot == "buffer" else self.task.parameters[name])
 
     def _publish(self) -> None:
-        older = self._found()
+        older = self._existing()
         publish(self.work / "building", self.work / f"checkpoint-{self.step}")
         for path in older:
             shutil.rmtree(path)
 
-    def _found(self) -> list[Path]:
+    def _existing(self) -> list[Path]:
         return sorted(self.work.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
