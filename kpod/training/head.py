@@ -101,8 +101,8 @@ def _losses(layer: Any, head: Head, hidden: torch.Tensor, labels: torch.Tensor) 
     def losses(part: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         return token_nll(head(part), label)
 
-    if (found := fused(layer, hidden, labels)) is not None:
-        return found
+    if (values := fused(layer, hidden, labels)) is not None:
+        return values
     size = max(1, LOGITS // layer.weight.shape[0])
     if len(hidden) <= size:
         return losses(hidden, labels)
