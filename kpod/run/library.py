@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from kpod import observe, schemas, tracking
+from kpod import observe, tracking
 from kpod.config import Pipeline
 from kpod.config.flat import flatten
 from kpod.config.settings import put, read, recipes, validate
@@ -16,11 +15,11 @@ from kpod.errors import ConfigError
 from kpod.run import stages
 from kpod.run.chain import Results, Task, planned, students
 from kpod.run.results import CONFIG, REFERENCES
+from kpod.run.single import table_in
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.files import file_lock
 from kpod.store.home import home, prepare, set_environment
-from kpod.text.table import FILE
 
 ELSEWHERE = {"clusters": "curriculum", "predictions": "evaluate", "history": "distill"}  # table -> stage
 
@@ -51,10 +50,7 @@ class Run(Results):
 
         Raises ConfigError if the run has no such result.
         """
-        folder = self.folder(ELSEWHERE.get(name, name), method)
-        if name == "tokens":
-            return schemas.mapped(folder / FILE, schemas.TOKENS)[1]
-        return pq.read_table(folder / f"{name}.parquet")
+        return table_in(self.folder(ELSEWHERE.get(name, name), method), name)
 
     def compute(self, task: Task) -> tuple[ArtifactRef, bool]:
         """The result, from the cache or computed in this process."""
