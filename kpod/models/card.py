@@ -7,7 +7,7 @@ import yaml
 
 from kpod import tracking
 from kpod.errors import ConfigError
-from kpod.run.results import CONFIG, result_of
+from kpod.run.results import CONFIG, find, result_of, took
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.text.formats import PromptFormat
@@ -18,13 +18,14 @@ NOT_SAID = "not recorded"
 def card(run: str, student: ArtifactRef, form: PromptFormat, example: str, licence: str = "other") -> str:
     """The README.md of a student.
 
-    `run`: as the user names it (id or id/METHOD); `student`: the result of its distillation; `example`: the prompt of
+    `run`: as the user names it (an id, the beginning of one or a name, and perhaps /METHOD); `student`: the result of its distillation; `example`: the prompt of
     a question; `licence`: of the card's head.
     """
-    config = tracking.read_document(run.partition("/")[0], CONFIG) or {}
+    named, _, method = run.partition("/")
+    run_id = find(named).info.run_id
+    config = tracking.read_document(run_id, CONFIG) or {}
     name, base = _student(config.get("student", {}))
-    teacher = config.get("teacher", {})
-    params = _params(student.run_id)
+    teachers = config.get("teachers") or [config.get("teacher") or {}]
     head = {
         "license": licence,
         "library_name": "transformers",
@@ -34,20 +35,19 @@ def card(run: str, student: ArtifactRef, form: PromptFormat, example: str, licen
     }
     inputs = tracking.inputs_of(student.run_id)
     digests = "\n".join(f"| {key} | `{digest[:16]}` |" for key, (digest, _) in sorted(inputs.items()))
-    method = run.partition("/")[2] or (config.get("methods") or [NOT_SAID])[-1]
     facts = {
         "Student before distillation": name,
-        "Teacher": teacher.get("model") or NOT_SAID,
-        "Method": method,
-        "Epochs, learning rate, seed": ", ".join(params.get(f"distill.{key}", "-") for key in ("epochs", "lr", "seed")),
-        "Run": f"`{run}`, sha256 `{student.sha256[:16]}`",
+        "Teacher": ", ".join(_teacher(one) for one in teachers),
+        "Method": method or (config.get("methods") or [NOT_SAID])[-1],
+        "Training": _training(student),
+        "Run": f"`{run_id}`, sha256 of the student `{student.sha256[:16]}`",
     }
     return f"""---
 {yaml.safe_dump(head, sort_keys=False).strip()}
 ---
 # {config.get("name", "kpod")}: a student that reasons step by step
 
-Made with kpod: the teacher's rationales were weighted token by token and learnt along a curriculum of steps.
+Made with kpod: distilled from a teacher's rationales.
 
 {chr(10).join(f"- **{key}**: {value}" for key, value in facts.items())}
 
@@ -86,9 +86,19 @@ def _student(settings: dict[str, Any]) -> tuple[str, str | None]:
     return settings.get("package") or kind or NOT_SAID, None
 
 
-def _params(run_id: str) -> dict[str, str]:
-    run = tracking.get_run(run_id)
-    return dict(run.data.params) if run else {}
+def _teacher(settings: dict[str, Any]) -> str:
+    """Model of a teacher, and of one of several the share of the questions that it was asked."""
+    model = settings.get("model") or NOT_SAID
+    return f"{model} ({settings['share']:.0%} of the questions)" if "share" in settings else model
+
+
+def _training(student: ArtifactRef) -> str:
+    """Target tokens, epochs, learning rate and seed of a distillation."""
+    run, figures = tracking.get_run(student.run_id), took(student)
+    params = run.data.params if run else {}
+    taken = [f"{figures[key]:,.0f} {key.replace('_', ' ')}" for key in ("target_tokens", "epochs") if key in figures]
+    told = [f"{key} {params[f'distill.{key}']}" for key in ("lr", "seed") if f"distill.{key}" in params]
+    return ", ".join([*taken, *told]) or NOT_SAID
 
 
 def _results(run: str) -> str:

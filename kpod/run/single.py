@@ -78,7 +78,8 @@ def stage(
         raise ConfigError(f"no stage {name}; the stages are {', '.join(STAGES)}")
     set_environment()
     run = import_module(STAGES[name].module).run
-    whole = config if isinstance(config, Pipeline) else Pipeline.model_construct(**{name: config})
+    part: dict[str, Any] = {name: config}
+    whole = config if isinstance(config, Pipeline) else Pipeline.model_construct(**part)
     settings = STAGES[name].config(config) if isinstance(config, Pipeline) else config
     if not isinstance(settings, get_type_hints(run)["config"]):
         raise ConfigError(f"stage {name}: {type(settings).__name__} is neither a Pipeline nor this stage's part of one")
