@@ -1,5 +1,7 @@
-"""A chat student through all stages: every one asks it by its own chat template, and it is trained to end its turn."""
+"""A chat student through all stages, on stored rationales: every one asks it by its own chat template, and it is
+trained to end its turn."""
 
+import json
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 from chat_tokenizers import QWEN25, tokenizer
 from configs import pipeline
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from weighting_tiny import sums
 
 from kpod import schemas
 from kpod.difficulty import stage as difficulty
@@ -55,9 +58,18 @@ def smollm2(folder: Path) -> None:
     ],
 )
 def test_all_stages_speak_the_chat_template(tmp_path: Path, made: Callable[[Path], None], end: str) -> None:
+    asked, told = sums(8)
+    parts = {"train": asked[:6], "test": asked[6:]}
+    files = {split: tmp_path / f"{split}.jsonl" for split in parts}
+    for split, rows in parts.items():
+        files[split].write_text("\n".join(json.dumps(row) for row in rows))
+    stored = tmp_path / "rationales.jsonl"
+    kept = ("question_id", "sample", "rationale")
+    stored.write_text("\n".join(json.dumps({key: row[key] for key in kept}) for row in told[:6]))
     config = pipeline(
         {
-            "questions": {"sources": [{"kind": "wordproblems", "train": 6, "validation": 2, "test": 2, "longer": 0}]},
+            "questions": {"sources": [{"kind": "file", "dataset": "sums", "files": files}]},
+            "teacher": {"endpoint": {"kind": "import", "rationales": [stored]}},
             "weights": {"source": "rule"},
             "difficulty": {"precision": "fp32"},
             "distill": {"budget": {"epochs": 1}, "batch_size": 3, "progressive": False, "precision": "fp32"},

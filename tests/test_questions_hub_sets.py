@@ -8,10 +8,12 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from configs import pipeline
 from pydantic import ValidationError
 
+from kpod.answers.verify import verify
 from kpod.config import QuestionHub, Questions
-from kpod.config.questions import HUB_SETS
+from kpod.config.questions import HUB_SETS, MATH_SETS, OPTION_SETS
 from kpod.errors import DataError
 from kpod.questions import stage
 from kpod.questions.hub import load
@@ -118,6 +120,20 @@ def test_names_of_the_settings_are_those_of_the_table() -> None:
     assert set(HUB_SETS) == set(SETS)
     for name, known in SETS.items():
         assert {split for parts in known.parts.values() for split, _ in parts} == set(HUB_SETS[name])
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_set_has_a_verifier_that_tells_right_from_wrong(name: str) -> None:
+    config = pipeline({"questions": {"sources": [{"kind": "hub", "dataset": name}]}})
+    latex, yes = [(r"\frac{1}{2}", "0.5", r"\frac{1}{3}")], [("yes", "Yes", "no"), ("no", "No.", "yes")]
+    chosen, number = [("B", "(B)", "A"), ("B", "dog", "cat")], [("7", "7.0 pens", "8")]
+    kinds = {"math": latex, "math-500": latex, "strategyqa": yes, **dict.fromkeys(OPTION_SETS, chosen)}
+    for gold, right, wrong in kinds.get(name, number):
+        options = ["cat", "dog"] if name in OPTION_SETS else None
+        for said, expected in ((right, True), (wrong, False)):
+            shown = f"${said}$" if name in MATH_SETS else said
+            found = verify(config.verifier, "?", f"We think. Therefore, the answer is {shown}.", gold, options)
+            assert (found.correct, found.failure) == (expected, None), said
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Rationales as other projects write them, matched with the questions by their texts."""
 
 import json
+from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from teacher_tools import execute, rows
 from kpod.config import Columns, ImportEndpoint, QuestionFile, Questions, Teacher
 from kpod.errors import ConfigError, DataError
 from kpod.questions import stage as questions
+from kpod.teacher import imports
 from kpod.teacher.ask import Question
 from kpod.teacher.formats import FORMATS, Completion
 from kpod.teacher.matching import Matcher
@@ -138,6 +141,22 @@ def test_nothing_that_fits_is_one_line(tmp_path: Path) -> None:
 def test_a_question_is_found_between_instructions(prompt: str) -> None:
     known = [Question(row["id"], row["question"], row["answer"], None) for row in rows(3)]
     assert [one.id for one in Matcher(known).find(prompt)] == ["q0001"]
+
+
+def test_files_are_read_row_by_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def endless(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number in count():
+            taken.append(number)
+            yield number, {"prompt": ASKED, "completion": SAID}
+
+    monkeypatch.setattr(imports.rows, "read", endless)
+    endpoint = ImportEndpoint(rationales=[tmp_path], format="messages")
+    asked = [Question("q0001", ASKED, "5", None)]
+    found = imports.replies(endpoint, asked, Teacher(endpoint=endpoint), [])
+    assert [sample for _, sample, _ in islice(found, 3)] == [0, 1, 2]
+    assert taken == [0, 1, 2]
 
 
 def test_questions_of_one_text_share_their_completions(tmp_path: Path) -> None:
