@@ -18,8 +18,8 @@ NOT_SAID = "not recorded"
 def card(run: str, student: ArtifactRef, form: PromptFormat, example: str, licence: str = "other") -> str:
     """The README.md of a student.
 
-    `run`: as the user names it (an id, the beginning of one or a name, and perhaps /METHOD); `student`: the result of its distillation; `example`: the prompt of
-    a question; `licence`: of the card's head.
+    `run`: as the user names it (id, beginning of an id or name, perhaps with /METHOD); `student`: the result of its
+    distillation; `example`: the prompt of a question; `licence`: of the card's head.
     """
     named, _, method = run.partition("/")
     run_id = find(named).info.run_id
