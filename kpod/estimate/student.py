@@ -5,9 +5,8 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
-from kpod.config import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
-from kpod.store.network import hub_resolved_once
-from kpod.student.check import check, gguf_file, not_from_hub
+from kpod.config import FolderStudent, GgufStudent, ScratchStudent, Student
+from kpod.student.check import check, gguf_file, hub_config
 from kpod.student.pretrain import VOCABULARY
 from kpod.student.pretrain import shape as scratch
 from kpod.training.models import of_config
@@ -24,15 +23,7 @@ def config_of(student: Student) -> PretrainedConfig:
             return AutoConfig.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
         case FolderStudent():
             return folder_config(student.path)
-    return _hub_config(student)
-
-
-def _hub_config(student: HubStudent) -> PretrainedConfig:
-    try:
-        with hub_resolved_once():
-            return AutoConfig.from_pretrained(student.name, revision=student.revision)
-    except (OSError, ValueError) as error:
-        raise not_from_hub(student, error) from error
+    return hub_config(student)
 
 
 def folder_config(folder: Path) -> PretrainedConfig:

@@ -10,6 +10,7 @@ from kpod.evaluate.statistics import wilson
 from kpod.questions.workout import work_out
 
 Row = Mapping[str, Any]  # of schemas.PREDICTIONS
+Question = tuple[str, str, str]  # dataset, split, question_id
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ def accuracy(method: str, dataset: str, split: str, rows: Sequence[Row]) -> Accu
     truncated = share(rows, lambda row: row["truncated"])
     answerless = share(rows, lambda row: row["predicted"] is None)
     return Accuracy(method, dataset, split, len(rows), correct, low, high, truncated, answerless)
+
+
+def by_question(predictions: pa.Table) -> dict[Question, dict[str, Any]]:
+    """The rows of a table of schemas.PREDICTIONS by question, in its order; of a question held twice the last row."""
+    return {(row["dataset"], row["split"], row["question_id"]): row for row in predictions.to_pylist()}
 
 
 def accuracies(method: str, predictions: pa.Table) -> list[Accuracy]:

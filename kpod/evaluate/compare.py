@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from kpod.errors import DataError
+from kpod.evaluate.accuracy import Question, by_question
 from kpod.evaluate.statistics import MANY, holm, mcnemar_exact, paired_bootstrap
 from kpod.text.hygiene import clean
 
-Question = tuple[str, str, str]  # dataset, split, question_id
 SHOWN = 3  # flips a set and direction that the Markdown shows with their completions
 
 
@@ -83,7 +83,7 @@ def compare(a: pa.Table, b: pa.Table) -> Comparison:
 
     Raises DataError if they do not hold the same questions with the same gold answers, or one of them twice.
     """
-    first, second = _by_question(a, "A"), _by_question(b, "B")
+    first, second = _unique(a, "A"), _unique(b, "B")
     if not first and not second:
         raise DataError("neither run has an answer to compare")
     if first.keys() != second.keys():
@@ -132,12 +132,11 @@ def _flip(a: dict[str, Any], b: dict[str, Any]) -> Flip:
     return Flip(a["question_id"], a["answer"], a["predicted"], b["predicted"], a["completion"], b["completion"])
 
 
-def _by_question(table: pa.Table, name: str) -> dict[Question, dict[str, Any]]:
-    rows = table.to_pylist()
-    by_key = {(row["dataset"], row["split"], row["question_id"]): row for row in rows}
-    if len(by_key) != len(rows):
-        raise DataError(f"{name} holds {len(rows) - len(by_key)} questions twice: restore or recompute its predictions")
-    return by_key
+def _unique(predictions: pa.Table, name: str) -> dict[Question, dict[str, Any]]:
+    rows = by_question(predictions)
+    if twice := len(predictions) - len(rows):
+        raise DataError(f"{name} holds {twice} questions twice: restore or recompute its predictions")
+    return rows
 
 
 def _flips(title: str, flips: Sequence[Flip]) -> list[str]:

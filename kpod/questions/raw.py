@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from kpod.answers.quantities import parse
 from kpod.text.hygiene import well_formed
 from kpod.text.prompts import letter
 
@@ -106,3 +107,8 @@ def _options(choices: Any, answer: str) -> tuple[list[str] | None, str]:
     if len(places) != 1:
         raise BadRow("the answer is none of the options" if not places else "several options equal the answer")
     return texts, letter(places[0])
+
+
+def kind_of(row: Mapping[str, Any]) -> str:
+    """The kind of answer of a row of schemas.QUESTIONS: options, numbers or texts."""
+    return "options" if row["choices"] else "numbers" if parse(row["answer"]) else "texts"

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from kpod import schemas
-from kpod.answers.quantities import parse
 from kpod.config import QuestionFile, QuestionHub, Questions, WordProblems
 from kpod.errors import DataError
 from kpod.observe import warning
 from kpod.questions import file, wordproblems
-from kpod.questions.raw import BadRow, Raw, question_row
+from kpod.questions.raw import BadRow, Raw, kind_of, question_row
 
 EVALUATION = ("validation", "test")
 
@@ -85,8 +84,7 @@ def _kinds_of_answers(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Number of answers that are options, numbers and texts; warns where a set mixes them."""
     kinds: dict[str, Counter[str]] = {}
     for row in rows:
-        kind = "options" if row["choices"] else "numbers" if parse(row["answer"]) else "texts"
-        kinds.setdefault(row["dataset"], Counter())[kind] += 1
+        kinds.setdefault(row["dataset"], Counter())[kind_of(row)] += 1
     for dataset, count in kinds.items():
         if len(count) > 1:
             counts = ", ".join(f"{n} {kind}" for kind, n in sorted(count.items()))

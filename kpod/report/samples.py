@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kpod.errors import DataError
+from kpod.evaluate.accuracy import Question, by_question
 from kpod.report.token_views import spread
 from kpod.text.prompts import question_text
 
@@ -53,8 +54,8 @@ def sample_groups(
     """
     if focus not in predictions:
         raise DataError(f"focus names {focus!r}, but there are predictions of {sorted(predictions)} only")
-    answers = {method: _by_question(table) for method, table in predictions.items()}
-    kinds: dict[str, list[tuple[str, str, str]]] = {title: [] for title in _titles(focus, len(answers))}
+    answers = {method: by_question(table) for method, table in predictions.items()}
+    kinds: dict[str, list[Question]] = {title: [] for title in _titles(focus, len(answers))}
     for key, row in answers[focus].items():
         if all(key in rows for rows in answers.values()):
             others = [rows[key]["correct"] for method, rows in answers.items() if method != focus]
@@ -84,13 +85,7 @@ def _kind(focus: str, correct: bool, others: list[bool]) -> str:
     return titles[2 if correct else 3]
 
 
-def _by_question(table: pa.Table) -> dict[tuple[str, str, str], dict[str, Any]]:
-    return {(row["dataset"], row["split"], row["question_id"]): row for row in table.to_pylist()}
-
-
-def _questions(
-    questions: pa.Table | None, kinds: Mapping[str, list[tuple[str, str, str]]], each: int
-) -> dict[str, str]:
+def _questions(questions: pa.Table | None, kinds: Mapping[str, list[Question]], each: int) -> dict[str, str]:
     if questions is None:
         return {}
     ids = {keys[i][2] for keys in kinds.values() for i in spread(len(keys), each)}
@@ -99,8 +94,8 @@ def _questions(
 
 
 def _sample(
-    key: tuple[str, str, str],
-    answers: Mapping[str, Mapping[tuple[str, str, str], dict[str, Any]]],
+    key: Question,
+    answers: Mapping[str, Mapping[Question, dict[str, Any]]],
     texts: Mapping[str, str],
 ) -> Sample:
     outputs = tuple(

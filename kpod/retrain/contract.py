@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Collection
 from typing import Any
 
-from kpod.answers.quantities import parse
 from kpod.config.retrain import Contract
+from kpod.questions.raw import kind_of
 
 MIN_CHARS, MAX_ANSWER_CHARS = 10, 200  # of a question and of an answer
 
@@ -17,11 +17,6 @@ _ORDERS = re.compile(
     r"\b(?:instruction|prompt|rule|message|order)s?\b|\bsystem prompt\b",
     re.IGNORECASE,
 )
-
-
-def kind_of(row: dict[str, Any]) -> str:
-    """The kind of a question's answer: options, numbers or texts."""
-    return "options" if row["choices"] else "numbers" if parse(row["answer"]) else "texts"
 
 
 def violation(row: dict[str, Any], contract: Contract, kinds: Collection[str]) -> str | None:

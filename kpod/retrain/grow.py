@@ -14,9 +14,9 @@ from kpod.config.retrain import Contract
 from kpod.errors import DataError
 from kpod.fields import Strict
 from kpod.observe import warning
-from kpod.questions.raw import BadRow, Raw, question_row
+from kpod.questions.raw import BadRow, Raw, kind_of, question_row
 from kpod.questions.rows import read
-from kpod.retrain.contract import kind_of, violation
+from kpod.retrain.contract import violation
 from kpod.retrain.duplicates import Index, words
 from kpod.store.files import sha256_file, write_text
 

@@ -2,11 +2,15 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kpod.config import FolderStudent, GgufStudent, HubStudent, Student
 from kpod.errors import ConfigError, ModelError
 from kpod.store.model_folder import missing_part
 from kpod.store.network import hub_resolved_once
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 def check(student: Student) -> None:
@@ -16,16 +20,16 @@ def check(student: Student) -> None:
     if isinstance(student, FolderStudent) and (missing := missing_part(student.path)):
         raise ConfigError(f"student.path: {student.path} is not a complete model folder: no {missing}")
     if isinstance(student, HubStudent):
-        is_encoder_decoder(student)
+        hub_config(student)
 
 
-def is_encoder_decoder(student: HubStudent) -> bool:
-    """Whether the model is an encoder-decoder. Raises ModelError if neither the hub nor its cache has the model."""
+def hub_config(student: HubStudent) -> "PretrainedConfig":
+    """The model's config. Raises ModelError if neither the hub nor its cache has the model."""
     from transformers import AutoConfig
 
     try:
         with hub_resolved_once():
-            return bool(AutoConfig.from_pretrained(student.name, revision=student.revision).is_encoder_decoder)
+            return AutoConfig.from_pretrained(student.name, revision=student.revision)
     except (OSError, ValueError) as error:
         raise not_from_hub(student, error) from error
 

@@ -14,7 +14,7 @@ from transformers import (
 from kpod.config import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
 from kpod.store.network import hub_resolved_once
 from kpod.student import gguf
-from kpod.student.check import gguf_file, is_encoder_decoder, not_from_hub
+from kpod.student.check import gguf_file, hub_config, not_from_hub
 from kpod.training import models
 
 
@@ -43,7 +43,7 @@ def run(inputs: Mapping[str, Path], config: Student, out_dir: Path) -> dict[str,
 
 
 def _from_hub(config: HubStudent):  # type: ignore[no-untyped-def]  # the Auto classes' own types are not exported
-    kind = AutoModelForSeq2SeqLM if is_encoder_decoder(config) else AutoModelForCausalLM
+    kind = AutoModelForSeq2SeqLM if hub_config(config).is_encoder_decoder else AutoModelForCausalLM
     try:
         with hub_resolved_once():
             model = kind.from_pretrained(config.name, dtype="float32", use_safetensors=True, revision=config.revision)

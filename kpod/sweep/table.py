@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from kpod.errors import DataError
+from kpod.evaluate.accuracy import Question, by_question
 from kpod.evaluate.statistics import MANY, holm
 from kpod.report.costs import compared_at
 from kpod.report.data import Cost
@@ -45,7 +46,6 @@ SCHEMA = pa.schema(
 )
 
 COSTS = ("epochs", "cpu_seconds", "wall_seconds", "preparation_seconds")  # of a Cost, beside its target tokens
-Key = tuple[str, str, str]  # dataset, split, question
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,13 @@ def rows(results: Sequence[Result], reference: str) -> list[Row]:
 
 
 def _group(variants: Mapping[str, Sequence[Result]], reference: str) -> list[Row]:
-    reference_rows = _answers(next(iter(variants.values()))[0].predictions)
-    sets: dict[tuple[str, str], list[Key]] = {}
+    reference_rows = by_question(next(iter(variants.values()))[0].predictions)
+    sets: dict[tuple[str, str], list[Question]] = {}
     for key in reference_rows:
         sets.setdefault(key[:2], []).append(key)
     gold = {key: row["answer"] for key, row in reference_rows.items()}
     by_variant = {
-        name: [_same(_answers(result.predictions), gold, name) for result in arms] for name, arms in variants.items()
+        name: [_same(by_question(result.predictions), gold, name) for result in arms] for name, arms in variants.items()
     }
     rows = []
     for (dataset, split), keys in sets.items():
@@ -162,11 +162,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def _answers(predictions: pa.Table) -> dict[Key, dict[str, Any]]:
-    return {(row["dataset"], row["split"], row["question_id"]): row for row in predictions.to_pylist()}
-
-
-def _same(answers: dict[Key, dict[str, Any]], gold: Mapping[Key, str], name: str) -> dict[Key, dict[str, Any]]:
+def _same(
+    answers: dict[Question, dict[str, Any]], gold: Mapping[Question, str], name: str
+) -> dict[Question, dict[str, Any]]:
     if {key: row["answer"] for key, row in answers.items()} != gold:
         raise DataError(f"{name} did not answer the same questions as the others: evaluate all on one set")
     return answers

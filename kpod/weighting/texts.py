@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from kpod.errors import ModelError
 from kpod.text.formats import COT, PromptFormat
 from kpod.text.rationales import Rationale
 from kpod.tokens.rows import tokenise
+from kpod.training.models import empty
 from kpod.weighting import network
 from kpod.weighting.examples import usable
 from kpod.weighting.infer import infer
@@ -40,10 +41,7 @@ def text_weights(
 
 def input_embedding(folder: Path) -> torch.Tensor:
     """The input embedding [V, d] of the model in `folder`; no other tensor is read. Raises ModelError if missing."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    with torch.device("meta"):
-        model = kind.from_config(config)
+    model = empty(folder)
     embedding = model.get_input_embeddings().weight
     names = [name for name, value in model.named_parameters(remove_duplicate=False) if value is embedding]
     for file in sorted(folder.glob("*.safetensors")):
