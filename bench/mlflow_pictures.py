@@ -77,8 +77,8 @@ async def take(page: Page, run: str) -> None:
     parent = find(run)
     experiment = tracking.experiment_id(tracking.client())
     methods = parent.data.tags["kpod.methods"].split(",")
-    below = {one.info.run_name: one.info.run_id for one in tracking.runs_of(["method"])
-             if one.data.tags["mlflow.parentRunId"] == parent.info.run_id}  # fmt: skip
+    below = {child.info.run_name: child.info.run_id for child in tracking.runs_of(["method"])
+             if child.data.tags["mlflow.parentRunId"] == parent.info.run_id}  # fmt: skip
     await page.call("Page.enable")
     await page.call("Emulation.setDeviceMetricsOverride", width=1300, height=1500, deviceScaleFactor=1, mobile=False)
     await page.call("Page.addScriptToEvaluateOnNewDocument", source=NO_ASSISTANT)
