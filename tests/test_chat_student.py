@@ -21,7 +21,7 @@ from kpod.steps import stage as steps
 from kpod.student import gguf
 from kpod.student.check import gguf_file
 from kpod.teacher import stage as teacher
-from kpod.text.formats import resolve
+from kpod.text.formats import CHOSEN, resolve
 from kpod.text.rationales import read_rationales
 from kpod.tokens import stage as tokenised
 from kpod.tokens.rows import tokenise
@@ -57,7 +57,9 @@ def smollm2(folder: Path) -> None:
         ),
     ],
 )
-def test_all_stages_speak_the_chat_template(tmp_path: Path, made: Callable[[Path], None], end: str) -> None:
+def test_all_stages_speak_the_chat_template(
+    tmp_path: Path, made: Callable[[Path], None], end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked, told = sums(8)
     parts = {"train": asked[:6], "test": asked[6:]}
     files = {split: tmp_path / f"{split}.jsonl" for split in parts}
@@ -93,6 +95,9 @@ def test_all_stages_speak_the_chat_template(tmp_path: Path, made: Callable[[Path
     assert figures["quarantined"] == 0
     told = evaluate.run(inputs, config.evaluate, tmp_path / "evaluated")
     assert told["questions"] == 2
+    assert {f"warning: {stage}: {CHOSEN}" for stage in ("distill", "evaluate")} <= set(
+        capsys.readouterr().err.splitlines()
+    )
 
     tokens = AutoTokenizer.from_pretrained(inputs["student"] / "student")
     form = resolve(tokens, config.distill.form)

@@ -41,12 +41,13 @@ def test_the_adapter_alone_on_the_base_is_the_merged_student(inputs: dict[str, P
 
 
 def finished(folder: Path) -> str:
-    """The id of a distillation run in MLflow whose result is `folder`."""
+    """The id of a distillation run in MLflow whose result is `folder`, made of questions of digest ab..."""
     key = "k"
     artifacts.folder_of("distill", key).parent.mkdir(parents=True)
     folder.rename(artifacts.folder_of("distill", key))
     folder = artifacts.folder_of("distill", key)
     with tracking.run("distill", {}, {"kpod.stage": "distill", "kpod.cache_key": key}) as tracked:
+        tracked.inputs({"questions": ("ab" * 32, "runs:/1/output")})
         tracked.tag("kpod.sha256", sha256_tree(folder))
     return tracked.run_id
 

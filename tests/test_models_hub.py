@@ -136,6 +136,7 @@ def test_the_card_tells_what_a_run_was_made_of_however_it_is_named(pipeline_run:
     assert "**Training**: 421,432 target tokens" in card
     assert "| this student | sums | test | 50 | 20 | 40.0% | 27.6% to 53.8% |" in card
     assert f"`{pipeline_run}`" in card
+    assert f"| questions | `{'ab' * 8}` |" in card
 
 
 @pytest.fixture(name="online")

@@ -28,10 +28,10 @@ def code_version(module: str) -> str:
 def source_of(module: str) -> str | None:
     """Hex sha256 over the source of a module outside this package and the modules that it imports of its own package.
 
-    Nothing is imported. None if there is no source on the path: not installed here, or compiled.
+    Nothing is imported. None if neither the current folder nor the path has its source: not installed, or compiled.
     """
     package = module.partition(".")[0]
-    spec = PathFinder.find_spec(package, sys.path)
+    spec = PathFinder.find_spec(package, [str(Path.cwd()), *sys.path])  # as the process that calls it looks for it
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     origin = Path(spec.origin)
