@@ -32,7 +32,7 @@ from kpod.config import Difficulty
 from kpod.difficulty.stage import difficulties, token_losses
 from kpod.steps.cutting import spans, split
 from kpod.text.rationales import Rationale
-from kpod.text.tokens import split_by_tokens
+from kpod.text.tokens import batches_of
 from kpod.tokens.rows import tokenise
 from kpod.training import models
 from kpod.training.batches import Batch, collate, decoder_start
@@ -79,7 +79,10 @@ def measure(
     tokenised = clock.stop()["cpu_s"]
     steps = examples.tokens.steps[examples.rows].astype(np.int64)
     pad, start = int(tokenizer.pad_token_id), decoder_start(model)
-    batches = [collate(batch, [0] * len(batch), pad, start) for batch in split_by_tokens(examples, CONFIG.batch_tokens)]
+    batches = [
+        collate(examples.take(rows), [0] * len(rows), pad, start)
+        for rows in batches_of(examples.sizes, CONFIG.batch_tokens)
+    ]
 
     def scoring() -> None:
         losses = token_losses(model, pad, examples, CONFIG.batch_tokens)

@@ -115,7 +115,7 @@ def kpod(options: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"plain": trained(None), "peak_gib": peak_gib()}
     if options.stages:
         # A stage that gives nothing is what was just measured.
-        stages = [{one.key: row[[int(one.key[0])]] for one in examples} for row in given]
+        stages = [row[None] for row in given]
         result["stages"] = [trained(f) if row.any() else result["plain"] for f, row in zip(stages, given, strict=True)]
     return result
 

@@ -33,11 +33,11 @@ from kpod.student.pretrain import build_tokenizer
 from kpod.text.formats import resolve
 from kpod.training import head, models
 from kpod.training.batches import collate
-from kpod.training.examples import ANSWER, Example
+from kpod.training.examples import ANSWER, Example, Examples
 from kpod.training.extras import check_attention, check_vllm
 from kpod.training.head import TargetNll
-from kpod.weighting import examples as weighed
 from kpod.weighting.build import build_predictor, build_weighter, predictor_precision
+from kpod.weighting.examples import usable
 from kpod.weighting.train import Training
 
 SMALL = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
@@ -82,7 +82,7 @@ class Bench:
             p = 70 if target else int(np.clip(draw.lognormal(4.2, 0.3), 30, 160))
             n = target or int(np.clip(draw.lognormal(4.7, 0.4), 40, 300))
             ids = draw.integers(3, vocabulary, p + n).astype(np.int32)
-            step = np.where(np.arange(n) < n - 8, np.arange(n) // 25, ANSWER).astype(np.int32)
+            step = np.where(np.arange(n) < n - 12, np.arange(n) // 25, ANSWER).astype(np.int32)
             made.append(Example((f"q{i:06}", 0), ids[:p], ids[p:], np.ones(n, np.float32), step))
         return made
 
@@ -225,10 +225,8 @@ def weights(bench: Bench) -> dict[str, Any]:
     student, tokenizer = models.load(bench.folder(shape), predictor_precision(settings))
     predictor, _ = build_predictor(student, tokenizer, settings)
     embedding = student.get_input_embeddings()
-    rows = [
-        weighed.Example(row.key, row.prompt, row.target[:-8], row.step[:-8], row.target[-12:], len(row.target) - 8)
-        for row in bench.rows(settings.batch_size * (2 if bench.smoke else 10), shape["vocab_size"])
-    ]
+    made = Examples.of(bench.rows(settings.batch_size * (2 if bench.smoke else 10), shape["vocab_size"]))
+    rows, _ = usable(made.tokens, settings.max_tokens)
     for turn in range(2):
         started = bench.sync()
         weighter = build_weighter(embedding, settings)

@@ -27,8 +27,10 @@ def work(part: str, length: int, layers: int, width: int) -> dict[str, float]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from kpod.training.examples import Examples
+    from kpod.training.examples import example as one_step
     from kpod.weighting.batch import collate
-    from kpod.weighting.examples import Example
+    from kpod.weighting.examples import Example, usable
     from kpod.weighting.infer import infer
     from kpod.weighting.network import Weighter
     from kpod.weighting.predictor import OnePass
@@ -45,7 +47,8 @@ def work(part: str, length: int, layers: int, width: int) -> dict[str, float]:
     )  # fmt: skip
     started = time.process_time()
     if part == "weigh":
-        infer([example], weighter, embedding, 8192)
+        rows = Examples.of([one_step(example.key, ids[:16], ids, ids[:8])])
+        infer(usable(rows.tokens, length + 24)[0], weighter, embedding, 8192)
     else:
         batch = collate([example], 4, 0, 0, embedding.weight.device)
         raw = embedding(batch.rationale)

@@ -80,9 +80,9 @@ def rows(count: int, seed: int = 0) -> list[Example]:
     return [row(f"q{number}", generator) for number in range(count)]
 
 
-def halving(examples: list[Example]) -> dict[tuple[str, int], list[int]]:
+def halving(examples: list[Example]) -> np.ndarray:
     """A small curriculum: two steps given at first, none from the third epoch on."""
-    return {row.key: [2, 1, 0] for row in examples}
+    return np.repeat([[2], [1], [0]], len(examples), axis=1)
 
 
 def trained(

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from distill_tiny import halving, rows, tokenizer
+from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
 from kpod.config import Distill, Validation
@@ -17,6 +18,7 @@ from kpod.training import interval, models, sharding
 from kpod.training.checkpoint import Checkpoints
 from kpod.training.engine import Engine
 from kpod.training.ranks import ranks
+from kpod.training.sharding import full_tensor
 from kpod.training.task import Position
 
 ASKED = [
@@ -29,11 +31,20 @@ class Stopped(Exception):
     pass
 
 
+def write_state(checkpoints: Checkpoints, path: Path) -> None:
+    """The weights and the optimizer's state, whole; all ranks call this, the first one writes."""
+    tensors = {name: full_tensor(value).contiguous() for name, value in checkpoints._tensors().items()}
+    if ranks().writes:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path)
+
+
 def job(student: str, work: str, out: str, stop: int = 0, validate: bool = False, **settings: Any) -> None:
     """Train the model folder `student`, saving whenever it can; the first rank writes `out`.
 
-    With `stop` the run ends at the checkpoint of that step. `out/told.json`: losses, steps of this attempt, answers,
-    and the largest number of parameters that a device held before they were sharded.
+    With `stop` the run ends at the checkpoint of that step, and leaves its state in `out/stopped.safetensors`; one that
+    goes on writes what it starts from to `out/restored.safetensors`. `out/told.json`: losses, steps of this attempt,
+    answers, and the largest number of parameters that a device held before they were sharded.
     """
     largest = [0]
     fully_shard = sharding.fully_shard
@@ -50,9 +61,12 @@ def job(student: str, work: str, out: str, stop: int = 0, validate: bool = False
         if stop:
             self.complete()
         if position.step == stop:
+            write_state(self, Path(out) / "stopped.safetensors")
             raise Stopped
 
     def stepping(self: Engine, *arguments: Any) -> Any:
+        if not steps[0] and self.position.step:
+            write_state(self.checkpoints, Path(out) / "restored.safetensors")
         steps[0] += 1
         return step(self, *arguments)
 

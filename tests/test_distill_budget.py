@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from distill_tiny import llama, rows, tokenizer
+from distill_tiny import halving, llama, rows, tokenizer
 
 from kpod.config import Budget, Curriculum, Distill
 from kpod.curriculum import Schedule, plan
@@ -73,9 +73,8 @@ def test_every_method_ends_within_a_batch_of_the_budget(objective: str, tmp_path
 
 def test_a_curriculum_gets_more_epochs_for_the_same_tokens(tmp_path: Path) -> None:
     examples = rows(12)
-    steps = {row.key: [2, 1, 0] for row in examples}
     plain = run(tmp_path / "plain", examples, budget=Budget(of="scotd", epochs=3))
-    staged = run(tmp_path / "staged", examples, steps, budget=Budget(of="scotd", epochs=3))
+    staged = run(tmp_path / "staged", examples, halving(examples), budget=Budget(of="scotd", epochs=3))
     assert plain.done <= staged.done < plain.done + 2 * max(len(row.target) for row in examples)
     assert staged.epoch > plain.epoch == 3
 

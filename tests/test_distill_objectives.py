@@ -20,7 +20,7 @@ from kpod.methods.acl import share
 from kpod.methods.icl import input_tokens
 from kpod.methods.spl import confidence
 from kpod.methods.train import train
-from kpod.training.examples import ANSWER, Example
+from kpod.training.examples import ANSWER, Example, Examples
 from kpod.training.passes import Passes
 from kpod.training.ranks import Ranks
 
@@ -47,8 +47,9 @@ def settings(objective: Objective, **others: Any) -> Distill:
 
 def made(objective: Objective, examples: list[Example], model: PreTrainedModel, **others: Any) -> tuple[Any, Passes]:
     config = settings(objective, **others)
-    passes = Passes(model, model, examples, 0, config, Ranks())
-    return objective_of(config)(examples, np.zeros((1, len(examples)), int), config), passes
+    table = Examples.of(examples)
+    passes = Passes(model, model, table, 0, config, Ranks())
+    return objective_of(config)(table, np.zeros((1, len(table)), int), config), passes
 
 
 def own_logits(model: PreTrainedModel, row: Example) -> torch.Tensor:
@@ -78,15 +79,15 @@ class Losses:
 
 
 def test_icl_gives_the_floor_of_rho_times_the_length() -> None:
-    found = [input_tokens(n, rho) for n, rho in [(10, 0.6), (9, 0.6), (10, 0.3), (7, 0.0), (1, 0.9), (3, 1.0)]]
-    assert found == [6, 5, 3, 0, 0, 2]
+    cases = [(10, 0.6), (9, 0.6), (10, 0.3), (7, 0.0), (1, 0.9), (3, 1.0)]
+    assert [int(input_tokens(np.array(n), rho)) for n, rho in cases] == [6, 5, 3, 0, 0, 2]
 
 
 @pytest.mark.parametrize("student", STUDENTS)
 def test_icl_trains_the_last_tokens_of_questions_that_are_not_held_out(student: str, tmp_path: Path) -> None:
     model, examples = STUDENTS[student](), plain(rows(10))
     objective, _ = made(Icl(validation=0.2), examples, model)
-    trained = [row for row in examples if row.key[0] not in objective.held_out]
+    trained = [row for row, held in zip(examples, objective.held_out, strict=True) if not held]
     assert len(trained) == 8
     kept = [slice(int(0.6 * len(row.target)), None) for row in trained]
     nll = [
@@ -117,7 +118,7 @@ def test_icl_watches_the_loss_of_held_out_rows_without_dropout() -> None:
     skip = objective.input_tokens(0)
     expected = [
         F.cross_entropy(own_logits(model, examples[i])[skip[i] :], labels(examples[i])[skip[i] :])
-        for i in objective.validation
+        for i in np.flatnonzero(objective.held_out)
     ]
     assert told["validation_loss"] == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
 

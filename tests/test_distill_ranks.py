@@ -24,6 +24,7 @@ from kpod.config.settings import recipes
 from kpod.distill.stage import run
 from kpod.errors import ModelError
 from kpod.training import models
+from kpod.training.examples import Examples
 from kpod.training.passes import Passes
 from kpod.training.ranks import Ranks
 
@@ -64,7 +65,7 @@ def test_every_rank_gets_its_share_and_as_many_micro_batches() -> None:
     model, examples = llama(), rows(8)
     found = []
     for ranks.rank in range(3):
-        passes = Passes(model, model, examples, 0, Distill(micro_batch=2, precision="fp32"), ranks)
+        passes = Passes(model, model, Examples.of(examples), 0, Distill(micro_batch=2, precision="fp32"), ranks)
         found.append([(m.rows, m.active) for m in passes.micro_batches([(row,) for row in range(7)], np.zeros(8, int))])
     assert found == [[([0, 3], 1), ([6], 1)], [([1, 4], 1), ([0], 0)], [([2, 5], 1), ([0], 0)]]
 

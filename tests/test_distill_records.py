@@ -26,7 +26,7 @@ from kpod.text.rationales import read_rationales
 from kpod.text.tokens import answer_ids
 from kpod.tokens.rows import tokenise
 from kpod.training import models
-from kpod.training.examples import Example, usable
+from kpod.training.examples import Examples, arranged, usable
 
 WRONG = "Tom has 3 apples. 3 - 4 = 1."
 
@@ -46,10 +46,10 @@ def data(inputs: dict[str, Path], template: str | None = None) -> StudentData:  
     form = resolve(tokenizer, Form()) if template else COT
     rationales = read_rationales(inputs["questions"], inputs["rationales"], inputs["steps"])
     examples, _ = usable(tokenise(tokenizer, rationales, form), 512)
-    return StudentData(tokenizer, examples, {r.key: r for r in rationales}, inputs, form)
+    return StudentData(tokenizer, examples, inputs, form)
 
 
-def objective(config: Distill, rows: list[Example]) -> Objective:
+def objective(config: Distill, rows: Examples) -> Objective:
     return objective_of(config)(rows, np.zeros((1, len(rows)), int), config)
 
 
@@ -57,7 +57,7 @@ def test_scott_trains_the_wrong_answer_behind_its_wrong_rationale(inputs: dict[s
     answered(inputs["rationales"])
     config = settings(Scott(alpha=0.25), budget={"epochs": 1})
     rows, rejected = objective_of(config).make_examples(data(inputs), config)
-    rows = sorted(rows, key=lambda row: row.key)
+    rows, _ = arranged(rows, None)
     assert not rejected
     assert [row.key for row in rows] == [("q1", 0), ("q1", 1), ("q2", 0), ("q2", 1)]
     wrong, tokenizer = rows[-1], distill_tiny.tokenizer()
@@ -67,7 +67,6 @@ def test_scott_trains_the_wrong_answer_behind_its_wrong_rationale(inputs: dict[s
     skip = objective(config, rows).input_tokens(0)
     answer = len(answer_ids(tokenizer, "1"))
     assert list(skip) == [0, 0, 0, len(wrong.target) - answer]
-    assert set(wrong.weight[-answer:]) == {np.float32(0.25)}
 
     model, _ = models.load(inputs["base"] / "student")
     turn = [0, 2, 3]  # one right and one wrong rationale of each question

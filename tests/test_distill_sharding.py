@@ -1,5 +1,5 @@
-"""FSDP2 on two real processes, of gloo or (marked gpu) nccl: the same students, checkpoints for any number of them,
-validation."""
+"""FSDP2 on two and three real processes, of gloo or (marked gpu) nccl: the same students, checkpoints for any number of
+them, validation."""
 
 import json
 import os
@@ -28,11 +28,11 @@ JOBS: dict[str, dict[str, Any]] = {
 STEPS, STOP = 9, 4
 
 
-def start(jobs: list[dict[str, Any]], file: Path, gpus: bool = False) -> None:
-    """Run the jobs on two ranks: of nccl with `gpus`, else of gloo."""
+def start(jobs: list[dict[str, Any]], file: Path, processes: int = 2, gpus: bool = False) -> None:
+    """Run the jobs on so many ranks: of nccl with `gpus`, else of gloo."""
     file.write_text(json.dumps(jobs))
     here = Path(__file__).parent
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{here.parent}:{here}"}
     environment |= {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
     subprocess.run([*command, str(here / "sharded_run.py"), str(file)], check=True, env=environment, timeout=400)
@@ -56,19 +56,21 @@ def prepared(root: Path) -> Callable[..., dict[str, Any]]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`one/` and `two/`: every job on one process, and sharded on two.
 
-    `stopped/` and `whole/`: work that was broken off; `resumed-...`: continued by another number of processes.
+    `shards/` and `whole/`: work that was broken off, by two ranks and by one; `...-on-N/`: continued by N.
     """
     root = tmp_path_factory.mktemp("sharding")
     given = prepared(root)
     for name in JOBS:
         sharded_run.job(**given(name, "one", f"one/{name}/work"))
-    sharded_run.job(**given("llama", "none", "whole", stop=STOP))
+    sharded_run.job(**given("llama", "whole-stopped", "whole", stop=STOP))
     two = [given(name, "two", f"two/{name}/work", sharding=True) for name in JOBS]
-    two += [given("llama", "none", "stopped", stop=STOP, sharding=True)]
-    two += [given("llama", "resumed-whole", "whole", sharding=True)]
-    start(two, root / "two.json")
-    shutil.copytree(root / "stopped", root / "going-on")
-    sharded_run.job(**given("llama", "resumed-stopped", "going-on"))
+    two += [given("llama", "shards-stopped", "shards", stop=STOP, sharding=True)]
+    two += [given("llama", "whole-on-2", "whole", sharding=True)]
+    start(two, root / "two.json", 2)
+    for copy in ("copy-1", "copy-3"):
+        shutil.copytree(root / "shards", root / copy)
+    sharded_run.job(**given("llama", "shards-on-1", "copy-1"))
+    start([given("llama", "shards-on-3", "copy-3", sharding=True)], root / "three.json", 3)
     return root
 
 
@@ -116,16 +118,23 @@ def test_a_sharded_student_answers_validation_questions_as_a_whole_one(runs: Pat
     same(runs / "one" / "validation", runs / "two" / "validation")
 
 
-@pytest.mark.parametrize("how", ["stopped", "whole"])
-def test_any_number_of_processes_goes_on(runs: Path, how: str) -> None:
-    """Shards of two ranks by one process, and the file of one process by two ranks."""
-    assert told(runs / f"resumed-{how}" / "llama")["steps"] == STEPS - STOP
-    assert losses(runs / f"resumed-{how}" / "llama") == pytest.approx(losses(runs / "one" / "llama"), rel=1e-4)
-    same(runs / "one" / "llama", runs / f"resumed-{how}" / "llama")
+@pytest.mark.parametrize(("left", "processes"), [("shards", 1), ("shards", 3), ("whole", 2)])
+def test_any_number_of_processes_goes_on(runs: Path, left: str, processes: int) -> None:
+    """Shards of two ranks by one process and by three ranks, and the file of one process by two ranks."""
+    resumed = runs / f"{left}-on-{processes}" / "llama"
+    before = load_file(runs / f"{left}-stopped" / "llama" / "stopped.safetensors")
+    restored = load_file(resumed / "restored.safetensors")
+    assert {name.split(".")[0] for name in before} == {"parameter", "exp_avg", "exp_avg_sq", "step"}
+    assert restored.keys() == before.keys()
+    for name, value in before.items():
+        assert torch.equal(restored[name], value), name
+    assert told(resumed)["steps"] == STEPS - STOP
+    assert losses(resumed) == pytest.approx(losses(runs / "one" / "llama"), rel=1e-4)
+    same(runs / "one" / "llama", resumed)
 
 
 def test_shards_are_checkpoints_of_their_own(runs: Path) -> None:
-    (left,) = (runs / "stopped").glob("checkpoint-*")
+    (left,) = (runs / "shards").glob("checkpoint-*")
     assert left.name == f"checkpoint-{STOP}"
     assert {path.name for path in (left / "shards").glob("*.distcp")} == {"__0_0.distcp", "__1_0.distcp"}
     assert not (left / "state.safetensors").exists()

@@ -21,11 +21,11 @@ from kpod.evaluate.generate import generate
 from kpod.methods.train import train
 from kpod.text.tokens import prompt_ids
 from kpod.training.batches import collate
-from kpod.training.examples import Example, example
+from kpod.training.examples import Example, Examples, example
 from kpod.training.head import TargetNll
 from kpod.training.models import of_config
-from kpod.weighting import examples as weighed
 from kpod.weighting.build import build_predictor, build_weighter
+from kpod.weighting.examples import usable
 from kpod.weighting.train import Training
 
 ROW = Row(prompt=40, rationale=110, answer=10)
@@ -97,18 +97,7 @@ def test_weighting_takes_what_was_estimated(adapter: Any, config: Any, tmp_path:
     predictor, _ = build_predictor(student, tokenizer(), settings)
     predictor.template = ROW.answer - memory.SCORED
     embedding = student.get_input_embeddings()
-    draw = np.random.default_rng(0)
-    some = [
-        weighed.Example(
-            key=(f"q{i}", 0),
-            prompt=draw.integers(2, VOCABULARY, ROW.prompt).astype(np.int32),
-            rationale=draw.integers(2, VOCABULARY, ROW.rationale).astype(np.int32),
-            step=np.zeros(ROW.rationale, np.int32),
-            answer=draw.integers(2, VOCABULARY, ROW.answer).astype(np.int32),
-            visible=ROW.rationale,
-        )
-        for i in range(8)
-    ]
+    some, _ = usable(Examples.of(rows(8)).tokens, settings.max_tokens)
     with Meter([*student.parameters(), *student.buffers()]) as meter:
         Training(some, build_weighter(embedding, settings), embedding, predictor, settings, tmp_path).run()
     assert told.total == pytest.approx(meter.peak, rel=0.15)

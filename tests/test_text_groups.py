@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpod.text.groups import Key, Keys, places_within
+from kpod.text.groups import Key, Keys, numbered, places_within
 
 key = st.tuples(st.sampled_from(["a", "b", "ä", ""]), st.integers(-3, 4))
 
@@ -20,7 +20,9 @@ def test_a_key_is_found_where_it_first_stands(own: list[Key], wanted: list[Key])
     assert list(keys) == keys[:] == own
     expected = [own.index(one) if one in own else -1 for one in wanted]
     assert keys.find(*columns(wanted)).tolist() == expected
-    assert [own[row] for row in keys.order] == sorted(own)
+    assert [own[row] for row in np.argsort(keys.rank, kind="stable")] == sorted(own)
+    assert keys[np.arange(len(own))[::-1]] == own[::-1]
+    assert numbered(keys.rank).tolist() == [list(dict.fromkeys(own)).index(one) for one in own]
 
 
 @given(st.lists(st.integers(0, 3), max_size=30))

@@ -1,5 +1,6 @@
 """Stage `tokens`, and the columns that later stages read: the same rows as one rationale at a time gives."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,9 @@ def test_a_column_is_a_list_of_vectors(rows: list[list[int]], data: st.DataObjec
     chosen = data.draw(st.lists(st.integers(0, max(0, len(rows) - 1)), max_size=5)) if rows else []
     at = np.array(chosen, dtype=np.int64)
     assert column.flat(at).tolist() == [value for row in chosen for value in rows[row]]
+    column.put(at, column.flat(at) + np.repeat(at, column.size[at]))
+    rows = [[value + row * (row in chosen) for value in values] for row, values in enumerate(rows)]
+    assert [column[row].tolist() for row in range(len(rows))] == rows
     assert [column.take(at)[place].tolist() for place in range(len(chosen))] == [rows[row] for row in chosen]
 
 
@@ -125,22 +129,35 @@ def test_batches_hold_each_row_once_within_the_limit(sizes: list[int], limit: in
         assert (len(part) + 1) * max(1, sizes[following[0]]) > limit
 
 
-def test_rows_of_a_table_are_arranged_as_a_list_of_them_is(tmp_path: Path) -> None:
+def test_rows_are_arranged_by_key_and_form_with_what_is_given_of_them(tmp_path: Path) -> None:
     inputs = world(tmp_path, *many())
     tokens = Tokens.read(inputs["tokens"])
     order = np.random.default_rng(0).permutation(len(tokens))[:11]
     few = Examples(tokens, order)
     steps = np.stack([tokens.steps[order] - 1, tokens.steps[order] // 2, np.zeros(11, int)])
-    rows, given_tokens = arranged(few, steps)
     by_key = {one.key: steps[:, place] for place, one in enumerate(few)}
-    listed, expected = arranged(list(few), by_key)
-    assert [one.key for one in rows] == [one.key for one in listed] == sorted(by_key)
-    np.testing.assert_array_equal(given_tokens, expected)
-    np.testing.assert_array_equal(arranged(list(few), steps)[1], expected)
-    for one, other in zip(rows, listed, strict=True):
-        assert same(one, other)
+    listed = Examples.of([replace(one, form=form) for one in few for form in ("b", "a")])
+    twice = np.repeat(steps, 2, axis=1)
+    for table, given_steps, forms in ((few, steps, [""]), (listed, twice, ["a", "b"])):
+        rows, given_tokens = arranged(table, given_steps)
+        assert [(one.key, one.form) for one in rows] == [(key, form) for key in sorted(by_key) for form in forms]
+        for one, found in zip(rows, given_tokens.T, strict=True):
+            assert [one.input_tokens(count) for count in by_key[one.key]] == found.tolist()
+            assert same(one, next(other for other in few if other.key == one.key))
     lowest = {name: min(sample for other, sample in by_key if other == name) for name, _ in by_key}
     assert sorted(one.key for one in few.first(1)) == sorted(lowest.items())
+
+
+def test_rows_are_named_by_all_that_is_in_them(tmp_path: Path) -> None:
+    rows = list(Examples(Tokens.read(world(tmp_path, *many())["tokens"])))
+    whole, last = Examples.of(rows), rows[-1]
+    assert Examples.of(rows).digest() == whole.digest()
+    other = {
+        "key": ("other", 0), "prompt": last.prompt[::-1], "target": last.target[::-1], "weight": last.weight / 2,
+    }  # fmt: skip
+    for name, value in other.items():
+        assert Examples.of([*rows[:-1], replace(last, **{name: value})]).digest() != whole.digest(), name
+    assert whole[::-1].digest() != whole.digest()
 
 
 def same(one: Example, other: Example) -> bool:

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from memory_tools import Kept, nbytes
@@ -70,7 +71,7 @@ def test_the_base_stays_as_it_is_and_the_adapters_learn(tmp_path: Path) -> None:
     base = {name: value.detach().clone() for name, value in model.named_parameters() if "lora_" not in name}
     assert all("lora_" in name for name in run.slow)
     assert {value.dtype for value in run.slow.values()} == {torch.float32}
-    first = run.backward(run.training, Position())["answer_loss"]
+    first = run.backward(np.arange(len(run.training)), Position())["answer_loss"]
     assert run.run()["answer_loss"] < first
     for name, value in model.named_parameters():
         if "lora_" not in name:
@@ -100,7 +101,7 @@ def test_bytes_a_parameter(adapter: Any, medium: LlamaForCausalLM, tmp_path: Pat
     trained = [value for value in weights if value.requires_grad]
     kept = Kept(known=[*student.parameters(), *run.weighter.parameters()])
     with kept:
-        run.backward(run.training, Position())
+        run.backward(np.arange(len(run.training)), Position())
         run.optimizer.step()
     state = [value for p in trained for value in run.optimizer.state[p].values() if value.dim()]
     copies = kept.like(weights)

@@ -21,7 +21,7 @@ from kpod.training.engine import Engine
 from kpod.training.task import Position
 from kpod.weighting import train
 from kpod.weighting.build import build_predictor, build_weighter
-from kpod.weighting.examples import Example, usable
+from kpod.weighting.examples import Examples, usable
 from kpod.weighting.order import held_out
 from kpod.weighting.train import Training
 
@@ -49,16 +49,17 @@ class TeacherReplies:
         self.warnings.append(message)
 
 
-def examples(count: int = 12) -> list[Example]:
+def examples(count: int = 12, samples: int = 1) -> Examples:
     questions, texts = sums(count)
     rows = [
-        Rationale(q["id"], 0, q["question"], None, q["answer"], t["rationale"], ((0, 5), (5, len(t["rationale"]))))
+        Rationale(q["id"], sample, q["question"], None, q["answer"], t["rationale"], ((0, 5), (5, len(t["rationale"]))))
         for q, t in zip(questions, texts, strict=True)
+        for sample in range(samples)
     ]
     return usable(tokenise(TOKENIZER, rows), 512)[0]
 
 
-def training(work: Path, rows: list[Example] | None = None, model: str = "llama", **settings: Any) -> Training:
+def training(work: Path, rows: Examples | None = None, model: str = "llama", **settings: Any) -> Training:
     config = Weights(**{"heads": 2, "hidden": 8, "precision": "fp32", "batch_size": 4, "epochs": 1, **settings})
     student = MODELS[model](len(TOKENIZER))
     embedding = student.get_input_embeddings()
@@ -97,7 +98,7 @@ def test_a_killed_training_goes_on_to_the_same_last_bit(tmp_path: Path, after: i
 def test_a_checkpoint_of_other_settings_or_rows_is_not_taken_up(tmp_path: Path) -> None:
     training(tmp_path, checkpoint_seconds=1e-9).run()
 
-    def restored(*rows: list[Example], **settings: Any) -> int:
+    def restored(*rows: Examples, **settings: Any) -> int:
         return Engine(training(tmp_path, *rows, **settings), tmp_path, 60.0).position.step
 
     assert restored(alpha=0.9) == 0
@@ -176,12 +177,13 @@ def test_a_one_token_rationale_trains(tmp_path: Path) -> None:
 
 
 def test_whole_questions_are_held_out() -> None:
-    rows = list(examples(20))
-    rows += [Example((e.key[0], 1), e.prompt, e.rationale, e.step, e.answer, e.visible) for e in rows]
+    rows = examples(20, samples=2)
     training_rows, watched = held_out(rows, 0.2, None, 0)
     assert not {e.key[0] for e in training_rows} & {e.key[0] for e in watched}
     assert len(watched) == 8
     assert len(held_out(rows, 0.2, 5, 0)[0]) == 5
+    reordered = held_out(rows.take(np.random.default_rng(0).permutation(40)), 0.2, None, 0)[1]
+    assert {e.key for e in reordered} == {e.key for e in watched}
 
 
 def test_batches_are_of_similar_length_and_another_order_each_epoch() -> None:

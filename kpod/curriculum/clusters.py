@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-LARGE = 20_000  # questions above which the centres are found on a sample of so many
+LARGE = 10_000  # questions above which the centres are found on a sample of so many
 CHUNK = 131_072  # questions embedded at a time, at most
 VALUES = 2**28  # of their embeddings
 

@@ -24,7 +24,7 @@ def answer_tokens(items: Items, tokens: Tokens) -> np.ndarray:
 
 def lengths(items: Items, answers: np.ndarray) -> tuple[np.ndarray, Turns]:
     """Target tokens of each whole rationale with its answer term, int64 [n], and the order of training on them."""
-    return items.sums() + answers, Turns(items.keys.code.tolist())
+    return items.sums() + answers, Turns(items.keys.code)
 
 
 def target_tokens(schedule: Schedule, items: Items, answers: np.ndarray, turns: Turns) -> int:

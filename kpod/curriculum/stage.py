@@ -95,7 +95,7 @@ def _clusters(items: Items, questions: Path, config: Curriculum, student: Path) 
 
 def _plan(items: Items, clusters: np.ndarray, config: Curriculum) -> Schedule:
     """The schedule in the order of the items; planned in the order of their keys, so that ties do not depend on it."""
-    order = items.keys.order
+    order = np.argsort(items.keys.rank, kind="stable")
     sorted_items = items.take(order)
     schedule = plan_flat(sorted_items.difficulty, sorted_items.steps, clusters[order], config)
     back = np.argsort(order)

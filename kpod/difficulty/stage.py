@@ -130,7 +130,7 @@ def token_losses(model: torch.nn.Module, pad: int, examples: Examples, batch_tok
             for rows in batches[turn + rank : turn + rank + 1]:
                 chosen = [examples[row] for row in rows.tolist()]
                 batch = collate(chosen, [0] * len(rows), pad, start_id).to(device)
-                result.values[result.places(rows)] = losses(batch)[~batch.answer].cpu().numpy()
+                result.put(rows, losses(batch)[~batch.answer].cpu().numpy())
             bar.advance(sum(map(len, batches[turn : turn + world])))
     if world > 1:
         result.values[:] = ranks().total(torch.from_numpy(result.values).to(device)).cpu().numpy()

@@ -1,8 +1,7 @@
 """Stage `distill`: rationales, weights and curriculum in; `student/` and `history.parquet` out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,10 @@ from kpod.methods import StudentData, objective_of
 from kpod.methods.train import train
 from kpod.store.files import publish, write_text
 from kpod.text.formats import CHOSEN, PromptFormat, resolve
-from kpod.text.groups import Key
-from kpod.text.rationales import Rationale, read_rationales
 from kpod.text.table import Tokens
 from kpod.training import models
 from kpod.training.adapter import merged
-from kpod.training.examples import Example, Examples, reject, sizes_of, usable, within
+from kpod.training.examples import Examples, reject, usable, within
 from kpod.training.processes import launch
 from kpod.training.ranks import ranks
 from kpod.training.task import Position
@@ -54,7 +51,7 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
 class _Records:
     """The rows to train on."""
 
-    rows: Sequence[Example]
+    rows: Examples
     input_steps: np.ndarray | None  # c_i(t), int [stages, rows]; None: no curriculum
     difficulty: Sequence[float] | None  # H(t) of each stage, if known
     target_tokens: int  # of the budget; 0 if it counts epochs
@@ -118,7 +115,7 @@ def _records(
     tokens, positions = Tokens.read(inputs["tokens"]), models.positions(model)
     examples, rejected = usable(tokens, config.max_tokens, positions)
     # Counted before weights, curriculum and samples leave anything out, so that all methods have the same budget.
-    target_tokens = allowed(config.budget, examples.targets, Turns(examples.questions.tolist()))
+    target_tokens = allowed(config.budget, examples.targets, Turns(examples.questions))
     if config.samples:
         examples = examples.first(config.samples)
     if config.token_weights and examples:
@@ -130,9 +127,9 @@ def _records(
         planned = plan.whole[examples.rows]
         rejected += [reject(examples.key(i), "not in curriculum.parquet") for i in np.flatnonzero(~planned).tolist()]
         examples = examples.take(planned)
-    data = StudentData(tokenizer, examples, _Texts(inputs), inputs, form)
+    data = StudentData(tokenizer, examples, inputs, form)
     rows, more = objective_of(config).make_examples(data, config)
-    rows, long = within(rows, positions)  # records may be longer than the rationales that they are made of
+    rows, long = within(rows, config.max_tokens, positions)  # records may be longer than their rationales
     steps = plan.input_steps[:, examples.rows] if plan else None
     return _Records(rows, steps, plan.difficulty if plan else None, target_tokens, rejected + more + long)
 
@@ -147,7 +144,8 @@ def _history(end: Position, records: _Records) -> list[dict[str, Any]]:
 
 def _figures(end: Position, records: _Records, validator: Validator | None) -> dict[str, float]:
     """Figures of the training, of its data, and of the epoch that was kept."""
-    rationales, questions = _counted(records.rows)
+    rows = records.rows
+    rationales, questions = len(np.unique(rows.tokens.keys.rank[rows.rows])), len(np.unique(rows.questions))
     figures = {
         "loss": end.history[-1]["loss"],
         "target_tokens": end.done,
@@ -157,41 +155,13 @@ def _figures(end: Position, records: _Records, validator: Validator | None) -> d
         "examples": len(records.rows),
         "questions": questions,
         "rationales_a_question": rationales / questions,
-        "target_tokens_a_rationale": float(np.mean(sizes_of(records.rows)[1])),
+        "target_tokens_a_rationale": float(np.mean(rows.targets)),
         "quarantined": len(records.rejected),
     }
     if validator:
         kept = points.best(validator.points)
         figures |= {"kept_epoch": kept.epoch, "kept_tokens": kept.tokens, "validation_accuracy": kept.accuracy}
     return figures
-
-
-class _Texts(Mapping[Key, Rationale]):
-    """The kept rationales by key, read on first access."""
-
-    def __init__(self, inputs: Mapping[str, Path]) -> None:
-        self._inputs = inputs
-
-    @cached_property
-    def _by_key(self) -> dict[Key, Rationale]:
-        folders = (self._inputs[name] for name in ("questions", "rationales", "steps"))
-        return {rationale.key: rationale for rationale in read_rationales(*folders)}
-
-    def __getitem__(self, key: Key) -> Rationale:
-        return self._by_key[key]
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._by_key)
-
-    def __len__(self) -> int:
-        return len(self._by_key)
-
-
-def _counted(records: Sequence[Example]) -> tuple[int, int]:
-    """The numbers of rationales and of questions."""
-    if isinstance(records, Examples):
-        return len(records), len(np.unique(records.questions))
-    return len({row.key for row in records}), len({row.key[0] for row in records})
 
 
 def _weigh(examples: Examples, config: Distill, folder: Path) -> tuple[Examples, list[dict[str, str]]]:

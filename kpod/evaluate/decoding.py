@@ -6,6 +6,7 @@ that have ended leave the batch, together with their part of the cache.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -112,16 +113,22 @@ class NextQuestion(StoppingCriteria):
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         self.prompt_width = 0  # column of the first generated token
-        # Only a token with a colon can complete the mark of a question: the others need no decoding.
-        tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-        self._colon = torch.zeros(max(model.get_output_embeddings().weight.shape[0], len(tokens)), dtype=torch.bool)
-        self._colon[[i for i, token in enumerate(tokens) if token and ":" in token]] = True
+        self._colon = _colons(tokenizer, len(tokenizer), model.get_output_embeddings().weight.shape[0])
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
         done = self._colon[input_ids[:, -1].cpu()]
         for row in done.nonzero().flatten().tolist():
             done[row] = asks(self._tokenizer, input_ids[row, self.prompt_width :].tolist())
         return done.to(input_ids.device)
+
+
+@lru_cache(maxsize=8)
+def _colons(tokenizer: PreTrainedTokenizerBase, size: int, ids: int) -> torch.Tensor:
+    """Ids with a colon, bool [max(size, ids)]: no other completes the mark of a question, nor needs to be decoded."""
+    tokens = tokenizer.convert_ids_to_tokens(list(range(size)))
+    found = torch.zeros(max(size, ids), dtype=torch.bool)
+    found[[i for i, token in enumerate(tokens) if token and ":" in token]] = True
+    return found
 
 
 def ended(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], tokens: list[int], asks_on: bool) -> bool:

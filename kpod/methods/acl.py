@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -13,7 +12,7 @@ from kpod.config import Distill
 from kpod.config.methods import Acl
 from kpod.errors import ModelError
 from kpod.methods.base import Objective, Step
-from kpod.training.examples import Example
+from kpod.training.examples import Examples
 from kpod.training.loss import kl_divergence, weighted_nll
 from kpod.training.passes import MicroBatch, Passes, Unit
 
@@ -26,7 +25,7 @@ def share(settings: Acl, epoch: int) -> float:
 class Adaptive(Objective):
     """Trains on the easiest rows. State: a score for each row, s <- (1-a) s + a loss, at first the untrained loss."""
 
-    def __init__(self, rows: Sequence[Example], schedule: np.ndarray, config: Distill) -> None:
+    def __init__(self, rows: Examples, schedule: np.ndarray, config: Distill) -> None:
         super().__init__(rows, schedule, config)
         self.settings = cast(Acl, config.objective)
         self.reference: PreTrainedModel | None = None  # the student before training
@@ -65,4 +64,4 @@ class Adaptive(Objective):
         return {"acl_share": share(self.settings, epoch)}
 
     def _losses(self, passes: Passes) -> np.ndarray:
-        return passes.row_losses(range(len(self.rows)), self.input_tokens(0)).astype(np.float64)
+        return passes.row_losses(np.arange(len(self.rows)), self.input_tokens(0)).astype(np.float64)

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from kpod import schemas
 from kpod.config import Distill
 from kpod.text.formats import PromptFormat
-from kpod.text.rationales import Rationale
-from kpod.training.examples import Example, Key
+from kpod.text.rationales import Rationale, read_rationales
+from kpod.training.examples import Example, Examples, Key
 from kpod.training.passes import MicroBatch, Passes, Unit
 from kpod.training.turns import Turns
 
@@ -24,10 +24,15 @@ class StudentData:
     """The data of the stage `distill`, from which a method makes its examples."""
 
     tokenizer: PreTrainedTokenizerBase
-    examples: Sequence[Example]  # of the usable kept rationales
-    rationales: Mapping[Key, Rationale]  # the kept rationales
-    inputs: Mapping[str, Path]  # folders of `rationales` and `questions`
+    examples: Examples  # of the usable kept rationales
+    inputs: Mapping[str, Path]  # folders of `questions`, `rationales` and `steps`
     form: PromptFormat
+
+    @cached_property
+    def rationales(self) -> dict[Key, Rationale]:
+        """The kept ones."""
+        folders = (self.inputs[name] for name in ("questions", "rationales", "steps"))
+        return {one.key: one for one in read_rationales(*folders)}
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -66,19 +71,20 @@ class Objective:
 
     unit_size = 1  # rows of a unit, at most
 
-    def __init__(self, rows: Sequence[Example], schedule: np.ndarray, config: Distill) -> None:
+    def __init__(self, rows: Examples, schedule: np.ndarray, config: Distill) -> None:
         self.rows, self.schedule, self.config = rows, schedule, config
         self.state: dict[str, Any] = {}  # JSON; saved with each checkpoint
 
     @classmethod
-    def make_examples(cls, data: StudentData, config: Distill) -> tuple[Sequence[Example], list[dict[str, str]]]:
+    def make_examples(cls, data: StudentData, config: Distill) -> tuple[Examples, list[dict[str, str]]]:
         """The examples to train on, and the rows of `schemas.QUARANTINE` for those that cannot be used."""
         return data.examples, []
 
     @cached_property
     def turns(self) -> Turns:
         """The rows of each epoch: one of each question and form."""
-        return Turns([(row.key[0], row.form) for row in self.rows])
+        forms = self.rows.forms
+        return Turns(self.rows.questions * (1 + forms.max()) + forms)
 
     def setup(self, passes: Passes) -> None:
         """Called with the untrained student, before a checkpoint is restored. Raises ModelError if it does not fit."""

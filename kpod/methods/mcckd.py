@@ -1,6 +1,5 @@
 """Multi-CoT consistency (Chen et al., 2023): two rationales of a question, one distribution over its answer."""
 
-from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -10,7 +9,7 @@ from kpod.config import Distill
 from kpod.config.methods import MccKd
 from kpod.errors import DataError
 from kpod.methods.base import Objective, Step
-from kpod.training.examples import Example
+from kpod.training.examples import Examples
 from kpod.training.loss import kl_divergence, weighted_nll
 from kpod.training.passes import MicroBatch, Passes, Unit
 
@@ -24,12 +23,12 @@ class Consistency(Objective):
 
     unit_size = 2
 
-    def __init__(self, rows: Sequence[Example], schedule: np.ndarray, config: Distill) -> None:
+    def __init__(self, rows: Examples, schedule: np.ndarray, config: Distill) -> None:
         super().__init__(rows, schedule, config)
         self.alpha = cast(MccKd, config.objective).alpha
-        self.questions: dict[str, list[int]] = {}
-        for index, row in enumerate(rows):
-            self.questions.setdefault(row.key[0], []).append(index)
+        self.questions: dict[int, list[int]] = {}
+        for index, question in enumerate(rows.questions.tolist()):
+            self.questions.setdefault(question, []).append(index)
         if all(len(rows_of) == 1 for rows_of in self.questions.values()):
             raise DataError("mcc-kd: no question has two kept rationales; raise teacher.samples")
 
@@ -44,7 +43,7 @@ class Consistency(Objective):
         batch = micro.batch
         logits = passes.logits(batch)
         loss = weighted_nll(logits, batch.labels, weights, step.tokens)
-        questions = [self.rows[row].key[0] for row in micro.rows]
+        questions = self.rows.questions[micro.rows]
         disagreement = logits.new_zeros(())
         for second in range(1, len(questions)):
             if questions[second] == questions[second - 1]:

@@ -4,19 +4,22 @@ In the paper the teacher writes counterfactual rationales. Here they are the tea
 their question is marked, and only their answer is trained.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from kpod.config import Distill
 from kpod.config.methods import Scott
 from kpod.errors import DataError
-from kpod.methods.base import Objective, StudentData
+from kpod.methods.base import Objective, Step, StudentData
 from kpod.text.formats import PromptFormat
 from kpod.text.tokens import answer_ids, prompt_ids, rationale_ids
-from kpod.training.examples import ANSWER, Example, reject
+from kpod.training.examples import ANSWER, Example, Examples, within
+from kpod.training.passes import MicroBatch, Passes
 
 FORM = "counterfactual"
 MARK = "[Counterfactual]"
@@ -26,36 +29,34 @@ class Counterfactual(Objective):
     """Eq. 1 on correct rationales; of wrong ones only the answer is trained, with weight alpha."""
 
     @classmethod
-    def make_examples(cls, data: StudentData, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
-        alpha = cast(Scott, config.objective).alpha
+    def make_examples(cls, data: StudentData, config: Distill) -> tuple[Examples, list[dict[str, str]]]:
         examples = [
-            counterfactual(data.tokenizer, data.questions[row["question_id"]], row, alpha, data.form)
+            counterfactual(data.tokenizer, data.questions[row["question_id"]], row, data.form)
             for row in data.rows
             if not row["correct"] and row["answer"] and (row["kept"] or row["drop_reason"] == "wrong-answer")
         ]
         if not examples:
             raise DataError("scott: the teacher gave no wrong answer, so there is no counterfactual rationale")
-        fitting = [record for record in examples if record.tokens <= config.max_tokens]
-        rejected = [
-            reject(record.key, f"{record.tokens} tokens, max_tokens is {config.max_tokens}")
-            for record in examples
-            if record.tokens > config.max_tokens
-        ]
-        return data.correct + fitting, rejected
+        return within(Examples.of([*data.correct, *examples]), config.max_tokens)
 
     def input_tokens(self, epoch: int) -> np.ndarray:
-        rationale = [row.rationale_tokens if row.form == FORM else 0 for row in self.rows]
-        return np.maximum(super().input_tokens(epoch), rationale)
+        rationale = self.rows.tokens.rationale.size[self.rows.rows]
+        return np.maximum(super().input_tokens(epoch), np.where(self._wrong, rationale, 0))
+
+    def weights(self, passes: Passes, batches: Sequence[MicroBatch], step: Step) -> list[torch.Tensor]:
+        factor = np.where(self._wrong, cast(Scott, self.config.objective).alpha, 1).astype(np.float32)
+        return [torch.from_numpy(factor[micro.rows]).to(micro.batch.row.device)[micro.batch.row] for micro in batches]
+
+    @cached_property
+    def _wrong(self) -> np.ndarray:
+        """bool [rows]."""
+        return np.asarray(self.rows.form)[self.rows.rows] == FORM
 
 
 def counterfactual(
-    tokenizer: PreTrainedTokenizerBase,
-    question: Mapping[str, Any],
-    row: Mapping[str, Any],
-    alpha: float,
-    form: PromptFormat,
+    tokenizer: PreTrainedTokenizerBase, question: Mapping[str, Any], row: Mapping[str, Any], form: PromptFormat
 ) -> Example:
-    """The example of a wrong rationale: marked question, rationale, and its own answer with weight `alpha`.
+    """The example of a wrong rationale: marked question, rationale, and its own answer.
 
     `question` is a row of schemas.QUESTIONS, `row` one of schemas.RATIONALES.
     """
@@ -68,7 +69,7 @@ def counterfactual(
             prompt_ids(tokenizer, f"{MARK} {question['question']}", question["choices"], form), dtype=np.int32
         ),
         target=np.asarray([*ids, *answer], dtype=np.int32),
-        weight=np.repeat(np.array([1, alpha], np.float32), [len(ids), len(answer)]),
+        weight=np.ones(len(ids) + len(answer), np.float32),
         step=np.repeat(np.array([0, ANSWER], np.int32), [len(ids), len(answer)]),
         form=FORM,
     )

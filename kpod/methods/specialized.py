@@ -18,7 +18,7 @@ from kpod.methods.base import Objective, StudentData
 from kpod.text.prompts import direct_prompt, prompt, question_text
 from kpod.text.rationales import Rationale
 from kpod.text.tokens import answer_ids, input_ids
-from kpod.training.examples import Example, Key, example
+from kpod.training.examples import Example, Examples, Key, example, within
 from kpod.training.passes import Unit
 from kpod.training.turns import Turns
 
@@ -29,17 +29,17 @@ SHOTS, DIRECT = "in-context ", "answer"  # a form is a join of these, "" the pla
 class Formats(Objective):
     """One rationale of each question an epoch, in turn, in a format drawn by (seed, epoch)."""
 
-    def __init__(self, rows: Sequence[Example], schedule: np.ndarray, config: Distill) -> None:
+    def __init__(self, rows: Examples, schedule: np.ndarray, config: Distill) -> None:
         super().__init__(rows, schedule, config)
         self.settings = cast(Specialized, config.objective)
         forms: dict[Key, dict[str, int]] = {}
         for index, row in enumerate(rows):
             forms.setdefault(row.key, {})[row.form] = index
         self.forms = list(forms.values())  # of each rationale: form -> row
-        self.turns = Turns([question for question, _ in forms])
+        self.turns = Turns(rows.questions[[next(iter(found.values())) for found in self.forms]])
 
     @classmethod
-    def make_examples(cls, data: StudentData, config: Distill) -> tuple[list[Example], list[dict[str, str]]]:
+    def make_examples(cls, data: StudentData, config: Distill) -> tuple[Examples, list[dict[str, str]]]:
         if data.form.kind == "custom":
             raise ConfigError(
                 "specialized writes prompts of its own, which prompt.kind: custom cannot: use chat or cot"
@@ -54,13 +54,13 @@ class Formats(Objective):
         for row in plain:
             shots = _shots(keys, row.key, settings.shots, generator)
             examples += other_formats(data, row, [data.rationales[key] for key in shots])
-        fitting = [row for row in examples if row.tokens <= config.max_tokens]
-        if len(fitting) < len(examples):
+        fitting, long = within(Examples.of(plain + examples), config.max_tokens)
+        if long:
             observe.warning(
-                f"specialized: {len(examples) - len(fitting)} in-context records are longer than"
-                f" {config.max_tokens} tokens; their rationales stay without worked questions"
+                f"specialized: {len(long)} in-context records are longer than {config.max_tokens} tokens;"
+                " their rationales stay without worked questions"
             )
-        return plain + fitting, []
+        return fitting, []
 
     def units(self, epoch: int) -> list[Unit]:
         generator = np.random.default_rng([self.config.seed, epoch, 4])

@@ -13,7 +13,6 @@ from kpod.errors import ModelError
 from kpod.methods.base import Objective, Step
 from kpod.training.batches import epoch_batches
 from kpod.training.checkpoint import Parameters
-from kpod.training.examples import sizes_of
 from kpod.training.optimizer import adamw, schedule
 from kpod.training.passes import Passes, Unit
 from kpod.training.ranks import no_sync, ranks
@@ -57,7 +56,7 @@ class StudentTask(Task):
         self.name, self.fingerprint, self.limit = name, fingerprint, limit
         self.model, self.objective, self.validator = model, objective, validator
         self.config: Distill = objective.config
-        self.ranks, self.targets = ranks(), sizes_of(objective.rows)[1]
+        self.ranks, self.targets = ranks(), objective.rows.targets
         self.sharded = self.config.sharding and self.ranks.world > 1
         live = shard(model, self.ranks, self.config.precision) if self.sharded else model
         wrapped = live if self.sharded else self.ranks.replicate(model)
@@ -96,8 +95,8 @@ class StudentTask(Task):
 
     def batches(self, epoch: int) -> list[list[Unit]]:
         units = self.objective.units(epoch)
-        prompts, targets = sizes_of(self.objective.rows)
-        lengths = np.array([sum(prompts[row] + targets[row] for row in unit) for unit in units])
+        sizes = self.objective.rows.sizes.tolist()
+        lengths = np.array([sum(sizes[row] for row in unit) for unit in units])
         size = max(1, self.config.batch_size // self.objective.unit_size)
         self.input_tokens = self.objective.input_tokens(epoch)
         return [[units[i] for i in chosen] for chosen in epoch_batches(lengths, size, self.config.seed, epoch)]

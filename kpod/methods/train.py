@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,10 @@ from kpod.methods.task import StudentTask, Validator
 from kpod.store.keys import identity
 from kpod.training.adapter import trainable
 from kpod.training.engine import Engine
-from kpod.training.examples import Example, Key, arranged, sizes_of
+from kpod.training.examples import Example, Examples, arranged
 from kpod.training.ranks import ranks
 from kpod.training.task import Position
 from kpod.training.turns import Turns, allowed
-
-# c_i(t): leading steps that are input at each stage, by key or int [stages, examples]
-InputSteps = Mapping[Key, Sequence[int] | np.ndarray] | np.ndarray
 
 
 def train(
@@ -30,7 +27,7 @@ def train(
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[Example],
     config: Distill,
-    input_steps: InputSteps | None,
+    input_steps: np.ndarray | None,
     work: Path,
     validator: Validator | None = None,
     target_tokens: int | None = None,
@@ -40,8 +37,8 @@ def train(
 
     The weights must be fp32 (see `models.load`), or bf16 if they are frozen under LoRA. Training ends with the step
     that spends `config.budget`; a budget in tokens of plain distillation allows `target_tokens`, by default those of
-    `examples`. `input_steps`: c_i(t) of Eq. 15; None: the student generates every rationale whole. Epochs after the
-    last stage are like it.
+    `examples`. `input_steps`, int [stages, examples]: c_i(t) of Eq. 15; None: the student generates every rationale
+    whole. Epochs after the last stage are like it.
 
     The loss of a step is that of `config.objective`, by default Eq. 15, normalised by the target tokens of its
     `config.batch_size` examples, so that neither `micro_batch` nor padding changes it. The order of rows depends on
@@ -54,10 +51,10 @@ def train(
     """
     if not examples:
         raise DataError("there is no example to train on: see the counts of the stages before")
-    rows, input_tokens = arranged(examples, input_steps)
+    table = examples if isinstance(examples, Examples) else Examples.of(examples)
+    rows, input_tokens = arranged(table, input_steps)
     if target_tokens is None:
-        lengths = sizes_of(rows)[1]
-        target_tokens = allowed(config.budget, lengths, Turns([row.key[0] for row in rows]))
+        target_tokens = allowed(config.budget, rows.targets, Turns(rows.questions))
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # initialises LoRA
         # Computed by the first rank: it alone has the weights of a sharded student.
@@ -71,16 +68,11 @@ def train(
             return Engine(task, work, config.checkpoint_seconds).run()
 
 
-def _fingerprint(
-    model: PreTrainedModel, rows: Sequence[Example], input_tokens: np.ndarray, limit: int, config: Distill
-) -> str:
+def _fingerprint(model: PreTrainedModel, rows: Examples, input_tokens: np.ndarray, limit: int, config: Distill) -> str:
     """Hex sha256 of everything that decides the result of a run: settings, data, curriculum and initial weights."""
-    digest = hashlib.sha256(json.dumps([identity(config), limit], sort_keys=True).encode())
-    digest.update(input_tokens.astype(np.int64).tobytes())
-    for row in rows:
-        digest.update(repr((row.key, row.form)).encode())
-        for array in (row.prompt, row.target, row.weight, row.step):
-            digest.update(array.tobytes())
+    digest = hashlib.sha256(json.dumps([identity(config), limit, rows.digest()], sort_keys=True).encode())
+    digest.update(rows.forms.tobytes())
+    digest.update(input_tokens.tobytes())
     for value in model.parameters():
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -31,10 +31,10 @@ class Keys(Sequence[Key]):
     def __getitem__(self, row: int) -> Key: ...
 
     @overload
-    def __getitem__(self, row: slice) -> list[Key]: ...
+    def __getitem__(self, row: slice | np.ndarray) -> list[Key]: ...
 
-    def __getitem__(self, row: int | slice) -> Key | list[Key]:
-        if isinstance(row, slice):
+    def __getitem__(self, row: int | slice | np.ndarray) -> Key | list[Key]:
+        if isinstance(row, slice | np.ndarray):
             words = self.names.take(pa.array(self.code[row])).to_pylist()
             return list(zip(words, self.sample[row].tolist(), strict=True))
         return self.names[int(self.code[row])].as_py(), int(self.sample[row])
@@ -52,11 +52,17 @@ class Keys(Sequence[Key]):
         return np.where(inside & (numbers[place] == target), rows[place], -1)
 
     @cached_property
-    def order(self) -> np.ndarray:
-        """The rows sorted by question id and sample, int64 [n]."""
+    def alphabetical(self) -> np.ndarray:
+        """The codes sorted by name, int64 [names]."""
+        return np.asarray(pc.sort_indices(self.names))
+
+    @cached_property
+    def rank(self) -> np.ndarray:
+        """Numbers that sort the rows by question id and sample, int64 [n]; equal for equal keys."""
+        _, _, low, width = self._sorted
         place = np.empty(len(self.names), dtype=np.int64)
-        place[pc.sort_indices(self.names).to_numpy()] = np.arange(len(self.names))
-        return np.lexsort((self.sample, place[self.code]))
+        place[self.alphabetical] = np.arange(len(self.names))
+        return place[self.code] * width + self.sample - low
 
     @cached_property
     def _sorted(self) -> tuple[np.ndarray, np.ndarray, int, int]:
@@ -68,6 +74,12 @@ class Keys(Sequence[Key]):
             return numbers, np.arange(len(numbers)), low, width
         rows = np.argsort(numbers, kind="stable")
         return numbers[rows], rows, low, width
+
+
+def numbered(groups: np.ndarray) -> np.ndarray:
+    """int64 [n]: the number of each row's group, which are counted in the order in which they first come."""
+    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[number])
 
 
 def places_within(groups: np.ndarray) -> np.ndarray:

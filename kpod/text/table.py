@@ -1,7 +1,9 @@
 """The tokens of all rationales as flat columns, memory-mapped from the file of the stage `tokens`."""
 
+import hashlib
+import json
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from kpod import schemas
 from kpod.text.groups import Keys
 
 FILE = "tokens.arrow"
+_ROWS = 4096  # rows whose tokens are copied at one time
 LISTS = ("prompt_ids", "rationale_ids", "step", "answer_ids")
 
 
@@ -41,15 +44,23 @@ class Column:
         """The column of the rows int [m]; `values` is shared."""
         return Column(self.values, self.begin[rows], self.size[rows])
 
-    def places(self, rows: np.ndarray) -> np.ndarray:
-        """Positions in `values` of the elements of the rows int [m], int64, row after row."""
-        size = self.size[rows]
-        ends = np.cumsum(size)
-        return np.repeat(self.begin[rows] - (ends - size), size) + np.arange(ends[-1] if len(ends) else 0)
-
     def flat(self, rows: np.ndarray) -> np.ndarray:
         """The elements of the rows int [m], row after row."""
-        return np.asarray(self.values[self.places(rows)])
+        return np.concatenate([self.values[:0], *(self.values[part] for part in self._slices(rows))])
+
+    def put(self, rows: np.ndarray, flat: np.ndarray) -> None:
+        """Set the elements of the rows int [m], given row after row."""
+        at = 0
+        for part in self._slices(rows):
+            self.values[part] = flat[at : at + part.stop - part.start]
+            at += part.stop - part.start
+
+    def _slices(self, rows: np.ndarray) -> Iterator[slice]:
+        """Where the elements of the rows int [m] are in `values`; adjacent rows share a slice."""
+        begin, end = self.begin[rows], self.begin[rows] + self.size[rows]
+        gap, edge = begin[1:] != end[:-1], np.ones(min(1, len(rows)), dtype=bool)
+        starts, stops = begin[np.append(edge, gap)], end[np.append(gap, edge)]
+        return map(slice, starts.tolist(), stops.tolist())
 
 
 class Tokens:
@@ -117,6 +128,25 @@ class TokenRows(Sequence[Row]):
         chosen = copy(self)
         chosen.rows = self.rows[places]
         return chosen
+
+    def parts(self, rows: int = _ROWS) -> Iterator[Self]:
+        """These rows, so many at a time."""
+        return (self[at : at + rows] for at in range(0, len(self), rows))
+
+    def columns(self) -> list[Column]:
+        """All that decides what a row is, beside its key."""
+        tokens = self.tokens
+        return [tokens.prompt, tokens.rationale, tokens.step, tokens.answer]
+
+    def digest(self) -> str:
+        """SHA-256 of the rows, in hex."""
+        found = hashlib.sha256()
+        for part in self.parts():
+            found.update(json.dumps(self.tokens.keys[part.rows]).encode())
+            for column in part.columns():
+                found.update(column.size[part.rows].tobytes())
+                found.update(column.flat(part.rows).tobytes())
+        return found.hexdigest()
 
     @abstractmethod
     def row(self, number: int) -> Row:

@@ -5,9 +5,8 @@ those of the prompt at evaluation, and the ids of a rationale are the same in al
 merge across the borders.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
-from typing import Protocol, TypeVar
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -20,26 +19,6 @@ from kpod.text.special import AS_TEXT, reader
 _CHUNK = 512  # texts whose tokens are Python objects at the same time
 _WINDOW = 16  # tokens that are decoded together with those before them
 _MANY = 100  # texts from which on a copy of the tokenizer pays
-
-
-class _Sized(Protocol):
-    @property
-    def key(self) -> tuple[str, int]: ...
-
-    @property
-    def tokens(self) -> int: ...
-
-
-_Row = TypeVar("_Row", bound=_Sized)
-
-
-def split_by_tokens(
-    rows: Sequence[_Row], limit: int, size: Callable[[_Row], int] = lambda row: row.tokens
-) -> list[list[_Row]]:
-    """Batches of rows, ordered by size and key, with at most `limit` padded tokens; a longer row is alone in one."""
-    ordered = sorted(rows, key=lambda row: (size(row), row.key))
-    sizes = np.fromiter(map(size, ordered), np.int64, len(ordered))
-    return [[ordered[place] for place in part] for part in batches_of(sizes, limit)]
 
 
 def batches_of(sizes: np.ndarray, limit: int) -> list[np.ndarray]:

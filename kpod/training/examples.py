@@ -1,6 +1,6 @@
 """Training rows: ids, weights and steps of a rationale, as views of flat columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,12 +58,38 @@ def example(key: Key, prompt: Sequence[int], rationale: Sequence[int], answer: S
 class Examples(TokenRows[Example]):
     """Rows of a table of tokens, all of them by default.
 
-    `weight`: the weights of the rationales' tokens, a column with a row for each row of `tokens`; None: 1.
+    `weight`: the weights of the rationales' tokens, a column with a row for each row of `tokens`; None: 1. Those of the
+    answers are 1. `form`, str [len(tokens)]: tells apart the records that a method makes of a rationale.
     """
 
-    def __init__(self, tokens: Tokens, rows: np.ndarray | None = None, weight: Column | None = None) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        rows: np.ndarray | None = None,
+        weight: Column | None = None,
+        form: np.ndarray | None = None,
+    ) -> None:
         super().__init__(tokens, np.arange(len(tokens)) if rows is None else rows)
-        self.weight = weight
+        self.weight, self.form = weight, form
+
+    @classmethod
+    def of(cls, rows: Sequence[Example]) -> "Examples":
+        """Rows that are in memory, as a table."""
+        size = np.array([row.rationale_tokens for row in rows], dtype=np.int32)
+        cut = list(zip(rows, size.tolist(), strict=True))
+        steps = [int(row.step[:n].max(initial=-1)) + 1 for row, n in cut]
+        columns = {
+            "question_id": [row.key[0] for row in rows],
+            "sample": [row.key[1] for row in rows],
+            "steps": steps,
+            "visible": size,
+            "prompt_ids": [row.prompt for row in rows],
+            "rationale_ids": [row.target[:n] for row, n in cut],
+            "step": [row.step[:n] for row, n in cut],
+            "answer_ids": [row.target[n:] for row, n in cut],
+        }
+        weight = Column.of([row.weight[:n] for row, n in cut], np.float32)
+        return cls(Tokens.of([columns]), weight=weight, form=np.array([row.form for row in rows], dtype=str))
 
     def row(self, number: int) -> Example:
         tokens = self.tokens
@@ -76,7 +102,11 @@ class Examples(TokenRows[Example]):
             target=np.concatenate([rationale, answer]),
             weight=np.concatenate([weight, ones]),
             step=np.concatenate([tokens.step[number], np.full(len(answer), ANSWER, dtype=np.int32)]),
+            form="" if self.form is None else str(self.form[number]),
         )
+
+    def columns(self) -> list[Column]:
+        return super().columns() + ([] if self.weight is None else [self.weight])
 
     @property
     def prompts(self) -> np.ndarray:
@@ -89,9 +119,21 @@ class Examples(TokenRows[Example]):
         return self.tokens.rationale.size[self.rows] + self.tokens.answer.size[self.rows]
 
     @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each row, int64 [n]."""
+        return self.prompts + self.targets
+
+    @property
     def questions(self) -> np.ndarray:
         """A number for the question of each row, int32 [n]."""
         return self.tokens.keys.code[self.rows]
+
+    @property
+    def forms(self) -> np.ndarray:
+        """A number for the form of each row, int64 [n], in the order of the forms' names."""
+        if self.form is None:
+            return np.zeros(len(self), dtype=np.int64)
+        return np.unique(self.form[self.rows], return_inverse=True)[1]
 
     def key(self, place: int) -> Key:
         """The key of the row at a position."""
@@ -119,7 +161,8 @@ class Examples(TokenRows[Example]):
         """Mean weight of all tokens of all rationales, without those of the answers."""
         if self.weight is None:
             return 1.0
-        return float(np.mean(self.weight.flat(self.rows), dtype=np.float64))
+        sums = [self.weight.flat(part.rows).sum(dtype=np.float64) for part in self.parts()]
+        return float(sum(sums) / max(1, self.weight.size[self.rows].sum()))
 
 
 @dataclass(frozen=True)
@@ -146,61 +189,32 @@ def usable(
 
     Rows longer than `max_tokens`, or than the model's `positions`, are left out, never truncated.
     """
-    examples = Examples(tokens)
-    sizes = examples.prompts + examples.targets
-    long = np.flatnonzero(sizes > max_tokens)
-    rejected = [reject(examples.key(i), f"{sizes[i]} tokens, max_tokens is {max_tokens}") for i in long.tolist()]
-    examples = examples.take(sizes <= max_tokens)
-    fits, lacking = _fits(examples, positions)
-    return examples.take(fits), rejected + lacking
+    return within(Examples(tokens), max_tokens, positions)
 
 
-def within(examples: Sequence[Example], positions: Positions | None) -> tuple[Sequence[Example], list[dict[str, str]]]:
-    """The examples that fit the model's `positions`, and rows of `schemas.QUARANTINE` for the others."""
-    fits, rejected = _fits(examples, positions)
-    if isinstance(examples, Examples):
-        return examples.take(fits), rejected
-    return [row for row, fit in zip(examples, fits, strict=True) if fit], rejected
+def within(
+    examples: Examples, max_tokens: int, positions: Positions | None = None
+) -> tuple[Examples, list[dict[str, str]]]:
+    """The examples that fit, and rows of `schemas.QUARANTINE` for the others; see `usable`."""
+    limits = [(examples.sizes, max_tokens, f"max_tokens is {max_tokens}")]
+    if positions:
+        needed = positions.needed(examples.prompts, examples.targets)
+        limits.append((needed, positions.count, f"the model has {positions.count} positions"))
+    fits, rejected = np.ones(len(examples), dtype=bool), []
+    for size, most, why in limits:
+        long = np.flatnonzero(fits & (size > most)).tolist()
+        rejected += [reject(examples.key(i), f"{size[i]} tokens, {why}") for i in long]
+        fits &= size <= most
+    return examples.take(fits), rejected
 
 
-def _fits(examples: Sequence[Example], positions: Positions | None) -> tuple[np.ndarray, list[dict[str, str]]]:
-    if positions is None:
-        return np.ones(len(examples), dtype=bool), []
-    needed = positions.needed(*sizes_of(examples))
-    lacking = np.flatnonzero(needed > positions.count).tolist()
-    why = f"the model has {positions.count} positions"
-    return needed <= positions.count, [reject(examples[i].key, f"{needed[i]} tokens, {why}") for i in lacking]
+def arranged(examples: Examples, input_steps: np.ndarray | None) -> tuple[Examples, np.ndarray]:
+    """The rows ordered by key and form, and their leading target tokens that are input, int32 [stages, n].
 
-
-def sizes_of(examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of the prompt and of the target of each row, int64 [n] each."""
-    if isinstance(examples, Examples):
-        return examples.prompts, examples.targets
-    sizes = np.array([(len(row.prompt), len(row.target)) for row in examples], dtype=np.int64).reshape(-1, 2)
-    return sizes[:, 0], sizes[:, 1]
-
-
-def arranged(
-    examples: Sequence[Example], input_steps: Mapping[Key, Sequence[int] | np.ndarray] | np.ndarray | None
-) -> tuple[Sequence[Example], np.ndarray]:
-    """The rows ordered by key and form, and the number of their leading target tokens that are input, int [stages, n].
-
-    `input_steps`: c_i(t) by key, or int [stages, n] in the order of `examples`; None: no step is input.
+    `input_steps`: c_i(t), int [stages, n] in the order of `examples`; None: no step is input.
     """
-    if isinstance(examples, Examples):
-        place = np.empty(len(examples.tokens), dtype=np.int64)
-        place[examples.tokens.keys.order] = np.arange(len(examples.tokens))
-        order = np.argsort(place[examples.rows])
-        rows: Sequence[Example] = examples.take(order)
-    else:
-        order = np.array(sorted(range(len(examples)), key=lambda i: (examples[i].key, examples[i].form)))
-        rows = [examples[i] for i in order]
+    order = np.lexsort((examples.forms, examples.tokens.keys.rank[examples.rows]))
+    rows = examples.take(order)
     if input_steps is None:
         return rows, np.zeros((1, len(rows)), dtype=np.int32)
-    if isinstance(input_steps, np.ndarray):
-        matrix = input_steps[:, order]
-    else:
-        matrix = np.array([input_steps[row.key] for row in rows]).T
-    if isinstance(rows, Examples):
-        return rows, rows.input_tokens(matrix)
-    return rows, np.array([np.searchsorted(row.step, c, "left") for row, c in zip(rows, matrix.T, strict=True)]).T
+    return rows, rows.input_tokens(input_steps[:, order])

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from kpod.config import Distill
 from kpod.training import models
 from kpod.training.batches import Batch, collate, decoder_start
-from kpod.training.examples import Example
+from kpod.training.examples import Examples
 from kpod.training.head import TargetNll, target_logits
 from kpod.training.ranks import Ranks
 
@@ -34,7 +34,7 @@ class Passes:
         self,
         model: PreTrainedModel,
         wrapped: torch.nn.Module,
-        rows: Sequence[Example],
+        rows: Examples,
         pad: int,
         config: Distill,
         ranks: Ranks,
@@ -72,13 +72,13 @@ class Passes:
         """Autocast in the precision of the settings."""
         return models.autocast(self.config.precision)
 
-    def row_losses(self, chosen: Sequence[int], input_tokens: np.ndarray) -> np.ndarray:
+    def row_losses(self, chosen: np.ndarray, input_tokens: np.ndarray) -> np.ndarray:
         """Mean -log P of the trained tokens of the rows `chosen`, without dropout, float32 [rows]; 0 for other rows.
 
         The work is split over the ranks; every rank returns all losses.
         """
         losses = torch.zeros(len(self.rows), device=self.device)
-        by_length = sorted(chosen, key=lambda row: self.rows[row].tokens)
+        by_length = chosen[np.argsort(self.rows.sizes[chosen], kind="stable")].tolist()
         self.model.eval()
         with torch.no_grad(), self.autocast():
             for micro in self.micro_batches([(row,) for row in by_length], input_tokens):

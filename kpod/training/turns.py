@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from kpod.text.groups import numbered
 
 if TYPE_CHECKING:
     from kpod.config import Budget
@@ -17,12 +18,11 @@ class Turns:
     So the cost of an epoch does not depend on the number of rationales a question.
     """
 
-    def __init__(self, groups: Sequence[Hashable]) -> None:
-        """`groups`: the question of each row; a question's turns follow the order of its rows."""
-        numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-        number = np.fromiter((numbers[group] for group in groups), np.int64, len(groups))
+    def __init__(self, groups: np.ndarray) -> None:
+        """`groups` [n]: the question of each row; a question's turns follow the order of its rows."""
+        number = numbered(groups)
         self._rows = np.argsort(number, kind="stable")
-        self._count = np.bincount(number, minlength=len(numbers))
+        self._count = np.bincount(number)
         self._first = np.cumsum(self._count) - self._count
 
     def rows(self, epoch: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from kpod.errors import DataError
 from kpod.text.table import Column, Tokens
 from kpod.training.examples import Examples, reject
 
-_ROWS = 16_384  # rationales whose weights are read at a time
+_ROWS = 4096  # rationales whose weights are read at a time
 
 
 def read_weights(folder: Path, tokens: Tokens) -> tuple[Column, dict[int, str]]:
@@ -38,10 +38,11 @@ def read_weights(folder: Path, tokens: Tokens) -> tuple[Column, dict[int, str]]:
                 f"{path.name}, row {tokens.keys[row]}: other token ids than the student's; rerun the stage weights"
             )
         broken = ~np.isfinite(values) | (values < 0)
-        column.values[column.places(rows)] = np.where(broken, 0, values)
+        column.put(rows, np.where(broken, 0, values))
         seen[rows] = True
-        for place in np.unique(np.repeat(rows, lengths)[broken]).tolist():
-            reasons[place] = "a weight is negative or not finite"
+        if broken.any():
+            lost = np.unique(np.repeat(rows, lengths)[broken])
+            reasons |= dict.fromkeys(lost.tolist(), "a weight is negative or not finite")
     return column, reasons | dict.fromkeys(np.flatnonzero(~seen).tolist(), "not in weights.parquet")
 
 
@@ -59,15 +60,23 @@ def weighted(
     column, reasons = weights
     has = ~np.isin(examples.rows, np.fromiter(reasons, np.int64, len(reasons)))
     rejected = [reject(examples.key(i), reasons[int(examples.rows[i])]) for i in np.flatnonzero(~has).tolist()]
-    values = column.values
-    if floor:
-        values = floor + (1 - floor) * values
-    if scale == "mean1":
-        ends = np.cumsum(column.size)
-        sums = np.diff(np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])[np.append(0, ends)])
-        values = values * np.repeat(np.where(sums > 0, column.size / np.maximum(sums, 1e-300), 1.0), column.size)
-    changed = Column(values.astype(np.float32, copy=False), column.begin, column.size)
-    return Examples(examples.tokens, examples.rows[has], changed), rejected
+    if floor or scale == "mean1":
+        column = _scaled(column, floor, scale)
+    return Examples(examples.tokens, examples.rows[has], column), rejected
+
+
+def _scaled(column: Column, floor: float, scale: Literal["raw", "mean1"]) -> Column:
+    values = np.empty(len(column.values), dtype=np.float32)
+    for at in range(0, len(column.size), _ROWS):
+        size = column.size[at : at + _ROWS]
+        place = slice(column.begin[at], column.begin[at] + size.sum())
+        part = floor + (1 - floor) * column.values[place]
+        if scale == "mean1":
+            row = np.repeat(np.arange(len(size)), size)
+            sums = np.bincount(row, part, len(size))
+            part = part * np.where(sums > 0, size / np.maximum(sums, 1e-300), 1.0)[row]
+        values[place] = part
+    return Column(values, column.begin, column.size)
 
 
 def pruned(examples: Examples, weights: Column, least: float) -> Examples:
@@ -79,20 +88,36 @@ def pruned(examples: Examples, weights: Column, least: float) -> Examples:
     """
     if least <= 0:
         return examples
-    tokens, rows = examples.tokens, np.arange(len(examples.tokens))
-    row = np.repeat(rows, weights.size)
-    ids, weighed = tokens.rationale.flat(rows), np.isin(rows, examples.rows)[row]
-    count = np.bincount(ids, weighed)
-    mean = np.bincount(ids, weights.values * weighed) / np.maximum(count, 1)
-    step = tokens.step.flat(rows) + np.repeat(np.cumsum(tokens.steps) - tokens.steps, weights.size)
-    highest = np.zeros(int(tokens.steps.sum()))
-    np.maximum.at(highest, step, mean[ids])
-    kept = highest[step] >= least
-    kept |= (np.bincount(row, kept, len(rows)) == 0)[row]
-    size = np.bincount(row, kept, len(rows)).astype(np.int64)
+    tokens, kept = examples.tokens, []
+    size = np.zeros(len(tokens), dtype=np.int64)
+    keypoint = _means(examples, weights) >= least
+    for part in examples.parts():
+        rows, steps = part.rows, tokens.steps[part.rows]
+        row = np.repeat(np.arange(len(rows)), tokens.rationale.size[rows])
+        step = tokens.step.flat(rows) + (np.cumsum(steps) - steps)[row]
+        stays = np.bincount(step, keypoint[tokens.rationale.flat(rows)])[step] > 0
+        stays |= (np.bincount(row, stays, len(rows)) == 0)[row]
+        size[rows] = np.bincount(row, stays, len(rows))
+        kept.append(stays)
+    if all(stays.all() for stays in kept):
+        return examples
 
-    def rest(values: np.ndarray) -> Column:
-        return Column(values[kept], np.cumsum(size) - size, size)
+    def rest(column: Column) -> Column:
+        found = Column(np.empty(size.sum(), column.values.dtype), np.cumsum(size) - size, size)
+        for part, stays in zip(examples.parts(), kept, strict=True):
+            found.put(part.rows, column.flat(part.rows)[stays])
+        return found
 
-    shorter = tokens.replaced(rest(tokens.rationale.flat(rows)), rest(tokens.step.flat(rows)))
-    return Examples(shorter, examples.rows, None if examples.weight is None else rest(examples.weight.values))
+    shorter = tokens.replaced(rest(tokens.rationale), rest(tokens.step))
+    return Examples(shorter, examples.rows, None if examples.weight is None else rest(examples.weight))
+
+
+def _means(examples: Examples, weights: Column) -> np.ndarray:
+    """Mean weight of each token of the vocabulary over its occurrences, float64; 0 for one that does not occur."""
+    count, total = np.zeros(0), np.zeros(0)
+    for part in examples.parts():
+        ids = examples.tokens.rationale.flat(part.rows)
+        more = np.bincount(ids, minlength=len(count)), np.bincount(ids, weights.flat(part.rows), len(count))
+        missing = (0, len(more[0]) - len(count))
+        count, total = np.pad(count, missing) + more[0], np.pad(total, missing) + more[1]
+    return total / np.maximum(count, 1)

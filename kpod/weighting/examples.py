@@ -60,10 +60,18 @@ class Examples(TokenRows[Example]):
             visible=int(tokens.visible[number]),
         )
 
+    def columns(self) -> list[Column]:
+        return [self.prompt, self.tokens.rationale, self.tokens.step, self.answer]
+
     @property
-    def sizes(self) -> np.ndarray:
+    def lengths(self) -> np.ndarray:
         """Tokens of each rationale, int64 [n]."""
         return self.tokens.rationale.size[self.rows]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each row, int64 [n]."""
+        return self.prompt.size[self.rows] + self.lengths + self.answer.size[self.rows]
 
 
 def usable(

@@ -12,20 +12,20 @@ from kpod.text.tokens import batches_of
 from kpod.training.ranks import ranks
 from kpod.weighting.batch import collate
 from kpod.weighting.classes import classify
-from kpod.weighting.examples import Example
+from kpod.weighting.examples import Examples
 from kpod.weighting.network import Weighter
 
 RULE_HIGH, RULE_LOW = 0.9, 0.1
 
 
-def infer(examples: Sequence[Example], weighter: Weighter, embedding: nn.Embedding, batch_tokens: int) -> Column:
+def infer(examples: Examples, weighter: Weighter, embedding: nn.Embedding, batch_tokens: int) -> Column:
     """w_j of every token (Eq. 2-3), float32, a row for each example, whatever the batches of `batch_tokens` tokens.
 
     The batches are split over the ranks; every rank returns all weights. A closing statement of the answer is not seen;
     its tokens have weight 1, as those of the answer in Eq. 1.
     """
     rank, world = ranks().rank, ranks().world
-    sizes = np.fromiter((len(example.rationale) for example in examples), np.int64, len(examples))
+    sizes = examples.lengths
     weights = Column(np.zeros(int(sizes.sum()), dtype=np.float32), np.cumsum(sizes) - sizes, sizes)
     with observe.progress("weights: inference", len(examples), "rationale") as bar, torch.inference_mode():
         for part in batches_of(sizes, batch_tokens)[rank::world]:

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from kpod.training.loss import IGNORED
 from kpod.weighting.batch import Batch
 from kpod.weighting.examples import Example
-
-IGNORED = -100
 
 
 class Predictor(nn.Module):

@@ -25,14 +25,14 @@ from kpod.weighting.infer import by_rule, infer
 from kpod.weighting.train import Training
 
 _ROWS = 65_536  # rationales written at a time
-_CLASSIFIED = 10_000  # rationales whose tokens are classified for the means by class
+_CLASSIFIED = 2_000  # rationales whose tokens are classified for the means by class
 
 
 def run(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[str, float]:
     """`rationales`, `tokens` and `base` -> `weights.parquet` (schemas.WEIGHTS) and `weighter/`.
 
     A predictor with its own tokenizer also reads `questions`. Returns counts, the means of the last epoch, the mean
-    weight of each class of tokens (over at most 10,000 rationales), and `collapsed` (0 or 1). Raises DataError if no
+    weight of each class of tokens (over at most 2,000 rationales), and `collapsed` (0 or 1). Raises DataError if no
     rationale is usable, ModelError if the loss is not finite. With several `processes` the batches are split over ranks
     of torchrun that are started and ended here.
     """

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from kpod.config import Weights
 from kpod.errors import DataError, ModelError
 from kpod.store.keys import identity
-from kpod.text.tokens import split_by_tokens
+from kpod.text.tokens import batches_of
 from kpod.training.batches import epoch_batches
 from kpod.training.engine import Engine
 from kpod.training.ranks import ranks
 from kpod.training.task import Position, Task
 from kpod.weighting.batch import collate
-from kpod.weighting.examples import Example
+from kpod.weighting.examples import Example, Examples
 from kpod.weighting.loss import Losses, backward, blank, losses
 from kpod.weighting.network import Weighter
 from kpod.weighting.order import held_out
@@ -37,7 +37,7 @@ _SUMS = (*_FIGURES, "gradient", "rationales", "steps")  # of an epoch
 
 
 class Training(Task):
-    """Trains a weighter and its predictor; a batch is a list of rationales.
+    """Trains a weighter and its predictor; a batch is rows of `training`, int64 [n].
 
     State: sums over the epoch so far, means of the last one, the lowest validation loss, and the number of validations
     since. Buffers: the weighter at that loss.
@@ -47,7 +47,7 @@ class Training(Task):
 
     def __init__(
         self,
-        examples: Sequence[Example],
+        examples: Examples,
         weighter: Weighter,
         embedding: nn.Embedding,
         predictor: Predictor,
@@ -55,7 +55,7 @@ class Training(Task):
         work: Path,
     ) -> None:
         """`work`: folder of the checkpoints. Raises DataError if no example can be trained on."""
-        seen = [example for example in examples if example.visible]
+        seen = examples.take(examples.tokens.visible[examples.rows] > 0)
         self.training, self.validation = held_out(seen, config.validation, config.train_on, config.seed)
         if not self.training:
             raise DataError("weights: no rationale is left to train on; lower weights.validation or check the steps")
@@ -78,8 +78,8 @@ class Training(Task):
         self.warm_steps = config.warmup * self.epoch_steps
         self.buffers = {name: value.detach().clone() for name, value in self.fast.items()}
         self.state = {"best": math.inf, "bad": 0, "validated": 0, "last": {}, "sums": dict.fromkeys(_SUMS, 0.0)}
-        keys = [example.key for example in self.training]
-        self.fingerprint = hashlib.sha256(json.dumps([identity(config), keys], sort_keys=True).encode()).hexdigest()
+        told = json.dumps([identity(config), self.training.digest()], sort_keys=True)
+        self.fingerprint = hashlib.sha256(told.encode()).hexdigest()
 
     def run(self) -> dict[str, float]:
         """Train, from the last checkpoint if there is one; the weighter then has its best state.
@@ -97,21 +97,19 @@ class Training(Task):
         config = self.config
         return position.epoch >= config.warmup + config.epochs or self.state["bad"] >= config.patience
 
-    def batches(self, epoch: int) -> list[list[Example]]:
-        lengths = np.array([example.tokens for example in self.training])
-        order = epoch_batches(lengths, self.config.batch_size, self.config.seed, epoch)
-        return [[self.training[i] for i in rows] for rows in order]
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        return epoch_batches(self.training.sizes, self.config.batch_size, self.config.seed, epoch)
 
-    def work(self, batch: list[Example]) -> int:
+    def work(self, batch: np.ndarray) -> int:
         return len(batch)
 
-    def backward(self, batch: list[Example], position: Position) -> dict[str, float]:
+    def backward(self, batch: np.ndarray, position: Position) -> dict[str, float]:
         """Gradients of Eq. 7 (the predictor's only, during warm-up); rank r has every world-th rationale from r."""
         config, warm = self.config, position.step < self.warm_steps
         share = max(0, position.step - self.warm_steps) / max(1, self.epoch_steps * config.epochs - 1)
         sums = torch.zeros(len(_FIGURES), device=self.embedding.weight.device)
         from_answer = [torch.zeros_like(value) for value in self.fast.values()]
-        for part in self._parts(batch):
+        for part in self._parts(self.training.take(batch)):
             values, drawn, leaf = self._losses(part, position.epoch, self.temperature(share))
             if not bool(torch.isfinite(values.answer).all()):
                 raise ModelError(_not_finite(position.epoch, values.answer, part))
@@ -190,12 +188,12 @@ class Training(Task):
         for name, value in self.fast.items():
             self.buffers[name].copy_(value.detach())
 
-    def _parts(self, examples: Sequence[Example]) -> list[list[Example]]:
+    def _parts(self, examples: Examples) -> list[list[Example]]:
         """This rank's forward passes, of at most `batch_tokens` tokens with the answers of all prefixes."""
-        rule, own = self.config.prefixes, examples[ranks().rank :: ranks().world]
-        return split_by_tokens(
-            own, self.config.batch_tokens, lambda example: self.predictor.size(example, copies(example, rule))
-        )
+        rule = self.config.prefixes
+        own = sorted(examples[ranks().rank :: ranks().world], key=lambda example: example.key)
+        sizes = np.array([self.predictor.size(example, copies(example, rule)) for example in own])
+        return [[own[place] for place in part] for part in batches_of(sizes, self.config.batch_tokens)]
 
     def _losses(self, part: list[Example], epoch: int, temperature: float) -> tuple[Losses, Tensor, Tensor]:
         config, device = self.config, self.embedding.weight.device
