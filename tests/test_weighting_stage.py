@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from segments import rationale_ids
 from test_weighting_train import TeacherReplies
 from weighting_tiny import byte_bpe, llama, question, rationale, sums, t5, unigram, word_piece, world
 
@@ -14,7 +15,6 @@ from kpod.config import Weights
 from kpod.errors import DataError
 from kpod.store.files import sha256_tree
 from kpod.text.rationales import read_rationales
-from kpod.text.tokens import rationale_ids
 from kpod.training import models
 from kpod.weighting import network
 from kpod.weighting.classes import classify

@@ -5,6 +5,7 @@ their question is marked, and only their answer is trained.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -17,8 +18,8 @@ from kpod.config.methods import Scott
 from kpod.errors import DataError
 from kpod.methods.base import Objective, Step, StudentData
 from kpod.text.formats import PromptFormat
-from kpod.text.tokens import answer_ids, prompt_ids, rationale_ids
-from kpod.training.examples import ANSWER, Example, Examples, within
+from kpod.text.tokens import token_spans
+from kpod.training.examples import Example, Examples, example, within
 from kpod.training.passes import MicroBatch, Passes
 
 FORM = "counterfactual"
@@ -60,16 +61,7 @@ def counterfactual(
 
     `question` is a row of schemas.QUESTIONS, `row` one of schemas.RATIONALES.
     """
-    text = row["rationale"]
-    ((ids, _),) = rationale_ids(tokenizer, [text], [[(0, len(text))]], form.lead)
-    answer = answer_ids(tokenizer, row["answer"], form)
-    return Example(
-        key=(row["question_id"], row["sample"]),
-        prompt=np.asarray(
-            prompt_ids(tokenizer, f"{MARK} {question['question']}", question["choices"], form), dtype=np.int32
-        ),
-        target=np.asarray([*ids, *answer], dtype=np.int32),
-        weight=np.ones(len(ids) + len(answer), np.float32),
-        step=np.repeat(np.array([0, ANSWER], np.int32), [len(ids), len(answer)]),
-        form=FORM,
-    )
+    ((ids, _),) = token_spans(tokenizer, [row["rationale"]], form.lead)
+    prompt = form.prompt_ids(tokenizer, f"{MARK} {question['question']}", question["choices"])
+    answer = form.answer_ids(tokenizer, row["answer"])
+    return replace(example((row["question_id"], row["sample"]), prompt, ids.tolist(), answer), form=FORM)

@@ -5,7 +5,7 @@ those of the prompt at evaluation, and the ids of a rationale are the same in al
 merge across the borders.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain, pairwise
 
 import numpy as np
@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerBase
 
 from kpod.text.byte_tokens import byte_tokens
 from kpod.text.formats import COT, PromptFormat
-from kpod.text.offsets import token_steps
 from kpod.text.special import AS_TEXT, reader
 
 _CHUNK = 512  # texts whose tokens are Python objects at the same time
@@ -58,24 +57,6 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str, form: PromptForm
     return form.answer_ids(tokenizer, answer)
 
 
-def rationale_ids(
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    steps: Sequence[Sequence[tuple[int, int]]],
-    lead: str = COT.lead,
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Ids (int32 [n]) of each rationale and the step (int32 [n], non-decreasing) of each of its tokens.
-
-    `steps`: character spans of the steps. A token belongs to the step in which it starts; `lead` is the text between
-    prompt and rationale (see `PromptFormat`).
-    """
-    result: list[tuple[np.ndarray, np.ndarray]] = []
-    for chunk in _chunks(tokenizer, texts, lead):
-        placed = token_steps([spans for _, spans in chunk], steps[len(result) : len(result) + len(chunk)])
-        result += [(ids, step) for (ids, _), step in zip(chunk, placed, strict=True)]
-    return result
-
-
 def token_spans(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], lead: str = COT.lead
 ) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -84,13 +65,7 @@ def token_spans(
     `lead` is encoded in front of the rationale, as after a prompt; a token of `lead` alone has an empty span. Starts
     are non-decreasing.
     """
-    return list(chain.from_iterable(_chunks(tokenizer, texts, lead)))
-
-
-def _chunks(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], lead: str
-) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """As `token_spans`, for `_CHUNK` texts at a time."""
+    result: list[tuple[np.ndarray, np.ndarray]] = []
     bytewise = byte_tokens(reader(tokenizer, texts)) if len(texts) >= _MANY else None
     for first in range(0, len(texts), _CHUNK):
         spaced = [f"{lead}{text}" for text in texts[first : first + _CHUNK]]
@@ -98,7 +73,8 @@ def _chunks(
         rest = [row for row in range(len(spaced)) if row not in encoded]
         if rest:
             encoded |= zip(rest, _token_spans(tokenizer, [spaced[row] for row in rest]), strict=True)
-        yield [(ids, np.maximum(spans - len(lead), 0)) for _, (ids, spans) in sorted(encoded.items())]
+        result += [(ids, np.maximum(spans - len(lead), 0)) for _, (ids, spans) in sorted(encoded.items())]
+    return result
 
 
 def _token_spans(tokenizer: PreTrainedTokenizerBase, spaced: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -1,0 +1,22 @@
+"""Ids and steps of rationales, put together from the functions that the stage `tokens` uses."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from kpod.text.formats import COT
+from kpod.text.offsets import token_steps
+from kpod.text.tokens import token_spans
+
+
+def rationale_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    steps: Sequence[Sequence[tuple[int, int]]],
+    lead: str = COT.lead,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Ids of each rationale and the step of each of its tokens; `steps`: character spans of the steps."""
+    placed = token_spans(tokenizer, texts, lead)
+    found = token_steps([spans for _, spans in placed], steps)
+    return [(ids, step) for (ids, _), step in zip(placed, found, strict=True)]
