@@ -232,7 +232,7 @@ def _losses(table: pa.Table, made: Mapping[str, Path], student: Path) -> Table:
     import torch
 
     from kpod import schemas
-    from kpod.text.tokens import prompt_ids
+    from kpod.text.formats import COT
     from kpod.training import models
 
     model, tokenizer = models.load(student / "student", "fp32")
@@ -245,7 +245,7 @@ def _losses(table: pa.Table, made: Mapping[str, Path], student: Path) -> Table:
     with torch.no_grad():
         for start in range(0, len(rows), 64):
             some = rows[start : start + 64]
-            prompts = [list(prompt_ids(tokenizer, *texts[row["question_id"]])) for row in some]
+            prompts = [list(COT.prompt_ids(tokenizer, *texts[row["question_id"]])) for row in some]
             whole = [torch.tensor([*p, *row["token_ids"]]) for p, row in zip(prompts, some, strict=True)]
             ids = torch.nn.utils.rnn.pad_sequence(whole, batch_first=True)
             scores = model(input_ids=ids).logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from distill_tiny import STUDENTS, tokenizer
+from segments import prompt_ids
 from transformers import PreTrainedModel
 
 from kpod import schemas
-from kpod.text.tokens import prompt_ids
 from kpod.training.models import save
 
 END = "<eos>"

@@ -1,13 +1,23 @@
-"""Ids and steps of rationales, put together from the functions that the stage `tokens` uses."""
+"""The segments of a row one by one: ids of prompt and answer, ids and steps of rationales."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from kpod.text.formats import COT
+from kpod.text.formats import COT, PromptFormat
 from kpod.text.offsets import token_steps
 from kpod.text.tokens import token_spans
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, question: str, choices: Sequence[str] | None = None, form: PromptFormat = COT
+) -> list[int]:
+    return form.prompt_ids(tokenizer, question, choices)
+
+
+def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str, form: PromptFormat = COT) -> list[int]:
+    return form.answer_ids(tokenizer, answer)
 
 
 def rationale_ids(

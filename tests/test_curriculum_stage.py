@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from distill_tiny import tokenizer
+from segments import answer_ids
 
 from kpod import schemas
 from kpod.config import Budget, GloveEmbedder, PlannedCurriculum
@@ -18,7 +19,6 @@ from kpod.observe import observing
 from kpod.text.formats import COT
 from kpod.text.rationales import Rationale
 from kpod.text.table import FILE
-from kpod.text.tokens import answer_ids
 from kpod.tokens.rows import columns
 
 TOPICS = ["apples", "trains", "euros"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch.nn.functional as F
 from chat_tokenizers import Family
+from segments import answer_ids
 from test_distill_objectives import ALONE, labels, own_logits, settings
 from test_distill_stage import QUESTIONS, TEXTS, inputs  # noqa: F401
 
@@ -23,7 +24,6 @@ from kpod.methods.scott import FORM
 from kpod.methods.specialized import AT_ONCE, other_formats
 from kpod.text.formats import COT, PromptFormat, resolve
 from kpod.text.rationales import read_rationales
-from kpod.text.tokens import answer_ids
 from kpod.tokens.rows import tokenise
 from kpod.training import models
 from kpod.training.examples import Examples, arranged, usable

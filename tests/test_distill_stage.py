@@ -5,7 +5,7 @@ import distill_tiny
 import numpy as np
 import pytest
 import torch
-from segments import rationale_ids
+from segments import answer_ids, prompt_ids, rationale_ids
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kpod import schemas
@@ -15,7 +15,6 @@ from kpod.errors import DataError
 from kpod.store.files import sha256_tree
 from kpod.text.rationales import Rationale, read_rationales
 from kpod.text.table import Column, Tokens
-from kpod.text.tokens import answer_ids, prompt_ids
 from kpod.tokens import stage as tokens
 from kpod.tokens.rows import tokenise
 from kpod.training import models

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from distill_tiny import VOCABULARY, tokenizer
+from segments import prompt_ids
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, T5Config, T5ForConditionalGeneration
 from typer.testing import CliRunner
@@ -19,7 +20,6 @@ from kpod.estimate.memory import Row
 from kpod.estimate.trace import Meter, nbytes
 from kpod.evaluate.generate import generate
 from kpod.methods.train import train
-from kpod.text.tokens import prompt_ids
 from kpod.training.batches import collate
 from kpod.training.examples import Example, Examples, example
 from kpod.training.head import TargetNll

@@ -7,11 +7,11 @@ import pytest
 import torch
 from distill_tiny import STUDENTS, tokenizer
 from evaluate_tiny import QUESTIONS, learned
+from segments import prompt_ids
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from kpod.evaluate import decoding
 from kpod.evaluate.generate import Completion, generate, longest_prompt
-from kpod.text.tokens import prompt_ids
 
 ASKED = [(name, text, None) for name, text in QUESTIONS.items()]
 EOS = 1

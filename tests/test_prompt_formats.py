@@ -7,13 +7,12 @@ from chat_tokenizers import FAMILIES, QWEN3, QWEN25, THINKER, Family, tokenizer
 from configs import REQUIRED
 from hypothesis import given
 from hypothesis import strategies as st
-from segments import rationale_ids
+from segments import answer_ids, prompt_ids, rationale_ids
 
 from kpod.config import Answer, Form, Prompt
 from kpod.config.settings import validate
 from kpod.errors import ConfigError
 from kpod.text.formats import COT, PromptFormat, resolve
-from kpod.text.tokens import answer_ids, prompt_ids
 
 
 def form(tokens: Any, **settings: Any) -> PromptFormat:

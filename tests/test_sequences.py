@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from segments import rationale_ids
+from segments import answer_ids, prompt_ids, rationale_ids
 from tokenizers import AddedToken, normalizers, pre_tokenizers, processors
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 from weighting_tiny import FAMILIES, llama, question, rationale, world
@@ -16,7 +16,7 @@ from weighting_tiny import FAMILIES, llama, question, rationale, world
 from kpod.steps.cutting import spans, split
 from kpod.text.byte_tokens import byte_tokens
 from kpod.text.rationales import read_rationales
-from kpod.text.tokens import _MANY, _decoded_spans, _token_spans, answer_ids, prompt_ids, token_spans
+from kpod.text.tokens import _MANY, _decoded_spans, _token_spans, token_spans
 
 TOKENIZERS = {name: build() for name, build in FAMILIES.items()}
 PIECES = st.sampled_from(

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from segments import answer_ids
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from kpod.text.tokens import answer_ids, input_ids, token_spans
+from kpod.text.tokens import input_ids, token_spans
 
 SPECIAL = ["<pad>", "</s>", "<unk>", "<extra_id_0>"]
 LETTERS = [chr(c) for c in range(33, 127)]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from segments import rationale_ids
+from segments import answer_ids, prompt_ids, rationale_ids
 from weighting_tiny import FAMILIES, byte_bpe, llama, question, rationale, sums, unigram, world
 
 from kpod import schemas
@@ -19,7 +19,7 @@ from kpod.distill.plan import read_plan
 from kpod.errors import DataError
 from kpod.text.rationales import Rationale, read_rationales
 from kpod.text.table import FILE, Column, Tokens
-from kpod.text.tokens import answer_ids, batches_of, prompt_ids
+from kpod.text.tokens import batches_of
 from kpod.tokens.rows import tokenise
 from kpod.tokens.stage import run
 from kpod.training.examples import Example, Examples, arranged

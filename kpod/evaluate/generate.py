@@ -13,7 +13,6 @@ from kpod.evaluate import decoding
 from kpod.store.files import write_text
 from kpod.text.formats import COT, PromptFormat
 from kpod.text.stops import first_answer
-from kpod.text.tokens import prompt_ids
 from kpod.training.ranks import Ranks
 
 Question = tuple[str, str, Sequence[str] | None]  # id, question, choices
@@ -66,7 +65,7 @@ def answers(
     ranks: Ranks | None = None,
 ) -> dict[str, Completion]:
     """As `generate`, with `decode` for the new tokens of a batch of prompts; `ends`: the ids that end an answer."""
-    prompts = {key: prompt_ids(tokenizer, question, choices, form) for key, question, choices in questions}
+    prompts = {key: form.prompt_ids(tokenizer, question, choices) for key, question, choices in questions}
     order = sorted(prompts, key=lambda key: (len(prompts[key]), key))
     rank, world = (ranks.rank, ranks.world) if ranks else (0, 1)
     generated: dict[str, list[int]] = {}
@@ -110,7 +109,7 @@ def fitting(
     return [
         row
         for row in rows
-        if longest is None or len(prompt_ids(tokenizer, row["question"], row["choices"], form)) <= longest
+        if longest is None or len(form.prompt_ids(tokenizer, row["question"], row["choices"])) <= longest
     ]
 
 

@@ -17,7 +17,6 @@ from kpod.evaluate.decoding import end_ids
 from kpod.evaluate.generate import Completion, Question, answers
 from kpod.text.formats import PromptFormat
 from kpod.text.stops import STOPS
-from kpod.text.tokens import prompt_ids
 from kpod.training.extras import check_vllm, cuda
 from kpod.training.models import compute_dtype
 
@@ -60,7 +59,7 @@ def generate(
 
     own = GenerationConfig.from_pretrained(folder) if (folder / "generation_config.json").exists() else shape
     ends = end_ids(own, tokenizer, form)
-    longest = max((len(prompt_ids(tokenizer, text, choices, form)) for _, text, choices in questions), default=0)
+    longest = max((len(form.prompt_ids(tokenizer, text, choices)) for _, text, choices in questions), default=0)
     sampling = vllm.SamplingParams(
         temperature=0.0,
         max_tokens=config.max_new_tokens,

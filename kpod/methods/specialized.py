@@ -17,7 +17,7 @@ from kpod.errors import ConfigError, DataError
 from kpod.methods.base import Objective, StudentData
 from kpod.text.prompts import direct_prompt, prompt, question_text
 from kpod.text.rationales import Rationale
-from kpod.text.tokens import answer_ids, input_ids
+from kpod.text.tokens import input_ids
 from kpod.training.examples import Example, Examples, Key, example, within
 from kpod.training.passes import Unit
 from kpod.training.turns import Turns
@@ -79,7 +79,7 @@ def other_formats(data: StudentData, plain: Example, shots: Sequence[Rationale])
     In-context formats are left out if one of their texts holds a special token of a chat template.
     """
     rationale = data.rationales[plain.key]
-    answer = answer_ids(data.tokenizer, rationale.answer, data.form)
+    answer = data.form.answer_ids(data.tokenizer, rationale.answer)
     prompts = (_chat if data.form.kind == "chat" else _paper)(data, rationale, shots)
     return [
         replace(plain, form=form, prompt=np.asarray(ids, dtype=np.int32))

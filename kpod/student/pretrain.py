@@ -13,8 +13,8 @@ from kpod.config import Budget, Distill, Family, ScratchStudent, ScriptedEndpoin
 from kpod.methods.train import train
 from kpod.questions.wordproblems import easy, sums
 from kpod.teacher.scripted import Scripted
+from kpod.text.formats import COT
 from kpod.text.prompts import answer_text, prompt
-from kpod.text.tokens import answer_ids, prompt_ids
 from kpod.training.examples import Example, example
 from kpod.training.models import device
 
@@ -105,6 +105,6 @@ def drills(rows: int, seed: int, family: Family = "stories") -> list[Problem]:
 def _examples(tokenizer: PreTrainedTokenizerFast, problems: list[Problem]) -> list[Example]:
     rationales = tokenizer([f" {rationale}" for _, rationale, _ in problems], add_special_tokens=False)["input_ids"]
     return [
-        example((f"easy-{number}", 0), prompt_ids(tokenizer, question), ids, answer_ids(tokenizer, answer))
+        example((f"easy-{number}", 0), COT.prompt_ids(tokenizer, question), ids, COT.answer_ids(tokenizer, answer))
         for number, ((question, _, answer), ids) in enumerate(zip(problems, rationales, strict=True))
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from kpod.text.byte_tokens import byte_tokens
-from kpod.text.formats import COT, PromptFormat
+from kpod.text.formats import COT
 from kpod.text.special import AS_TEXT, reader
 
 _CHUNK = 512  # texts whose tokens are Python objects at the same time
@@ -37,24 +37,9 @@ def batches_of(sizes: np.ndarray, limit: int) -> list[np.ndarray]:
     return batches
 
 
-def prompt_ids(
-    tokenizer: PreTrainedTokenizerBase,
-    question: str,
-    choices: Sequence[str] | None = None,
-    form: PromptFormat = COT,
-) -> list[int]:
-    """Ids of the prompt, with the special tokens that the tokenizer or the template adds (BOS, T5's EOS)."""
-    return form.prompt_ids(tokenizer, question, choices)
-
-
 def input_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of an input text, with the tokenizer's special tokens around it; those in the text are plain characters."""
     return reader(tokenizer, [text])(text, **AS_TEXT)["input_ids"]
-
-
-def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str, form: PromptFormat = COT) -> list[int]:
-    """Ids of the statement of the answer, such as ` Therefore, the answer is <answer>.`, and EOS."""
-    return form.answer_ids(tokenizer, answer)
 
 
 def token_spans(

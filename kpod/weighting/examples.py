@@ -15,7 +15,6 @@ from kpod.errors import DataError
 from kpod.text.formats import COT, PromptFormat, resolve
 from kpod.text.groups import Key
 from kpod.text.table import Column, TokenRows, Tokens
-from kpod.text.tokens import answer_ids
 
 Quarantined = tuple[Key, str]  # key, reason
 
@@ -114,7 +113,7 @@ def predictor_segments(
     rows = pc.index_in(tokens.keys.names, value_set=table["id"].combine_chunks())
     columns = table.take(rows).select(names[1:]).to_pydict()
     prompts = form.prompts_ids(reader, list(zip(columns["question"], columns["choices"], strict=True)))
-    answers = [answer_ids(reader, answer, form) for answer in columns["answer"]]
+    answers = [form.answer_ids(reader, answer) for answer in columns["answer"]]
     return Column.of(prompts).take(tokens.keys.code), Column.of(answers).take(tokens.keys.code)
 
 
@@ -149,7 +148,7 @@ def predictor_form(reader: PreTrainedTokenizerBase, form: Form) -> PromptFormat:
 
 def template_length(tokenizer: PreTrainedTokenizerBase, form: PromptFormat = COT) -> int:
     """Number of leading tokens of `answer_ids` that are the same for all answers, at least 1. Raises DataError."""
-    several = [answer_ids(tokenizer, answer, form) for answer in ("7", "x", "-1", "$2", "A", "(B)")]
+    several = [form.answer_ids(tokenizer, answer) for answer in ("7", "x", "-1", "$2", "A", "(B)")]
     common = 0
     while len({tuple(ids[: common + 1]) for ids in several}) == 1:
         common += 1
