@@ -1,6 +1,6 @@
 """Time and peak memory of every stage but the training itself, at a number of rationales.
 
-    python bench/scale.py --rationales 100000 [--samples 1] [--work DIR]
+    python bench/scale.py --rationales 100000 [--samples 1] [--work DIR] [--parts weights distill]
 
 Rationales are made up: 5 steps, 75 words and some sums each. The stages run one after the other, each in a process of
 its own, on a student of the width and vocabulary of a small one whose network is never called: `weights` and
@@ -237,7 +237,8 @@ def main() -> None:
     parser.add_argument("--rationales", type=int, default=10_000)
     parser.add_argument("--samples", type=int, default=1, help="rationales a question")
     parser.add_argument("--work", type=Path)
-    parser.add_argument("--part", choices=STAGES)
+    parser.add_argument("--parts", nargs="+", choices=STAGES, default=STAGES, help="the others stay as they are")
+    parser.add_argument("--part", choices=STAGES, help="run one in this process")
     options = parser.parse_args()
     if options.part:
         run = tokenizer_alone if options.part == "tokenizer" else lambda folder: stage(options.part, folder)
@@ -247,14 +248,14 @@ def main() -> None:
         folder = options.work or Path(temporary)
         if not (folder / "rationales" / "rationales.parquet").is_file():
             make(folder, options.rationales, options.samples)
-        parts = {}
-        for name in STAGES:
+        results = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
+        shown = f"{options.rationales:,} rationales, {options.samples} a question"
+        parts = results.get(shown, {}).get("parts", {})
+        for name in options.parts:
             command = [sys.executable, __file__, "--part", name, "--work", str(folder)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             parts[name] = json.loads(done.stdout.splitlines()[-1])
             print(name, parts[name], flush=True)
-    results = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
-    shown = f"{options.rationales:,} rationales, {options.samples} a question"
     told = f"python bench/scale.py --rationales {options.rationales} --samples {options.samples}"
     results[shown] = {
         "command": told, "rationales": options.rationales, "cores": os.cpu_count(), "parts": parts,
