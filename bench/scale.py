@@ -220,6 +220,7 @@ def report(results: dict[str, Any]) -> str:
     text = ["# Time and memory by number of rationales", "", (__doc__ or "").split("\n\n", 2)[2].strip(), ""]
     for name, result in sorted(results.items(), key=lambda pair: pair[1]["rationales"]):
         text += [f"## {name}", "", f"`{result['command']}`", ""]
+        text += [result["note"], ""] if "note" in result else []
         text += ["| part | CPU seconds | times the tokenizer's | private memory, GiB | with mapped files, GiB |"]
         text += ["|---|---|---|---|---|"]
         own = result["parts"]["tokenizer"]["cpu_seconds"]
@@ -257,7 +258,7 @@ def main() -> None:
             parts[name] = json.loads(done.stdout.splitlines()[-1])
             print(name, parts[name], flush=True)
     told = f"python bench/scale.py --rationales {options.rationales} --samples {options.samples}"
-    results[shown] = {
+    results[shown] = results.get(shown, {}) | {
         "command": told, "rationales": options.rationales, "cores": os.cpu_count(), "parts": parts,
     }  # fmt: skip
     RESULT.write_text(json.dumps(results, indent=1) + "\n")
