@@ -23,7 +23,7 @@ def read_weights(folder: Path, tokens: Tokens) -> tuple[Column, dict[int, str]]:
     size = tokens.rationale.size
     column = Column(np.zeros(int(size.sum()), dtype=np.float32), np.cumsum(size) - size, size)
     path, seen = folder / "weights.parquet", np.zeros(len(tokens), dtype=bool)
-    reasons = {}
+    reasons: dict[int, str] = {}
     for batch in schemas.batches(path, schemas.WEIGHTS, ("question_id", "sample", "token_ids", "weight"), _ROWS):
         rows = tokens.keys.find(batch["question_id"], batch["sample"].to_numpy())
         if (rows < 0).any():
