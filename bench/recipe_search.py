@@ -60,6 +60,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], str]] = {
     "pruned, floor 0.5, T 0.25": ("kpod", {"distill.prune_steps": 0.1}, "learned"),
     "pruned by oracle": ("kpod-wo-prog", {"distill.prune_steps": 0.1, "distill.weight_floor": 1.0}, "oracle"),
     "pruned by oracle, floor 0.5": ("kpod-wo-prog", {"distill.prune_steps": 0.1}, "oracle"),
+    "rule, floor 0.5 alone": ("kpod-wo-prog", {}, "rule"),
     "pruned by rule, floor 0.5": ("kpod-wo-prog", {"distill.prune_steps": 0.1}, "rule"),
     "three of six, easiest": ("scotd", {}, "none"),
     "three of six, most different": ("scotd", {}, "none"),

@@ -15,7 +15,7 @@ from kpod.weighting.classes import classify
 from kpod.weighting.examples import Examples
 from kpod.weighting.network import Weighter
 
-RULE_HIGH, RULE_LOW = 0.9, 0.1
+RULE_HIGH, RULE_LOW = 0.9, 0.05  # low: under `distill.prune_steps`, so that a step of other tokens alone is left out
 
 
 def infer(examples: Examples, weighter: Weighter, embedding: nn.Embedding, batch_tokens: int) -> Column:
@@ -42,7 +42,7 @@ def infer(examples: Examples, weighter: Weighter, embedding: nn.Embedding, batch
 
 
 def by_rule(texts: Sequence[str], spans: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Weights by class, float32 [n] for each text: 0.9 for digits, operators and names, 0.1 for other tokens.
+    """Weights by class, float32 [n] for each text: 0.9 for digits, operators and names, 0.05 for other tokens.
 
     `spans`: character spans of the tokens, int64 [n, 2] for each text.
     """
