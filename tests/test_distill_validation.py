@@ -203,7 +203,7 @@ def test_questions_too_long_for_the_student_count_as_wrong(tmp_path: Path) -> No
     config = Distill(budget=Budget(epochs=1), batch_size=8, precision="fp32")
     validator = Validator([*ASKED, long], tokenizer(), SETTINGS)
     train(model, tokenizer(), rows(4), config, halving(rows(4)), tmp_path, validator)
-    assert [(point.questions, len(validator.asked)) for point in validator.points] == [(6, 5)]
+    assert [(point.questions, len(validator.questions)) for point in validator.points] == [(6, 5)]
     with pytest.raises(DataError, match=r"distill\.validation: no question leaves the student 12 tokens"):
         train(
             model,
