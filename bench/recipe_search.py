@@ -131,7 +131,9 @@ class World:
 
             out.mkdir(exist_ok=True)
             table = schemas.read(made["rationales"] / "rationales.parquet", schemas.RATIONALES)
-            texts, loss = words(table), answer_losses(made)
+            texts = words(table)
+            # MoRSD (arXiv 2509.23574) calls the loss of the answer, given the rationale, the rationale's difficulty.
+            loss = {key: float(answer.mean()) for key, (_, answer) in losses(made, made["base"]).items()}
             samples: dict[str, list[int]] = {}
             for question, sample in loss:
                 samples.setdefault(question, []).append(sample)
@@ -228,32 +230,28 @@ def rule(world: World, table: pa.Table, made: Mapping[str, Path], config: Any) -
     return {(row["question_id"], row["sample"]): np.asarray(row["weight"], np.float32) for row in rows}
 
 
-def _losses(table: pa.Table, made: Mapping[str, Path], student: Path) -> Table:
-    """Negative log-likelihood of every rationale token under a student."""
+def losses(made: Mapping[str, Path], student: Path) -> dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]:
+    """Negative log-likelihood of every token of each rationale and of its answer under a student, float32."""
     import torch
 
-    from kpod import schemas
-    from kpod.text.formats import COT
+    from kpod.text.table import Tokens
     from kpod.training import models
 
-    model, tokenizer = models.load(student / "student", "fp32")
-    texts = {
-        row["id"]: (row["question"], row["choices"])
-        for row in schemas.read(made["questions"] / "questions.parquet", schemas.QUESTIONS).to_pylist()
-    }
-    rows = sorted(table.select(["question_id", "sample", "token_ids"]).to_pylist(), key=lambda r: len(r["token_ids"]))
-    found: Table = {}
+    model, _ = models.load(student / "student", "fp32")
+    tokens = Tokens.read(made["tokens"])
+    columns = (tokens.prompt, tokens.rationale, tokens.answer)
+    order = np.argsort(tokens.rationale.size, kind="stable")
+    values: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
     with torch.no_grad():
-        for start in range(0, len(rows), 64):
-            some = rows[start : start + 64]
-            prompts = [list(COT.prompt_ids(tokenizer, *texts[row["question_id"]])) for row in some]
-            whole = [torch.tensor([*p, *row["token_ids"]]) for p, row in zip(prompts, some, strict=True)]
-            ids = torch.nn.utils.rnn.pad_sequence(whole, batch_first=True)
+        for start in range(0, len(order), 64):
+            some = order[start : start + 64]
+            parts = [[torch.from_numpy(column[row].astype(np.int64)) for column in columns] for row in some]
+            ids = torch.nn.utils.rnn.pad_sequence([torch.cat(part) for part in parts], batch_first=True)
             scores = model(input_ids=ids).logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
-            for row, p, score in zip(some, prompts, scores, strict=True):
-                values = -score[len(p) - 1 : len(p) - 1 + len(row["token_ids"])]
-                found[row["question_id"], row["sample"]] = values.numpy().astype(np.float32)
-    return found
+            for row, (prompt, rationale, answer), score in zip(some, parts, scores, strict=True):
+                targets = -score[len(prompt) - 1 :].numpy()[: len(rationale) + len(answer)]
+                values[tokens.keys[row]] = targets[: len(rationale)], targets[len(rationale) :]
+    return values
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
@@ -263,14 +261,14 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 def uncertainty(world: World, table: pa.Table, made: Mapping[str, Path], config: Any) -> Table:
     """Tokens by the loss of the student before distillation, the hardest 1."""
-    return {key: _ranks(loss) for key, loss in _losses(table, made, made["base"]).items()}
+    return {key: _ranks(loss) for key, (loss, _) in losses(made, made["base"]).items()}
 
 
 def excess(world: World, table: pa.Table, made: Mapping[str, Path], config: Any) -> Table:
     """Tokens by how much distillation lowers their loss (excess loss, Lin et al., 2024: Rho-1); the most 1."""
     after, _, _ = world.student("scotd", "validation")
-    base, reference = _losses(table, made, made["base"]), _losses(table, made, after)
-    return {key: _ranks(base[key] - reference[key]) for key in base}
+    base, reference = losses(made, made["base"]), losses(made, after)
+    return {key: _ranks(base[key][0] - reference[key][0]) for key in base}
 
 
 SOURCES: dict[str, Callable[[World, pa.Table, Mapping[str, Path], Any], Table]] = {
@@ -286,33 +284,6 @@ def words(table: pa.Table) -> dict[tuple[str, int], set[tuple[str, str]]]:
     rows = table.select(["question_id", "sample", "rationale"]).to_pylist()
     told = {(row["question_id"], row["sample"]): row["rationale"].split() for row in rows}
     return {key: set(itertools.pairwise(those)) for key, those in told.items()}
-
-
-def answer_losses(made: Mapping[str, Path]) -> dict[tuple[str, int], float]:
-    """Mean negative log-likelihood of the answer, given question and rationale, under the student before distillation.
-
-    MoRSD (arXiv 2509.23574) calls it the rationale's difficulty.
-    """
-    import torch
-
-    from kpod.text.table import Tokens
-    from kpod.training import models
-
-    model, _ = models.load(made["base"] / "student", "fp32")
-    tokens = Tokens.read(made["tokens"])
-    order = np.argsort(tokens.rationale.size, kind="stable")
-    losses: dict[tuple[str, int], float] = {}
-    with torch.no_grad():
-        for start in range(0, len(order), 64):
-            some = order[start : start + 64]
-            columns = (tokens.prompt, tokens.rationale, tokens.answer)
-            parts = [[torch.from_numpy(column[row].astype(np.int64)) for column in columns] for row in some]
-            ids = torch.nn.utils.rnn.pad_sequence([torch.cat(part) for part in parts], batch_first=True)
-            scores = model(input_ids=ids).logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
-            for row, part, score in zip(some, parts, scores, strict=True):
-                end = sum(map(len, part)) - 1
-                losses[tokens.keys[row]] = -float(score[end - len(part[2]) : end].mean())
-    return losses
 
 
 Choice = Callable[[list[int], Mapping[int, set[tuple[str, str]]], Mapping[int, float]], list[int]]

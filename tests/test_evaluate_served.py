@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from evaluate_tiny import QUESTIONS, SAID, learned, questions, student
 
@@ -66,15 +67,20 @@ def server() -> Iterator[Server]:
     running.close()
 
 
+def both(folder: Path, inputs: dict[str, Path], settings: Evaluate, server: StudentServer) -> list[pa.Table]:
+    """The predictions of the student asked here, and asked at the server."""
+    tables = []
+    for name, config in (("local", settings), ("served", settings.model_copy(update={"server": server}))):
+        (folder / name).mkdir()
+        run(inputs, config, folder / name)
+        tables.append(schemas.read(folder / name / "predictions.parquet", schemas.PREDICTIONS))
+    return tables
+
+
 def test_a_served_student_is_judged_like_a_local_one(tmp_path: Path, server: Server) -> None:
     inputs = {"student": student(tmp_path / "base", learned()), "questions": questions(tmp_path / "questions")}
     settings = Evaluate(max_new_tokens=90, precision="fp32")
-    served = settings.model_copy(update={"server": StudentServer(base_url=server.url, model="mine")})
-    tables = []
-    for name, config in (("local", settings), ("served", served)):
-        (tmp_path / name).mkdir()
-        run(inputs, config, tmp_path / name)
-        tables.append(schemas.read(tmp_path / name / "predictions.parquet", schemas.PREDICTIONS))
+    tables = both(tmp_path, inputs, settings, StudentServer(base_url=server.url, model="mine"))
     local, there = (table.drop_columns("completion").to_pylist() for table in tables)
     assert local == there
     assert [text for text in tables[1]["completion"].to_pylist() if "Q:" in text] == []
@@ -90,16 +96,12 @@ def test_kpod_serve_gives_the_completions_of_the_built_in_generator(tmp_path: Pa
     running = Server(serve.StudentServer(model, tokenizer, COT).handle)
     try:
         settings = Evaluate(max_new_tokens=90, precision="fp32")
-        there = settings.model_copy(update={"server": StudentServer(base_url=running.url, model="kpod")})
-        tables = []
-        for name, config in (("local", settings), ("served", there)):
-            (tmp_path / name).mkdir()
-            run(inputs, config, tmp_path / name)
-            tables.append(schemas.read(tmp_path / name / "predictions.parquet", schemas.PREDICTIONS).to_pylist())
+        tables = both(tmp_path, inputs, settings, StudentServer(base_url=running.url, model="kpod"))
     finally:
         running.close()
-    assert tables[0] == tables[1]
-    assert [row["truncated"] for row in tables[0]] == [False, False, False, True, False]
+    local, there = (table.to_pylist() for table in tables)
+    assert local == there
+    assert [row["truncated"] for row in local] == [False, False, False, True, False]
 
 
 DIGITS = "7" * 10_000

@@ -124,7 +124,7 @@ def token_losses(model: torch.nn.Module, pad: int, examples: Examples, batch_tok
     device = next(model.parameters()).device
     batches, losses = batches_of(examples.prompts + examples.targets, batch_tokens), TargetNll(model)
     size = examples.tokens.rationale.size[examples.rows]
-    result = Column(np.zeros(int(size.sum()), dtype=np.float32), np.cumsum(size) - size, size)
+    result = Column.zeros(size, np.float32)
     with observe.progress("difficulty", len(examples), "rationale") as bar:
         for turn in range(0, len(batches), world):
             for rows in batches[turn + rank : turn + rank + 1]:

@@ -35,6 +35,11 @@ class Column:
         values = np.concatenate([np.zeros(0, dtype), *rows]).astype(dtype, copy=False)
         return cls(values, np.cumsum(size) - size, size)
 
+    @classmethod
+    def zeros(cls, size: np.ndarray, dtype: Any) -> "Column":
+        """A column of zeros with vectors of the lengths `size`, int64 [n]."""
+        return cls(np.zeros(int(size.sum()), dtype), np.cumsum(size) - size, size)
+
     def __getitem__(self, row: int) -> np.ndarray:
         """The vector of a row, a view."""
         begin = self.begin[row]

@@ -21,7 +21,7 @@ def read_weights(folder: Path, tokens: Tokens) -> tuple[Column, dict[int, str]]:
     token ids.
     """
     size = tokens.rationale.size
-    column = Column(np.zeros(int(size.sum()), dtype=np.float32), np.cumsum(size) - size, size)
+    column = Column.zeros(size, np.float32)
     path, seen = folder / "weights.parquet", np.zeros(len(tokens), dtype=bool)
     reasons: dict[int, str] = {}
     for batch in schemas.batches(path, schemas.WEIGHTS, ("question_id", "sample", "token_ids", "weight"), _ROWS):
@@ -103,7 +103,7 @@ def pruned(examples: Examples, weights: Column, least: float) -> Examples:
         return examples
 
     def rest(column: Column) -> Column:
-        found = Column(np.empty(size.sum(), column.values.dtype), np.cumsum(size) - size, size)
+        found = Column.zeros(size, column.values.dtype)
         for part, stays in zip(examples.parts(), kept, strict=True):
             found.put(part.rows, column.flat(part.rows)[stays])
         return found

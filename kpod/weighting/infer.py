@@ -26,7 +26,7 @@ def infer(examples: Examples, weighter: Weighter, embedding: nn.Embedding, batch
     """
     rank, world = ranks().rank, ranks().world
     sizes = examples.lengths
-    weights = Column(np.zeros(int(sizes.sum()), dtype=np.float32), np.cumsum(sizes) - sizes, sizes)
+    weights = Column.zeros(sizes, np.float32)
     with observe.progress("weights: inference", len(examples), "rationale") as bar, torch.inference_mode():
         for part in batches_of(sizes, batch_tokens)[rank::world]:
             batch = collate([examples[row] for row in part.tolist()], 1, 0, 0, embedding.weight.device)
