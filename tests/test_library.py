@@ -1,6 +1,7 @@
 """The pipeline as a library: public names, lazily imported, and a run without Prefect."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,6 @@ import kpod
 from kpod.run.chain import planned
 
 TINY = Path(__file__).parent / "tiny.yaml"
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`kpod.run` sets it for the process, so for the tests behind these too."""
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
 
 
 def test_public_names_are_there_and_documented() -> None:
@@ -55,6 +50,7 @@ def test_a_run_gives_its_tables_and_is_cached(kpod_home: Path, capsys: pytest.Ca
     assert "rationales  kpod" in capsys.readouterr().out
     with pytest.raises(kpod.KpodError, match="this run has no weights"):
         run.table("weights")
+    assert "PREFECT_HOME" not in os.environ  # that of the caller's own flows stays where it was
     again = kpod.run(config, until="steps", quiet=True)
     assert again.computed == []
     assert again.folder("steps") == run.folder("steps")

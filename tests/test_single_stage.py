@@ -1,5 +1,6 @@
 """One stage by itself: tables in, tables out, rows matched by key whatever their order."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,6 @@ from kpod.config.variants import apply
 
 TINY = Path(__file__).parent / "tiny.yaml"
 QUESTIONS, RATIONALES = sums(8)
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`kpod.stage` sets it for the process, so for the tests behind these too."""
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
 
 
 @pytest.fixture
@@ -50,6 +45,7 @@ def test_steps_of_a_data_frame(rationales: pa.Table, tmp_path: Path) -> None:
         assert texts == kpod.split(row["rationale"], "literal")
     with pytest.raises(kpod.KpodError, match="there is no table weights here, but steps"):
         made.table("weights")
+    assert "PREFECT_HOME" not in os.environ  # the caller's own Prefect stays as it was
 
 
 def test_a_stage_without_a_folder_writes_to_a_temporary_one(rationales: pa.Table, tmp_path: Path) -> None:

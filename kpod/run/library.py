@@ -19,7 +19,7 @@ from kpod.run.single import table_in
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.files import file_lock
-from kpod.store.home import home, prepare, set_environment
+from kpod.store.home import home, prepare, quiet_libraries
 
 ELSEWHERE = {"clusters": "curriculum", "predictions": "evaluate", "history": "distill"}  # table -> stage
 
@@ -91,7 +91,7 @@ def run(config: Pipeline, until: str | None = None, refresh: Sequence[str] = (),
     `refresh` names stages to compute again; `quiet` shows only warnings. Unlike `kpod run`, students are not registered
     and there is no report. Raises KpodError as the stages do, ConfigError for an unknown stage.
     """
-    set_environment()
+    quiet_libraries()
     prepare()
     for name in (*refresh, *([until] if until else [])):
         if name not in stages.STAGES:

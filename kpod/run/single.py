@@ -17,7 +17,7 @@ from kpod import schemas
 from kpod.config import Pipeline
 from kpod.errors import ConfigError, DataError
 from kpod.run.stages import STAGES
-from kpod.store.home import set_environment
+from kpod.store.home import quiet_libraries
 from kpod.text.table import FILE
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def stage(
     """
     if name not in STAGES:
         raise ConfigError(f"no stage {name}; the stages are {', '.join(STAGES)}")
-    set_environment()
+    quiet_libraries()
     run = import_module(STAGES[name].module).run
     part: dict[str, Any] = {name: config}
     whole = config if isinstance(config, Pipeline) else Pipeline.model_construct(**part)

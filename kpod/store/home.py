@@ -7,14 +7,10 @@ from urllib.parse import quote
 
 from kpod.errors import ConfigError
 
-ENVIRONMENT = {
+LIBRARIES = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # a bar for each small file hides everything else
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # The default keeps leases in memory: after the server ends, their slots would never be released.
-    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds: tells a run whose machine died from one that trains
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # of loaded weights and written files too
@@ -23,7 +19,14 @@ ENVIRONMENT = {
     "PYTHONWARNINGS": "ignore",  # of the processes that a stage starts; the command line ignores its own
     "TOKENIZERS_PARALLELISM": "false",
     "GIT_PYTHON_REFRESH": "quiet",
+}
+PREFECT = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # The default keeps leases in memory: after the server ends, their slots would never be released.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds: tells a run whose machine died from one that trains
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # 20 by default: too few where the cores are busy
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the command line prints errors
 }
 
 
@@ -57,15 +60,21 @@ def prepare() -> Path:
     return root
 
 
-def set_environment() -> None:
-    """Set default environment variables of the libraries before they are imported; variables already set are kept.
+def quiet_libraries() -> None:
+    """No telemetry, bars or warnings of the libraries, set before they are imported; variables already set are kept."""
+    for name, value in LIBRARIES.items():
+        os.environ.setdefault(name, value)
 
-    Prefect's database goes under KPOD_HOME, and telemetry is off.
+
+def set_environment() -> None:
+    """`quiet_libraries`, and Prefect set before it is imported: its database under KPOD_HOME, no telemetry.
+
+    For processes of kpod alone: Prefect of the caller's own, in a notebook, would move to this KPOD_HOME too.
     """
-    for name, value in ENVIRONMENT.items():
+    quiet_libraries()
+    for name, value in PREFECT.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(home() / "prefect"))
     database = sqlite_url(home() / "prefect" / "prefect.db", "aiosqlite")
     if "?" in database:  # else Prefect's own default is the same
         os.environ.setdefault("PREFECT_API_DATABASE_CONNECTION_URL", database)
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the command line prints errors
