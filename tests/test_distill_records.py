@@ -183,7 +183,7 @@ def test_specialized_refuses_a_template_that_loses_turns_and_prompts_of_ones_own
     with pytest.raises(ConfigError, match="loses earlier turns"):
         other_formats(chat, chat.examples[0], [chat.rationales[("q2", 0)]])
     config = settings(Specialized(shots=1))
-    with pytest.raises(ConfigError, match=r"specialized writes prompts of its own"):
+    with pytest.raises(ConfigError, match=r"specialized has prompts of its own"):
         objective_of(config).make_examples(replace(chat, form=PromptFormat(kind="custom")), config)
 
 

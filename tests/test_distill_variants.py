@@ -41,11 +41,14 @@ def test_settings_of_one_method_do_not_touch_another() -> None:
 
 
 def test_methods_without_their_data_are_refused_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"mcc-kd compares two rationales .* teacher\.samples"):
+    with pytest.raises(ConfigError, match=r"mcc-kd needs two rationales .* teacher\.samples"):
         pipeline({"methods": ["mcc-kd"]})
     pipeline({"methods": ["mcc-kd"], "teacher": {"samples": 2}})
     with pytest.raises(ConfigError, match=r"scott trains on wrong rationales .* teacher\.endpoint\.wrong"):
         pipeline({"methods": ["scott"], "teacher": {"endpoint": {"kind": "scripted", "wrong": 0}}})
+    with pytest.raises(ConfigError, match=r"specialized has prompts of its own: set prompt\.kind to chat or cot"):
+        pipeline({"methods": ["specialized"], "prompt": {"kind": "custom", "template": "{{ question }}"}})
+    pipeline({"methods": ["specialized"], "prompt": {"kind": "chat"}})
     with pytest.raises(ConfigError, match="objective icl needs token_weights and progressive to be false"):
         pipeline({"distill": {"objective": {"kind": "icl"}}})
 

@@ -205,5 +205,5 @@ def test_sets_of_latex_are_verified_as_such_unless_told_otherwise(
 
 def test_sets_that_want_two_verifiers_are_refused() -> None:
     sources = [{"kind": "hub", "dataset": name} for name in ("math", "commonsenseqa")]
-    with pytest.raises(ConfigError, match="verifier: math wants kind math and commonsenseqa kind choice"):
+    with pytest.raises(ConfigError, match="verifier: math needs kind math and commonsenseqa kind choice"):
         pipeline({"questions": {"sources": sources}})

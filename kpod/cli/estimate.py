@@ -18,7 +18,7 @@ def estimate(
     overrides: Overrides = [],  # noqa: B006
     gpu: Annotated[str, typer.Option(help="a100, h100, h200, l4 or rtx4090.")] = "a100",
 ) -> None:
-    """Dry run: what the teacher costs, GPU memory and hours of each stage. Nothing is loaded or sent."""
+    """Estimate the teacher's cost, and GPU memory and hours of each stage. No model is loaded, no request sent."""
     from kpod.cli.tables import show
     from kpod.config.settings import load
     from kpod.errors import ConfigError

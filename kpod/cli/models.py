@@ -37,7 +37,7 @@ def rollback(model: Model) -> None:
 
 @app.command()
 def lineage(model: Model) -> None:
-    """Print the provenance of a model version: all stages back to data files, journal, code and seeds."""
+    """Print the provenance of a model version: its stages, data files, teacher's answers, code and seeds."""
     from kpod.cli.tables import provenance
     from kpod.models.lineage import lineage as provenance_of
 
@@ -64,11 +64,11 @@ def reproduce(
 
 @app.command(epilog="Example: kpod serve RUN/kpod --port 8001")
 def serve(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id or id/METHOD.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="RUN or RUN/METHOD of `kpod runs`.")],
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=0, max=65535)] = 8001,
     engine: Annotated[str, typer.Option(help="vllm, llama.cpp, kpod, or auto: the first that is installed.")] = "auto",
 ) -> None:
-    """Serve a student over chat completions on this machine, by vLLM or llama.cpp where installed."""
+    """Serve a student as an OpenAI-compatible API on this machine, by vLLM or llama.cpp where installed."""
     from kpod.models.serve import serve as forever
 
     prepare()
@@ -88,7 +88,7 @@ def export(
     ] = None,
     licence: Annotated[str, typer.Option("--license", help="Licence field of the model card.")] = "other",
 ) -> None:
-    """Copy a student out of the artifact store: a Hugging Face folder with a card, its adapter alone, or GGUF."""
+    """Export a student: a Hugging Face folder with a model card, its LoRA adapter alone, or a GGUF file."""
     from kpod.models import hub
     from kpod.models.export import export as write
     from kpod.run.results import export_task

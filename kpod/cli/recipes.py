@@ -1,6 +1,7 @@
 """Commands that list and copy the recipes that ship with kpod."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -19,7 +20,7 @@ RECIPES = {  # folder of recipes -> how one is listed, and how a copy is used
 
 @app.command("ls")
 def recipes_ls() -> None:
-    """List the recipes with their first line."""
+    """List the recipes."""
     from kpod.config.settings import recipes
 
     rows = []
@@ -30,7 +31,10 @@ def recipes_ls() -> None:
 
 
 @app.command("cp")
-def recipes_cp(name: str, destination: Path) -> None:
+def recipes_cp(
+    name: Annotated[str, typer.Argument(help="Name of a recipe, as `kpod recipes ls` shows it.")],
+    destination: Annotated[Path, typer.Argument(help="File to write; must not exist.")],
+) -> None:
     """Copy a recipe to a file of your own."""
     from kpod.config.settings import recipes
     from kpod.errors import ConfigError
@@ -51,8 +55,11 @@ def recipes_cp(name: str, destination: Path) -> None:
 @app.command(
     "params", epilog='Example: prefect deployment run kpod/full-pipeline --params "$(kpod recipes params mine.yaml)"'
 )
-def recipes_params(recipe: str, overrides: Overrides = []) -> None:  # noqa: B006
-    """Print a checked recipe as parameters of a deployment; files that it names must lie there on the worker too."""
+def recipes_params(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or a YAML file.")],
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Print a recipe as parameters of a Prefect deployment. Files that it names must be on the worker too."""
     import json
 
     from kpod.config.settings import load

@@ -41,17 +41,17 @@ def _run(recipe: str, overrides: list[str], refresh: list[str], until: str | Non
     launch(load(recipe, overrides), refresh, until, quiet)
 
 
-@app.command(epilog="Example: kpod sweep table-2 --size tiny --set seeds=[0,1]")
+@app.command(epilog="Example: kpod sweep table-1 --size tiny --set seeds=[0,1]")
 def sweep(
     recipe: Annotated[str, typer.Argument(help="A sweep's name or a YAML file.")],
     size: Annotated[
-        str | None, typer.Option(help="What it is compared on: tiny, cpu, gpu, paper, or a YAML file.")
+        str | None, typer.Option(help="Datasets, students and seeds: tiny, cpu, gpu, paper, or a YAML file.")
     ] = None,
     overrides: Overrides = [],  # noqa: B006
     refresh: Refresh = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
-    """Compare methods over seeds, datasets and students; shared stages are computed once."""
+    """Train and compare methods over seeds, datasets and students; shared stages are computed once."""
     from kpod.cli.launch import launch_sweep
     from kpod.config.settings import load_sweep
     from kpod.sweep.plan import arms
@@ -63,7 +63,7 @@ def sweep(
 
 @app.command()
 def runs(
-    number: Annotated[int, typer.Option("--number", "-n", help="Show so many, the newest.", min=1)] = 20,
+    number: Annotated[int, typer.Option("--number", "-n", help="How many to show, the newest first.", min=1)] = 20,
 ) -> None:
     """List pipelines and sweeps: id, name, methods, accuracy of the last method, state and age."""
     from kpod.run.listing import listing
@@ -79,10 +79,10 @@ def runs(
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(metavar="RUN", help="RUN or RUN/METHOD of `kpod runs`, or a Parquet file.")],
-    b: Annotated[str, typer.Argument(metavar="RUN")],
-    figure: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw what flipped into this file.")] = None,
+    b: Annotated[str, typer.Argument(metavar="RUN", help="The other student.")],
+    figure: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the changed answers into this file.")] = None,
 ) -> None:
-    """Compare two evaluated students on the same questions, paired, and show the answers that flipped."""
+    """Compare two evaluated students by a paired test, and show the questions that only one of them answers."""
     from kpod.errors import ConfigError
     from kpod.evaluate.compare import compare as paired
     from kpod.evaluate.compare import steps_markdown

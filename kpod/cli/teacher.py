@@ -8,7 +8,7 @@ import typer
 from kpod.cli.options import Overrides
 from kpod.store.home import prepare
 
-app = typer.Typer(no_args_is_help=True, help="What a teacher costs, and a local one.")
+app = typer.Typer(no_args_is_help=True, help="Estimate the teacher's cost, or serve a local teacher.")
 
 
 @app.command("serve", epilog="Example: kpod teacher serve --replay r.jsonl.gz --questions q.jsonl.gz --port 8000")
@@ -17,14 +17,14 @@ def teacher_serve(
     questions: Annotated[list[Path], typer.Option(help="Questions of the stored rationales; may be repeated.")] = [],  # noqa: B006
     wrong: Annotated[float, typer.Option(help="Scripted: share of wrong answers.")] = 0.1,
     filler: Annotated[float, typer.Option(help="Scripted: share of steps with irrelevant words.")] = 0.7,
-    seed: Annotated[int, typer.Option(help="Of the scripted wording and of the faults.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the wording and of the faults.")] = 0,
     fault: Annotated[
         list[str], typer.Option(metavar="KIND=SHARE", help="Fail on purpose, e.g. rate_limited=0.1; may be repeated.")
     ] = [],  # noqa: B006
     host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any free port.", min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(help="Port; 0 for any free one.", min=0, max=65535)] = 8000,
 ) -> None:
-    """Serve solutions of generated word problems (default), or stored rationales (--replay), by chat completions."""
+    """Serve a local teacher: solutions of generated word problems, or stored rationales (--replay)."""
     from pydantic import ValidationError
 
     from kpod.config import ReplayEndpoint, ScriptedEndpoint
@@ -52,7 +52,7 @@ def teacher_estimate(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or a YAML file.")],
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
-    """Dry run: the requests, tokens and dollars that the teacher would still take. Nothing is sent."""
+    """Estimate the requests, tokens and dollars that the teacher still needs. Nothing is sent."""
     from kpod.config.settings import load
     from kpod.teacher.estimate import estimate_pipeline
 

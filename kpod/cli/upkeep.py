@@ -20,11 +20,13 @@ INCOMING = "data/incoming"
 def retrain(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or a YAML file.")],
     address: Annotated[str, typer.Option(help="Folder, bucket (s3://...) or hub:SET@REVISION.")] = INCOMING,
-    settings: Annotated[Path | None, typer.Option(help="YAML file of contract, gate and the like.")] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="YAML file with settings of retraining: contract, gate, ...")
+    ] = None,
     overrides: Overrides = [],  # noqa: B006  # typer copies defaults
     quiet: Quiet = False,
 ) -> None:
-    """Train on the questions that have arrived, compare with the champion, and let the gate decide."""
+    """Train on the questions that have arrived, and promote the new student if it beats the champion."""
     from kpod.cli.launch import launch_retrain
     from kpod.config.settings import load, load_retrain
 
@@ -51,8 +53,8 @@ def add(
 
 @app.command()
 def clean(
-    days: Annotated[float, typer.Option(help="Keep what runs of so many days need.", min=0)] = 30.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, only list it.")] = False,
+    days: Annotated[float, typer.Option(help="Keep what runs of the last days need.", min=0)] = 30.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without this option, only list.")] = False,
 ) -> None:
     """Remove local results that no registered model and no recent run needs; the teacher's journal always stays."""
     from kpod.models.clean import candidates, remove

@@ -80,8 +80,8 @@ class Curriculum(Strict):
         0.0,
         ge=0,
         lt=1,
-        description="Share of the stages after which all is generated. 0: from the first on, so no step is ever given, "
-        "which did best at equal target tokens (see findings-methods); the paper: 0.5.",
+        description="Share of the stages in which steps are given as input. 0: no curriculum, which did best at equal "
+        "target tokens (see findings-methods); the paper: 0.5.",
     )
     beta: float = Field(12.0, ge=0, description="Weight of the diversity term (Eq. 12).")
     clusters: int = Field(5, ge=1, description="K of the K-means over questions.")

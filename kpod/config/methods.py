@@ -70,7 +70,7 @@ class MccKd(MethodSettings):
 
     def check(self, config: "Pipeline") -> None:
         if any(teacher.endpoint.kind != "import" and teacher.samples < 2 for teacher in config.all_teachers):
-            raise ValueError("methods: mcc-kd compares two rationales of a question, set teacher.samples to 2 or more")
+            raise ValueError("methods: mcc-kd needs two rationales a question: set teacher.samples to 2 or more")
 
 
 class Scott(MethodSettings):
@@ -81,7 +81,7 @@ class Scott(MethodSettings):
 
     def check(self, config: "Pipeline") -> None:
         if all(teacher.endpoint.kind == "scripted" and not teacher.endpoint.wrong for teacher in config.all_teachers):
-            raise ValueError("methods: scott trains on wrong rationales too, teacher.endpoint.wrong must not be 0")
+            raise ValueError("methods: scott trains on wrong rationales too: set teacher.endpoint.wrong above 0")
 
 
 class Specialized(MethodSettings):
@@ -93,8 +93,8 @@ class Specialized(MethodSettings):
     answer_only: Fraction = Field(0.5, description="Share of records that train the answer without a rationale.")
 
     def check(self, config: "Pipeline") -> None:
-        if config.prompt.kind in ("chat", "custom"):
-            raise ValueError("methods: specialized mixes the paper's prompts: set prompt.kind: cot")
+        if config.prompt.kind == "custom":
+            raise ValueError("methods: specialized has prompts of its own: set prompt.kind to chat or cot")
 
 
 Objective = Annotated[Eq15 | Icl | Acl | Spl | MccKd | Scott | Specialized, Field(discriminator="kind")]

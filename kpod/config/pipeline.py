@@ -67,7 +67,7 @@ class Pipeline(Strict):
     teachers: SharedTeachers = Field([], description="Several teachers in place of `teacher`, each with its `share`.")
     verifier: Verifier | None = Field(
         None,
-        description="How answers are found right, in the teacher's replies, validation and evaluation alike; null: by "
+        description="How answers are judged, in the teacher's replies, validation and evaluation alike; null: by "
         "option where a question has options, else by number; `math` where a source is MATH or MATH-500.",
     )
     steps: Steps = Steps()
@@ -146,7 +146,7 @@ class Pipeline(Strict):
         if self.verifier is None and (latex := sorted(by_name & set(MATH_SETS))):
             if options := sorted(by_name & set(OPTION_SETS)):
                 raise ValueError(
-                    f"verifier: {latex[0]} wants kind math and {options[0]} kind choice: run them apart, or set one"
+                    f"verifier: {latex[0]} needs kind math and {options[0]} kind choice: use two runs, or set verifier"
                 )
             object.__setattr__(self, "verifier", MathVerifier())
         return self
@@ -202,14 +202,14 @@ class Pipeline(Strict):
     @model_validator(mode="after")
     def _a_server_has_one_student(self) -> "Pipeline":
         if self.evaluate.server and len(self.methods) > 1:
-            raise ValueError("evaluate.server has loaded one student, so name the one method that made it in methods")
+            raise ValueError("evaluate.server answers for one student: methods must name only the method that made it")
         return self
 
     @model_validator(mode="after")
     def _validation_chooses_and_test_judges(self) -> "Pipeline":
         if self.distill.validation:
             if "validation" in self.evaluate.splits:
-                raise ValueError("evaluate.splits must not hold validation, by which distill.validation has chosen")
+                raise ValueError("evaluate.splits must not hold validation: distill.validation chooses the epoch by it")
             split_by = {(source.dataset, split) for source in self.questions.sources for split in source.held}
             if not any((name, "validation") in split_by for name, split in split_by if split == "train"):
                 raise ValueError("distill.validation: no set of questions.sources has the splits train and validation")

@@ -168,13 +168,18 @@ def _child(node: Any, part: str, key: str) -> Any:
 
 
 def _lines(error: ValidationError, tree: dict[str, Any], model: type[BaseModel]) -> Iterator[str]:
-    for item in error.errors(include_url=False, include_input=False, include_context=False):
+    for item in error.errors(include_url=False, include_input=False):
         place = _place(item["loc"], tree)
         key = ".".join(place) or "config"
         if item["type"] == "extra_forbidden":
             yield f"{key}: unknown key{_suggestion(place, model)}"
         elif item["type"] == "missing":
             yield f"{key}: is missing{_example(place, model)}"
+        elif item["type"] == "union_tag_invalid":
+            kinds = item["ctx"]["expected_tags"].replace("'", "")
+            yield f"{key}.kind: {item['ctx']['tag']} is unknown; there are {kinds}"
+        elif item["type"] == "union_tag_not_found":
+            yield f"{key}.kind: is missing"
         else:
             yield f"{key}: {item['msg'].removeprefix('Value error, ')}"
 
@@ -197,6 +202,8 @@ def _place(location: tuple[int | str, ...], tree: Any) -> list[str]:
 
 def _suggestion(place: list[str], model: type[BaseModel]) -> str:
     close = difflib.get_close_matches(place[-1], _all_keys(model), n=1)
+    if close == [place[-1]]:
+        return " here (it belongs to another group or kind)"
     return f" (did you mean {close[0]}?)" if close else ""
 
 

@@ -20,7 +20,9 @@ class ScratchStudent(Strict):
     heads: int = Field(4, ge=1, description="Attention heads.")
     family: Family = Field("stories", description="Family of the easy problems, as in questions.sources.")
     problems: int = Field(6000, ge=1, description="Problems of one or two steps to pretrain on.")
-    drills: int = Field(500, ge=0, description="Rows of six sums to pretrain on; many crowd out reading.")
+    drills: int = Field(
+        500, ge=0, description="Rows of six sums to pretrain on; with many more the student reads less well."
+    )
     epochs: int = Field(1, ge=1, description="Epochs of pretraining.")
     lr: float = Field(2e-3, gt=0, description="Learning rate of pretraining.")
     batch_size: int = Field(16, ge=1, description="Rows an optimizer step of pretraining.")

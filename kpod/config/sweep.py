@@ -35,10 +35,12 @@ class Sweep(Strict):
         "dataset alone, and does nothing where it is not among the datasets.",
     )
     across: list[Literal["datasets", "students"]] = Field(
-        ["datasets", "students"], description="Run through all of these; of the others the first one is taken."
+        ["datasets", "students"], description="Compare over all of these; of the others only the first entry is used."
     )
     methods: list[Method] = Field(["base", "scotd", "kpod"], description="Methods with their own settings.")
-    variants: dict[Name, Variant] = Field(default_factory=dict, description="Further ones, after the methods.")
+    variants: dict[Name, Variant] = Field(
+        default_factory=dict, description="Further variants to compare, by name: methods with other settings."
+    )
     seeds: list[Seed] = Field([0, 1, 2], min_length=1, description="Each variant is trained once a seed.")
     vary: list[SeedOf] = Field(["distill.seed"], min_length=1, description="Settings that take the value of the seed.")
     against: str | None = Field(None, description="Differences are against this one; default scotd, else the first.")

@@ -116,4 +116,6 @@ def _report(items: Items, schedule: Schedule, config: Curriculum) -> None:
     short = np.flatnonzero(schedule.reached < 0.99 * schedule.target)
     if config.passes == "repeat" and len(short):
         stages = ", ".join(map(str, short))
-        observe.warning(f"stages {stages} reach less than 99% of the difficulty allowed: the steps left are too large")
+        observe.warning(
+            f"curriculum: at stages {stages} the plan reaches less than 99% of the difficulty: steps are large"
+        )

@@ -41,9 +41,7 @@ class Formats(Objective):
     @classmethod
     def make_examples(cls, data: StudentData, config: Distill) -> tuple[Examples, list[dict[str, str]]]:
         if data.form.kind == "custom":
-            raise ConfigError(
-                "specialized writes prompts of its own, which prompt.kind: custom cannot: use chat or cot"
-            )
+            raise ConfigError("methods: specialized has prompts of its own: set prompt.kind to chat or cot")
         plain = sorted(data.correct, key=lambda row: row.key)
         settings = cast(Specialized, config.objective)
         if len({row.key[0] for row in plain}) <= settings.shots:

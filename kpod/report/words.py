@@ -6,7 +6,7 @@ METHODS = {
     "base": "the student before distillation",
     "scotd": "plain distillation",
     "scotd-1": "plain distillation on one rationale a question",
-    "kpod": "KPOD: steps that count, token weights",
+    "kpod": "KPOD: steps with a keypoint, token weights",
     "kpod-paper": "KPOD with the paper's settings",
     "kpod-wo-sig": "KPOD, no token weights in the loss",
     "kpod-wo-sig-dif": "KPOD, no token weights in the difficulty",

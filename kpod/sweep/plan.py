@@ -48,7 +48,7 @@ def arms(sweep: Sweep) -> list[Arm]:
     """
     result = [arm for seed in sweep.seeds for arm in _with_seed(sweep, seed)]
     if len(result) > 1 and any(arm.config.evaluate.server for arm in result):
-        raise ConfigError(f"evaluate.server has loaded one student and cannot answer for {len(result)}: leave it out")
+        raise ConfigError(f"evaluate.server answers for one student, the sweep has {len(result)}: leave it out")
     return result
 
 
