@@ -104,13 +104,15 @@ def test_trainer_code_changes_the_student_but_not_the_teacher() -> None:
     assert "kpod.methods.train" not in code_version.modules("kpod.teacher.stage")
 
 
+@pytest.mark.parametrize("init", [True, False], ids=["with __init__.py", "without"])
 @pytest.mark.parametrize("found", ["on the path", "in the current folder"])
 def test_the_source_of_a_users_verifier_is_part_of_the_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str, init: bool
 ) -> None:
     package = tmp_path / "their_checks"
     package.mkdir()
-    (package / "__init__.py").write_text("raise RuntimeError('nothing is imported to find out')\n")
+    if init:
+        (package / "__init__.py").write_text("raise RuntimeError('nothing is imported to find out')\n")
     (package / "units.py").write_text("from their_checks import helper\ndef same(question, completion, gold): ...\n")
     (package / "helper.py").write_text("LIMIT = 1\n")
     (tmp_path / "alone.py").write_text("def same(question, completion, gold): ...\n")

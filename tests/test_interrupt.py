@@ -141,3 +141,12 @@ def test_it_ends_a_command_that_is_inside_a_native_call(tmp_path: Path) -> None:
     terminal.press(CTRL_C)
     assert terminal.end() == INTERRUPTED
     assert "the same command goes on" in terminal.shown
+
+
+def test_a_server_stops_and_names_no_command_that_would_continue_it() -> None:
+    terminal = Terminal("-m", "kpod.cli", "teacher", "serve", "--port", "0")
+    until(lambda: "http://127.0.0.1:" in terminal.shown, "the server")
+    terminal.press(CTRL_C)
+    assert terminal.end() == INTERRUPTED
+    assert "The server has stopped." in terminal.shown
+    assert "the same command goes on" not in terminal.shown

@@ -16,13 +16,14 @@ from kpod.store.liveness import kill_descendants
 INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells have it
 PATIENCE_SECONDS = 6.0  # for an orderly end, in which open runs are closed
 SHOW_CURSOR = "\x1b[?25h"
+SERVES = Event()  # set by commands that are servers, of which nothing is left to continue
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Turn the first SIGINT into KeyboardInterrupt; at the second, or after PATIENCE_SECONDS, exit at once.
 
-    Prints the command that continues; the exit code is 130. For the main thread of a command, once a process. A thread
+    Prints the command that continues, if there is one; the exit code is 130. For the main thread of a command, once a process. A thread
     watches the signals, because Python calls handlers only in the main thread, which may be in a long native call.
     """
     interrupted = Event()
@@ -62,11 +63,8 @@ def _leave() -> NoReturn:
     if sys.stderr.isatty():
         print(SHOW_CURSOR, end="", file=sys.stderr)
     command = shlex.join(["kpod", *sys.argv[1:]])
-    print(
-        f"Interrupted. What is finished is kept, the same command goes on from there:\n  {command}",
-        file=sys.stderr,
-        flush=True,
-    )
+    kept = f"Interrupted. What is finished is kept, the same command goes on from there:\n  {command}"
+    print("The server has stopped." if SERVES.is_set() else kept, file=sys.stderr, flush=True)
     sys.stdout.flush()
     kill_descendants(os.getpid())
     os._exit(INTERRUPTED)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from kpod.cli.interrupt import SERVES
 from kpod.cli.options import Model
 from kpod.errors import ConfigError
 from kpod.store.home import prepare
@@ -71,6 +72,7 @@ def serve(
     """Serve a student as an OpenAI-compatible API on this machine, by vLLM or llama.cpp where installed."""
     from kpod.models.serve import serve as forever
 
+    SERVES.set()
     prepare()
     forever(run, port, engine)
 

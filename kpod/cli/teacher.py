@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from kpod.cli.interrupt import SERVES
 from kpod.cli.options import Overrides
 from kpod.store.home import prepare
 
@@ -44,6 +45,7 @@ def teacher_serve(
         first = error.errors()[0]
         raise ConfigError(f"kpod teacher serve: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     check_files(endpoint)
+    SERVES.set()
     serve(endpoint, port=port, faults=planned, host=host)
 
 

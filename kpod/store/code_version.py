@@ -32,10 +32,12 @@ def source_of(module: str) -> str | None:
     """
     package = module.partition(".")[0]
     spec = PathFinder.find_spec(package, [str(Path.cwd()), *sys.path])  # as the process that calls it looks for it
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    origin = Path(spec.origin)
-    files = modules(module, origin.parent) if spec.submodule_search_locations else {package: origin}
+    files: dict[str, Path] = {}
+    if spec and spec.submodule_search_locations is not None:  # several folders if it has no __init__.py
+        for folder in spec.submodule_search_locations:
+            files |= modules(module, Path(folder))
+    elif spec and spec.origin and spec.origin.endswith(".py"):
+        files = {package: Path(spec.origin)}
     return _digest(files) if module in files else None
 
 
