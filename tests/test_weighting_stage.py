@@ -107,7 +107,7 @@ def test_bad_rows_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     figures = run(inputs, CONFIG, folder)
     reasons = quarantined(folder)
     assert set(reasons) == {"long/0"}
-    assert f"more than max_tokens {CONFIG.max_tokens}" in reasons["long/0"]
+    assert f"max_tokens is {CONFIG.max_tokens}" in reasons["long/0"]
     assert figures["quarantined"] == 1
     assert quarantined(inputs["tokens"]) == {
         "blank/0": "the question has no answer",
@@ -131,7 +131,7 @@ def test_an_answer_that_the_predictor_cannot_write_is_quarantined(tmp_path: Path
 
 def test_no_usable_rationale_is_one_clear_line(tmp_path: Path) -> None:
     inputs = world(tmp_path, *sums(2))
-    with pytest.raises(DataError, match=r"none of 2 rationales is usable; first: .* more than max_tokens 8") as caught:
+    with pytest.raises(DataError, match=r"none of 2 rationales is usable; first: .* max_tokens is 8") as caught:
         run(inputs, CONFIG.model_copy(update={"max_tokens": 8}), out(tmp_path))
     assert "\n" not in str(caught.value)
 

@@ -23,8 +23,9 @@ SERVES = Event()  # set by commands that are servers, of which nothing is left t
 def interruptible() -> Iterator[None]:
     """Turn the first SIGINT into KeyboardInterrupt; at the second, or after PATIENCE_SECONDS, exit at once.
 
-    Prints the command that continues, if there is one; the exit code is 130. For the main thread of a command, once a process. A thread
-    watches the signals, because Python calls handlers only in the main thread, which may be in a long native call.
+    Prints the command that continues, if there is one; the exit code is 130. For the main thread of a command, once a
+    process. A thread watches the signals, because Python calls handlers only in the main thread, which may be in a long
+    native call.
     """
     interrupted = Event()
 

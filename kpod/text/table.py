@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from kpod import schemas
-from kpod.text.groups import Keys
+from kpod.text.groups import Key, Keys
 
 FILE = "tokens.arrow"
 _ROWS = 4096  # rows whose tokens are copied at one time
@@ -90,10 +90,10 @@ class Tokens:
         empty = schemas.TOKENS.empty_table()
         return cls(pa.concat_tables([empty, *(schemas.table(columns, schemas.TOKENS) for columns in batches)]))
 
-    def replaced(self, rationale: Column, step: Column) -> "Tokens":
-        """A copy whose rationales have other tokens and steps."""
+    def replaced(self, **columns: Column) -> "Tokens":
+        """A copy with other columns `prompt`, `rationale`, `step` or `answer`."""
         other = copy(self)
-        other.rationale, other.step = rationale, step
+        vars(other).update(columns)
         return other
 
     def __len__(self) -> int:
@@ -127,6 +127,25 @@ class TokenRows(Sequence[Row]):
         if not -len(self) <= place < len(self):
             raise IndexError(place)
         return self.row(int(self.rows[place]))
+
+    @property
+    def prompts(self) -> np.ndarray:
+        """Tokens of each prompt, int64 [n]."""
+        return self.tokens.prompt.size[self.rows]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Target tokens of each row, its rationale and its answer, int64 [n]."""
+        return self.tokens.rationale.size[self.rows] + self.tokens.answer.size[self.rows]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each row, int64 [n]."""
+        return self.prompts + self.targets
+
+    def key(self, place: int) -> Key:
+        """The key of the row at a position."""
+        return self.tokens.keys[int(self.rows[place])]
 
     def take(self, places: np.ndarray) -> Self:
         """The rows at positions int [m], or where a mask bool [n] is set."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -109,21 +110,6 @@ class Examples(TokenRows[Example]):
         return super().columns() + ([] if self.weight is None else [self.weight])
 
     @property
-    def prompts(self) -> np.ndarray:
-        """Tokens of each prompt, int64 [n]."""
-        return self.tokens.prompt.size[self.rows]
-
-    @property
-    def targets(self) -> np.ndarray:
-        """Target tokens of each row, int64 [n]."""
-        return self.tokens.rationale.size[self.rows] + self.tokens.answer.size[self.rows]
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """Tokens of each row, int64 [n]."""
-        return self.prompts + self.targets
-
-    @property
     def questions(self) -> np.ndarray:
         """A number for the question of each row, int32 [n]."""
         return self.tokens.keys.code[self.rows]
@@ -134,10 +120,6 @@ class Examples(TokenRows[Example]):
         if self.form is None:
             return np.zeros(len(self), dtype=np.int64)
         return np.unique(self.form[self.rows], return_inverse=True)[1]
-
-    def key(self, place: int) -> Key:
-        """The key of the row at a position."""
-        return self.tokens.keys[int(self.rows[place])]
 
     def first(self, samples: int) -> "Examples":
         """The rows of the first `samples` rationales of each question."""
@@ -163,6 +145,9 @@ class Examples(TokenRows[Example]):
             return 1.0
         sums = [self.weight.flat(part.rows).sum(dtype=np.float64) for part in self.parts()]
         return float(sum(sums) / max(1, self.weight.size[self.rows].sum()))
+
+
+Rows = TypeVar("Rows", bound=TokenRows[Any])
 
 
 @dataclass(frozen=True)
@@ -192,9 +177,7 @@ def usable(
     return within(Examples(tokens), max_tokens, positions)
 
 
-def within(
-    examples: Examples, max_tokens: int, positions: Positions | None = None
-) -> tuple[Examples, list[dict[str, str]]]:
+def within(examples: Rows, max_tokens: int, positions: Positions | None = None) -> tuple[Rows, list[dict[str, str]]]:
     """The examples that fit, and rows of `schemas.QUARANTINE` for the others; see `usable`."""
     limits = [(examples.sizes, max_tokens, f"max_tokens is {max_tokens}")]
     if positions:

@@ -20,14 +20,15 @@ def weighted_nll(
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (logits, labels, weights))
         raise ValueError(f"logits, labels and weights must be about the same tokens, not {shapes}")
     labels = labels.reshape(-1)
-    nll = F.cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), labels, ignore_index=IGNORED, reduction="none")
-    weighted = nll * weights.reshape(-1).masked_fill(labels == IGNORED, 0)
+    weighted = token_nll(logits.reshape(-1, logits.shape[-1]), labels) * weights.reshape(-1).masked_fill(
+        labels == IGNORED, 0
+    )
     return weighted.sum() / num_target_tokens
 
 
 def token_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Negative log-likelihood of labels int64 [n] under `logits` [n, V], float32 [n]."""
-    return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+    """Negative log-likelihood of labels int64 [n] under `logits` [n, V], float32 [n]; 0 for a label of -100."""
+    return F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="none")
 
 
 def kl_divergence(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:

@@ -108,7 +108,7 @@ def pruned(examples: Examples, weights: Column, least: float) -> Examples:
             found.put(part.rows, column.flat(part.rows)[stays])
         return found
 
-    shorter = tokens.replaced(rest(tokens.rationale), rest(tokens.step))
+    shorter = tokens.replaced(rationale=rest(tokens.rationale), step=rest(tokens.step))
     return Examples(shorter, examples.rows, None if examples.weight is None else rest(examples.weight))
 
 

@@ -15,8 +15,7 @@ from kpod.errors import DataError
 from kpod.text.formats import COT, PromptFormat, resolve
 from kpod.text.groups import Key
 from kpod.text.table import Column, TokenRows, Tokens
-
-Quarantined = tuple[Key, str]  # key, reason
+from kpod.training.examples import Positions, reject, within
 
 
 @dataclass(frozen=True)
@@ -42,69 +41,41 @@ class Example:
 
 
 class Examples(TokenRows[Example]):
-    """Rows of a table of tokens; `prompt` and `answer` have a row for each row of `tokens`."""
-
-    def __init__(self, tokens: Tokens, rows: np.ndarray, prompt: Column, answer: Column) -> None:
-        super().__init__(tokens, rows)
-        self.prompt, self.answer = prompt, answer
+    """Rows of a table of tokens, whose prompts and answers are in the predictor's vocabulary."""
 
     def row(self, number: int) -> Example:
         tokens = self.tokens
         return Example(
             key=tokens.keys[number],
-            prompt=self.prompt[number],
+            prompt=tokens.prompt[number],
             rationale=tokens.rationale[number],
             step=tokens.step[number],
-            answer=self.answer[number],
+            answer=tokens.answer[number],
             visible=int(tokens.visible[number]),
         )
-
-    def columns(self) -> list[Column]:
-        return [self.prompt, self.tokens.rationale, self.tokens.step, self.answer]
 
     @property
     def lengths(self) -> np.ndarray:
         """Tokens of each rationale, int64 [n]."""
         return self.tokens.rationale.size[self.rows]
 
-    @property
-    def sizes(self) -> np.ndarray:
-        """Tokens of each row, int64 [n]."""
-        return self.prompt.size[self.rows] + self.lengths + self.answer.size[self.rows]
-
 
 def usable(
-    tokens: Tokens,
-    max_tokens: int,
-    segments: tuple[Column, Column] | None = None,
-    positions: int | None = None,
-    unknown: int | None = None,
-) -> tuple[Examples, list[Quarantined]]:
-    """The usable examples in the order of `tokens`, and the keys of the others with the reason.
+    tokens: Tokens, max_tokens: int, positions: Positions | None = None, unknown: int | None = None
+) -> tuple[Examples, list[dict[str, str]]]:
+    """The usable examples in the order of `tokens`, and rows of `schemas.QUARANTINE` for the others.
 
-    `segments`: prompts and answers in the vocabulary of a predictor with its own tokenizer (`predictor_segments`).
     Unusable: an answer with the token `unknown`, a row longer than `max_tokens`, or than the predictor's `positions`.
     """
-    prompt, answer = segments or (tokens.prompt, tokens.answer)
-    rows = np.arange(len(tokens))
-    sizes = prompt.size + tokens.rationale.size + answer.size
-    strange = np.zeros(len(tokens), dtype=bool)
+    rows, strange = np.arange(len(tokens)), np.zeros(len(tokens), dtype=bool)
     if unknown is not None:
-        strange[np.repeat(rows, answer.size)[answer.flat(rows) == unknown]] = True
-    long, longer = sizes > max_tokens, sizes > (np.inf if positions is None else positions)
-    dropped = []
-    for row in np.flatnonzero(strange | long | longer).tolist():
-        reason = f"{sizes[row]} tokens, the predictor has {positions} positions"
-        if long[row]:
-            reason = f"{sizes[row]} tokens, more than max_tokens {max_tokens}"
-        dropped.append((tokens.keys[row], "the answer cannot be encoded" if strange[row] else reason))
-    return Examples(tokens, np.flatnonzero(~(strange | long | longer)), prompt, answer), dropped
+        strange[np.repeat(rows, tokens.answer.size)[tokens.answer.flat(rows) == unknown]] = True
+    fitting, long = within(Examples(tokens, rows[~strange]), max_tokens, positions)
+    return fitting, [reject(tokens.keys[row], "the answer cannot be encoded") for row in rows[strange]] + long
 
 
-def predictor_segments(
-    reader: PreTrainedTokenizerBase, form: PromptFormat, tokens: Tokens, questions: Path
-) -> tuple[Column, Column]:
-    """Prompts and answers in the vocabulary of `reader`, the predictor's tokenizer, a row for each row of `tokens`.
+def with_segments(tokens: Tokens, reader: PreTrainedTokenizerBase, form: PromptFormat, questions: Path) -> Tokens:
+    """`tokens` with prompts and answers in the vocabulary of `reader`, the predictor's tokenizer.
 
     `questions`: the folder of that stage. The samples of a question share its ids.
     """
@@ -114,7 +85,8 @@ def predictor_segments(
     columns = table.take(rows).select(names[1:]).to_pydict()
     prompts = form.prompts_ids(reader, list(zip(columns["question"], columns["choices"], strict=True)))
     answers = [form.answer_ids(reader, answer) for answer in columns["answer"]]
-    return Column.of(prompts).take(tokens.keys.code), Column.of(answers).take(tokens.keys.code)
+    prompt, answer = (Column.of(ids).take(tokens.keys.code) for ids in (prompts, answers))
+    return tokens.replaced(prompt=prompt, answer=answer)
 
 
 def texts_of(rationales: Path, examples: Examples) -> pa.Array:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from kpod.training.loss import IGNORED
+from kpod.training.loss import IGNORED, token_nll
 from kpod.weighting.batch import Batch
 from kpod.weighting.examples import Example
 
@@ -51,8 +50,7 @@ class Predictor(nn.Module):
     def _scored(self, logits: Tensor, labels: np.ndarray) -> Tensor:
         """Sum of -log P over the last axis of `labels` [..., A]; `logits` [..., A, V]."""
         target = torch.from_numpy(labels).to(logits.device)
-        loss = F.cross_entropy(logits.float().flatten(0, -2), target.flatten(), ignore_index=IGNORED, reduction="none")
-        return loss.view(target.shape).sum(-1)
+        return token_nll(logits.flatten(0, -2), target.flatten()).view(target.shape).sum(-1)
 
 
 class OnePass(Predictor):

@@ -1,6 +1,7 @@
 """Stage `weights`: train the token weighter (Eq. 2-7) and weigh every token of every kept rationale."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from kpod.text.formats import resolve
 from kpod.text.table import Column, Tokens, list_array
 from kpod.text.tokens import token_spans
 from kpod.training import models
+from kpod.training.examples import Positions
 from kpod.training.processes import launch
 from kpod.training.ranks import ranks
 from kpod.weighting import network
 from kpod.weighting.batch import collate
 from kpod.weighting.build import build_predictor, build_weighter, one_row_a_prefix, predictor_precision, resolved
 from kpod.weighting.classes import CLASSES, classify
-from kpod.weighting.examples import Examples, Quarantined, predictor_form, predictor_segments, texts_of, usable
+from kpod.weighting.examples import Examples, predictor_form, texts_of, usable, with_segments
 from kpod.weighting.infer import by_rule, infer
 from kpod.weighting.train import Training
 
@@ -46,7 +48,7 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
     figures: dict[str, float] = {}
     if config.source == "rule":
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        examples, dropped = _usable(tokens, config, None, None, tokenizer.unk_token_id)
+        examples, rejected = _usable(tokens, config, tokenizer.unk_token_id)
         weights = _ruled(examples, tokenizer, inputs, config)
     else:
         config = resolved(folder, config)
@@ -57,16 +59,16 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
             weighter = network.load(config.weighter)
             if weighter.width != embedding.weight.shape[1]:
                 raise ModelError(f"weights.weighter was trained for width {weighter.width}, the student has another")
-            examples, dropped = _usable(tokens, config, None, None, tokenizer.unk_token_id)
+            examples, rejected = _usable(tokens, config, tokenizer.unk_token_id)
             weighter = weighter.to(embedding.weight.device)
         else:
             predictor, reader = build_predictor(student, tokenizer, config)
-            learnt = models.positions(predictor.model)
-            segments = None
             if reader is not tokenizer:
-                segments = predictor_segments(reader, predictor_form(reader, config.form), tokens, inputs["questions"])
-            limits = (segments, learnt and learnt.count, reader.unk_token_id)
-            examples, dropped = _usable(tokens, config, *limits)
+                tokens = with_segments(tokens, reader, predictor_form(reader, config.form), inputs["questions"])
+            positions = models.positions(predictor.model)
+            if positions:
+                positions = replace(positions, apart=False)  # an encoder reads the rationale behind the question
+            examples, rejected = _usable(tokens, config, reader.unk_token_id, positions)
             weighter = build_weighter(embedding, config)
             trial = examples.take(np.flatnonzero(tokens.visible[examples.rows])[:2])
             if trial:
@@ -77,20 +79,22 @@ def weigh(inputs: Mapping[str, Path], config: Weights, out_dir: Path) -> dict[st
         if writes:
             network.save(weighter, out_dir / "weighter")
     if writes:
-        _write(out_dir, examples, weights, dropped)
+        _write(out_dir, examples, weights, rejected)
     ranks().wait()
     if not writes:
         return {}
     figures |= _summary(examples, weights, tokenizer, inputs, config)
-    return {"rationales": float(len(examples)), "quarantined": float(len(dropped)), **figures}
+    return {"rationales": float(len(examples)), "quarantined": float(len(rejected)), **figures}
 
 
-def _usable(tokens: Tokens, config: Weights, *limits) -> tuple[Examples, list[Quarantined]]:  # type: ignore[no-untyped-def]
-    examples, dropped = usable(tokens, config.max_tokens, *limits)
+def _usable(
+    tokens: Tokens, config: Weights, unknown: int | None, positions: Positions | None = None
+) -> tuple[Examples, list[dict[str, str]]]:
+    examples, rejected = usable(tokens, config.max_tokens, positions, unknown)
     if not examples:
-        why = f"; first: {dropped[0][1]}" if dropped else ""
+        why = f"; first: {rejected[0]['reason']}" if rejected else ""
         raise DataError(f"weights: none of {len(tokens)} rationales is usable{why}")
-    return examples, dropped
+    return examples, rejected
 
 
 def _ruled(
@@ -104,10 +108,9 @@ def _ruled(
     return Column.of(rows, np.float32)
 
 
-def _write(out_dir: Path, examples: Examples, weights: Column, quarantined: list[Quarantined]) -> None:
-    if quarantined:
-        rows = [{"source": "weights", "row": f"{key[0]}/{key[1]}", "reason": reason} for key, reason in quarantined]
-        schemas.write(out_dir / "quarantine.parquet", schemas.table(rows, schemas.QUARANTINE))
+def _write(out_dir: Path, examples: Examples, weights: Column, rejected: list[dict[str, str]]) -> None:
+    if rejected:
+        schemas.write(out_dir / "quarantine.parquet", schemas.table(rejected, schemas.QUARANTINE))
     tokens = examples.tokens
     with schemas.writing(out_dir / "weights.parquet", schemas.WEIGHTS) as write:
         for at in range(0, len(examples), _ROWS):
