@@ -16,7 +16,6 @@ from kpod.config import Difficulty, Distill, Evaluate, Weights
 from kpod.estimate import memory
 from kpod.estimate.memory import Memory, Row
 from kpod.estimate.student import Shape
-from kpod.training.models import parameters
 
 HERE = Path(__file__).parent
 ROW = Row(prompt=160, rationale=352)  # a batch of the longest rows
@@ -36,7 +35,7 @@ DISTILL: dict[str, dict[str, Any]] = {
 
 def stages(shape: Shape) -> dict[str, Memory]:
     found = {name: memory.distillation(shape, Distill(**more), ROW)[0] for name, more in DISTILL.items()}
-    size = parameters(shape(memory.dtype(Weights())))
+    size = shape(memory.dtype(Weights())).num_parameters()
     for adapter in ("full", "lora"):
         settings = Weights(predictor_adapter=adapter).for_predictor(size)
         found[f"weights, predictor {adapter}"] = memory.weighting(shape, settings, ROW)[0]

@@ -34,22 +34,29 @@ MEANS = [
 ]
 
 
-def student(folder: Path, tensors: dict[str, torch.Tensor]) -> Path:
-    """A folder with a word-level tokenizer and the given tensors; the model itself is never needed."""
+def student(folder: Path, tensors: dict[str, torch.Tensor], kind: str = "llama") -> Path:
+    """A folder with a word-level tokenizer and the given tensors; other weights are never needed."""
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, "<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", unk_token="<unk>").save_pretrained(folder)
-    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "config.json").write_text(json.dumps({"model_type": kind, "num_hidden_layers": 1}))
     save_file(tensors, folder / "model.safetensors")
     return folder
 
 
 @pytest.mark.parametrize(
-    "name", ["model.embed_tokens.weight", "shared.weight", "transformer.wte.weight", "gpt_neox.embed_in.weight"]
+    ("kind", "name"),
+    [
+        ("llama", "model.embed_tokens.weight"),
+        ("t5", "shared.weight"),
+        ("gpt2", "transformer.wte.weight"),
+        ("gpt2", "wte.weight"),  # as the hub has it
+        ("gpt_neox", "gpt_neox.embed_in.weight"),
+    ],
 )
-def test_the_student_embedder_takes_means_of_input_embeddings(tmp_path: Path, name: str) -> None:
+def test_the_student_embedder_takes_means_of_input_embeddings(tmp_path: Path, kind: str, name: str) -> None:
     other = {"lm_head.weight": -TABLE.clone(), "model.layers.0.mlp.weight": torch.ones(2, 2)}
-    found = embed(TEXTS, StudentEmbedder(), student(tmp_path, {name: TABLE, **other}))
+    found = embed(TEXTS, StudentEmbedder(), student(tmp_path, {name: TABLE, **other}, kind))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, torch.stack(MEANS).numpy())
 
@@ -74,9 +81,9 @@ def test_many_questions_equal_one_by_one(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_folders_without_embeddings_are_refused(tmp_path: Path) -> None:
     bare = student(tmp_path / "bare", {"encoder.layer.weight": TABLE})
-    with pytest.raises(ModelError, match="another embedder"):
+    with pytest.raises(ModelError, match="no input embedding"):
         embed(TEXTS, StudentEmbedder(), bare)
-    short = student(tmp_path / "short", {"shared.weight": TABLE[:4].clone()})
+    short = student(tmp_path / "short", {"model.embed_tokens.weight": TABLE[:4].clone()})
     with pytest.raises(ModelError, match="has 4 rows"):
         embed(TEXTS, StudentEmbedder(), short)
     with pytest.raises(ModelError, match="tokenizer"):

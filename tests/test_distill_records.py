@@ -56,9 +56,7 @@ def objective(config: Distill, rows: Examples) -> Objective:
 def test_scott_trains_the_wrong_answer_behind_its_wrong_rationale(inputs: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
     answered(inputs["rationales"])
     config = settings(Scott(alpha=0.25), budget={"epochs": 1})
-    rows, rejected = objective_of(config).make_examples(data(inputs), config)
-    rows, _ = arranged(rows, None)
-    assert not rejected
+    rows, _ = arranged(objective_of(config).make_examples(data(inputs), config), None)
     assert [row.key for row in rows] == [("q1", 0), ("q1", 1), ("q2", 0), ("q2", 1)]
     wrong, tokenizer = rows[-1], distill_tiny.tokenizer()
     assert wrong.form == FORM
@@ -90,7 +88,7 @@ def test_scott_takes_kept_wrong_rationales_as_counterfactual_only(inputs: dict[s
     schemas.write(inputs["steps"] / "steps.parquet", table)
     config = settings(Scott())
     assert ("q2", 1) in data(inputs).rationales
-    rows, _ = objective_of(config).make_examples(data(inputs), config)
+    rows = objective_of(config).make_examples(data(inputs), config)
     assert [(row.key, row.form) for row in rows if row.key == ("q2", 1)] == [(("q2", 1), FORM)]
 
 
@@ -102,14 +100,15 @@ def test_scott_without_wrong_answers_and_too_long_ones(inputs: dict[str, Path]) 
     with pytest.raises(DataError, match="no wrong answer"):
         run(inputs, config, inputs["out"])
     answered(inputs["rationales"], sample=2, rationale=WRONG * 100)
-    _, rejected = objective_of(config).make_examples(data(inputs), config)
-    assert [row["row"] for row in rejected] == ["q2/2"]
+    run(inputs, config, inputs["out"])
+    rejected = schemas.read(inputs["out"] / "quarantine.parquet", schemas.QUARANTINE)
+    assert rejected["row"].to_pylist() == ["q2/2"]
 
 
 def test_specialized_writes_each_right_rationale_in_four_formats(inputs: dict[str, Path]) -> None:  # noqa: F811
     answered(inputs["rationales"], kept=True, drop_reason=None)  # has no steps, and is wrong: not among the records
     config = settings(Specialized(shots=1))
-    rows, _ = objective_of(config).make_examples(data(inputs), config)
+    rows = objective_of(config).make_examples(data(inputs), config)
     decode = distill_tiny.tokenizer().decode
     texts = {row.form: (decode(row.prompt), decode(row.target)) for row in rows if row.key == ("q1", 1)}
     text, shot = TEXTS["q1", 1][0], TEXTS["q2", 0][0]
@@ -131,8 +130,7 @@ def test_specialized_writes_each_right_rationale_in_four_formats(inputs: dict[st
 def test_specialized_shows_a_chat_student_worked_questions_as_earlier_turns(inputs: dict[str, Path]) -> None:  # noqa: F811
     config = settings(Specialized(shots=1))
     chat = data(inputs, chat_tokenizers.QWEN25)
-    rows, rejected = objective_of(config).make_examples(chat, config)
-    assert not rejected
+    rows = objective_of(config).make_examples(chat, config)
     texts = {
         row.form: (chat.tokenizer.decode(row.prompt), chat.tokenizer.decode(row.target))
         for row in rows
@@ -190,7 +188,7 @@ def test_specialized_refuses_a_template_that_loses_turns_and_prompts_of_ones_own
 def test_specialized_draws_a_format_of_each_rationale_each_epoch(inputs: dict[str, Path]) -> None:  # noqa: F811
     def drawn(**of: float) -> set[str]:
         config = settings(Specialized(shots=1, **of), budget={"epochs": 30})
-        rows, _ = objective_of(config).make_examples(data(inputs), config)
+        rows = objective_of(config).make_examples(data(inputs), config)
         mixed = objective(config, rows)
         found = set()
         for epoch in range(30):
@@ -210,7 +208,7 @@ def test_specialized_leaves_worked_questions_out_where_they_do_not_fit(inputs: d
     config = settings(Specialized(shots=1, in_context=1, answer_only=0))
     longest = max(example.tokens for example in data(inputs).examples)
     config = config.model_copy(update={"max_tokens": longest})
-    rows, _ = objective_of(config).make_examples(data(inputs), config)
+    rows = objective_of(config).make_examples(data(inputs), config)
     assert {row.form for row in rows if row.tokens > longest} == set()
     assert {rows[unit[0]].form for unit in objective(config, rows).units(0)} == {""}
     with pytest.raises(DataError, match="specialized: 2 worked questions"):

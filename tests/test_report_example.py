@@ -17,8 +17,9 @@ from kpod.report.headline import compared
 from kpod.report.token_views import Scale
 from kpod.text.formats import COT, PromptFormat
 from kpod.text.tokens import token_spans
+from kpod.training.models import input_embedding
 from kpod.weighting import network
-from kpod.weighting.texts import input_embedding, text_weights
+from kpod.weighting.texts import text_weights
 
 TEXTS = ("Tom has 3 + 4 = 7 apples. Anna gives 2 away.", "Anna owns 12 shells.", "")
 

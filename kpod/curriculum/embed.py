@@ -1,7 +1,6 @@
 """Embeddings of questions, from the student itself, from GloVe or from a sentence-transformers model."""
 
 import gzip
-import json
 import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -15,8 +14,6 @@ from kpod.errors import ConfigError, DataError, ModelError
 
 _CHUNK = 4096  # questions tokenised at a time
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|'?[^\W\d_]+")
-# How the tensor of input embeddings is called: T5 and BART, Llama and most others, GPT-2, BLOOM and BERT, NeoX.
-_INPUT_EMBEDDINGS = ("shared.weight", "embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 
 
 def check(embedder: Embedder) -> None:
@@ -46,6 +43,8 @@ def embed(texts: Sequence[str], embedder: Embedder, student: Path) -> np.ndarray
 def _student(texts: Sequence[str], folder: Path) -> np.ndarray:
     from transformers import AutoTokenizer
 
+    from kpod.training.models import input_embedding
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
@@ -55,29 +54,10 @@ def _student(texts: Sequence[str], folder: Path) -> np.ndarray:
         encoded = tokenizer(list(texts[offset : offset + _CHUNK]), add_special_tokens=False)["input_ids"]
         rows += [np.asarray(ids, dtype=np.int64) for ids in encoded]
     used, places = np.unique(np.concatenate([np.zeros(0, np.int64), *rows]), return_inverse=True)
-    return _means(_input_embeddings(folder, used), places, np.fromiter(map(len, rows), np.int64, len(rows)))
-
-
-def _input_embeddings(folder: Path, ids: np.ndarray) -> np.ndarray:
-    """Rows `ids` of the input embedding (float32 [len(ids), d]), read from safetensors without building the model."""
-    from safetensors import safe_open
-
-    index = folder / "model.safetensors.index.json"
-    names: dict[str, str] = {}
-    if index.is_file():
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    else:
-        for path in sorted(folder.glob("*.safetensors")):
-            with safe_open(path, framework="pt") as file:
-                names.update(dict.fromkeys(file.keys(), path.name))
-    matching = [n for end in _INPUT_EMBEDDINGS for n in sorted(names, key=len) if n == end or n.endswith(f".{end}")]
-    if not matching:
-        raise ModelError(f"{folder}: no tensor of input embeddings in its safetensors; choose another embedder")
-    with safe_open(folder / names[matching[0]], framework="pt") as file:  # numpy has no bf16
-        table = file.get_tensor(matching[0])
-        if len(ids) and ids[-1] >= len(table):
-            raise ModelError(f"{folder}: the tokenizer knows id {ids[-1]}, {matching[0]} has {len(table)} rows")
-        return table[ids].float().numpy()
+    table = input_embedding(folder)
+    if len(used) and used[-1] >= len(table):
+        raise ModelError(f"{folder}: the tokenizer knows id {used[-1]}, its input embedding has {len(table)} rows")
+    return _means(table[used].float().numpy(), places, np.fromiter(map(len, rows), np.int64, len(rows)))
 
 
 def _glove(texts: Sequence[str], embedder: GloveEmbedder) -> np.ndarray:

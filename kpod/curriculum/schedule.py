@@ -54,7 +54,7 @@ def plan_flat(flat: np.ndarray, steps: np.ndarray, clusters: np.ndarray, config:
     tickets = _random_keys(flat, steps, begin, clusters, config.seed)
     order = np.argsort(tickets, kind="stable")
     state = _State(flat, begin[order], steps[order], clusters[order], tickets[order], config)
-    return _in_caller_order(_stages(state, config, config.epochs), order)
+    return in_caller_order(_stages(state, config, config.epochs), order)
 
 
 class _State:
@@ -168,8 +168,8 @@ def _splitmix64(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def _in_caller_order(schedule: Schedule, order: np.ndarray) -> Schedule:
-    """The schedule with its columns in the caller's order."""
+def in_caller_order(schedule: Schedule, order: np.ndarray) -> Schedule:
+    """The schedule of rationales that were planned in the order `order`, int64 [n], with its columns put back."""
     input_steps, selected = np.empty_like(schedule.input_steps), np.empty_like(schedule.selected)
     input_steps[:, order] = schedule.input_steps
     selected[:, order] = schedule.selected

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from kpod.curriculum import Schedule
 from kpod.curriculum.clusters import assign
 from kpod.curriculum.embed import embed
 from kpod.curriculum.items import Items, read_items
-from kpod.curriculum.schedule import plan_flat
+from kpod.curriculum.schedule import in_caller_order, plan_flat
 from kpod.curriculum.spend import answer_tokens, fewest_stages, lengths
 from kpod.text.table import Tokens
 from kpod.training.turns import allowed
@@ -97,9 +96,7 @@ def _plan(items: Items, clusters: np.ndarray, config: Curriculum) -> Schedule:
     """The schedule in the order of the items; planned in the order of their keys, so that ties do not depend on it."""
     order = np.argsort(items.keys.rank, kind="stable")
     sorted_items = items.take(order)
-    schedule = plan_flat(sorted_items.difficulty, sorted_items.steps, clusters[order], config)
-    back = np.argsort(order)
-    return replace(schedule, input_steps=schedule.input_steps[:, back], selected=schedule.selected[:, back])
+    return in_caller_order(plan_flat(sorted_items.difficulty, sorted_items.steps, clusters[order], config), order)
 
 
 def _report(items: Items, schedule: Schedule, config: Curriculum) -> None:

@@ -128,10 +128,10 @@ def _records(
         rejected += [reject(examples.key(i), "not in curriculum.parquet") for i in np.flatnonzero(~planned).tolist()]
         examples = examples.take(planned)
     data = StudentData(tokenizer, examples, inputs, form)
-    rows, more = objective_of(config).make_examples(data, config)
+    rows = objective_of(config).make_examples(data, config)
     rows, long = within(rows, config.max_tokens, positions)  # records may be longer than their rationales
     steps = plan.input_steps[:, examples.rows] if plan else None
-    return _Records(rows, steps, plan.difficulty if plan else None, target_tokens, rejected + more + long)
+    return _Records(rows, steps, plan.difficulty if plan else None, target_tokens, rejected + long)
 
 
 def _history(end: Position, records: _Records) -> list[dict[str, Any]]:

@@ -139,7 +139,9 @@ def weighting(shape: Shape, config: Weights, longest: Row) -> tuple[Memory, floa
     logits = rows * (copies * SCORED if joined else longest.answer) * _vocabulary(model) * (8 + half.itemsize)
     memory = _divided(traced, logits)
     with torch.device("meta"):
-        own = sum(value.numel() for value in Weighter(width, config.hidden, _heads(width, config.heads)).parameters())
+        own = sum(  # the same for any number of heads
+            value.numel() for value in Weighter(width, config.hidden, heads=1).parameters()
+        )
     # Beside weights, gradient and moments the best weighter so far and the answer's part of the gradient.
     whole = Memory(
         memory.weights + 8 * own, memory.gradients + 8 * own, memory.optimizer + 8 * own, memory.activations, logits
@@ -219,7 +221,3 @@ def _linear_weights(model: PreTrainedModel) -> int:
     """Weights that `quantize` rounds: of all linear layers but the output layer."""
     head = model.get_output_embeddings()
     return sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear) and m is not head)
-
-
-def _heads(width: int, heads: int) -> int:
-    return heads if width % heads == 0 else 1

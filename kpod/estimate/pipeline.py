@@ -15,7 +15,6 @@ from kpod.estimate.student import Shape, config_of, folder_config
 from kpod.questions import stage as questions
 from kpod.teacher.estimate import Estimate, estimate
 from kpod.teacher.reply import estimate as tokens_of
-from kpod.training.models import parameters
 
 MARKS = 16  # tokens of the prompt around a question
 LONGER = 1.5  # length of the longest answer of a batch, over the usual one
@@ -101,7 +100,7 @@ def _weights(config: Pipeline, student: Shape, rationales: int, counts: Counts, 
     if settings.source == "rule" or settings.weighter is not None:
         return None
     shape = Shape(folder_config(settings.predictor)) if settings.predictor else student
-    resolved = settings.for_predictor(parameters(shape(memory.dtype(settings))))
+    resolved = settings.for_predictor(shape(memory.dtype(settings)).num_parameters())
     training, flop = memory.weighting(shape, resolved, counts.longest)
     trained = min(rationales * (1 - settings.validation), settings.train_on or math.inf)
     tokens = trained * (settings.epochs + settings.warmup) * (counts.usual.prompt + counts.usual.rationale)

@@ -76,9 +76,9 @@ class Objective:
         self.state: dict[str, Any] = {}  # JSON; saved with each checkpoint
 
     @classmethod
-    def make_examples(cls, data: StudentData, config: Distill) -> tuple[Examples, list[dict[str, str]]]:
-        """The examples to train on, and the rows of `schemas.QUARANTINE` for those that cannot be used."""
-        return data.examples, []
+    def make_examples(cls, data: StudentData, config: Distill) -> Examples:
+        """The examples to train on; those that turn out too long are left out by the stage."""
+        return data.examples
 
     @cached_property
     def turns(self) -> Turns:

@@ -19,7 +19,7 @@ from kpod.errors import DataError
 from kpod.methods.base import Objective, Step, StudentData
 from kpod.text.formats import PromptFormat
 from kpod.text.tokens import token_spans
-from kpod.training.examples import Example, Examples, example, within
+from kpod.training.examples import Example, Examples, example
 from kpod.training.passes import MicroBatch, Passes
 
 FORM = "counterfactual"
@@ -30,7 +30,7 @@ class Counterfactual(Objective):
     """Eq. 1 on correct rationales; of wrong ones only the answer is trained, with weight alpha."""
 
     @classmethod
-    def make_examples(cls, data: StudentData, config: Distill) -> tuple[Examples, list[dict[str, str]]]:
+    def make_examples(cls, data: StudentData, config: Distill) -> Examples:
         examples = [
             counterfactual(data.tokenizer, data.questions[row["question_id"]], row, data.form)
             for row in data.rows
@@ -38,7 +38,7 @@ class Counterfactual(Objective):
         ]
         if not examples:
             raise DataError("scott: the teacher gave no wrong answer, so there is no counterfactual rationale")
-        return within(Examples.of([*data.correct, *examples]), config.max_tokens)
+        return Examples.of([*data.correct, *examples])
 
     def input_tokens(self, epoch: int) -> np.ndarray:
         rationale = self.rows.tokens.rationale.size[self.rows.rows]

@@ -39,7 +39,7 @@ class Formats(Objective):
         self.turns = Turns(rows.questions[[next(iter(found.values())) for found in self.forms]])
 
     @classmethod
-    def make_examples(cls, data: StudentData, config: Distill) -> tuple[Examples, list[dict[str, str]]]:
+    def make_examples(cls, data: StudentData, config: Distill) -> Examples:
         if data.form.kind == "custom":
             raise ConfigError("methods: specialized has prompts of its own: set prompt.kind to chat or cot")
         plain = sorted(data.correct, key=lambda row: row.key)
@@ -58,7 +58,7 @@ class Formats(Objective):
                 f"specialized: {len(long)} in-context records are longer than {config.max_tokens} tokens;"
                 " their rationales stay without worked questions"
             )
-        return fitting, []
+        return fitting
 
     def units(self, epoch: int) -> list[Unit]:
         generator = np.random.default_rng([self.config.seed, epoch, 4])

@@ -39,7 +39,7 @@ def run(inputs: Mapping[str, Path], config: Student, out_dir: Path) -> dict[str,
         case HubStudent():
             model, tokenizer = _from_hub(config)
     models.save(model, tokenizer, folder)
-    return {"parameters": float(sum(p.numel() for p in model.parameters())), **figures}
+    return {"parameters": float(model.num_parameters()), **figures}
 
 
 def _from_hub(config: HubStudent):  # type: ignore[no-untyped-def]  # the Auto classes' own types are not exported

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -123,9 +123,17 @@ def of_config(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> P
     return model
 
 
-def parameters(model: torch.nn.Module) -> int:
-    """Number of parameters; tied ones count once."""
-    return sum(value.numel() for value in model.parameters())
+def input_embedding(folder: Path) -> torch.Tensor:
+    """The input embedding [V, d] of the model in `folder`; no other tensor is read. Raises ModelError if missing."""
+    model = empty(folder)
+    embedding = model.get_input_embeddings().weight
+    names = {name for name, value in model.named_parameters(remove_duplicate=False) if value is embedding}
+    names |= {name.removeprefix(f"{model.base_model_prefix}.") for name in names}  # as in files of the bare model
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in names & set(tensors.keys()):
+                return torch.as_tensor(tensors.get_tensor(name))
+    raise ModelError(f"{folder} holds no input embedding ({', '.join(sorted(names))}): rerun the stage base")
 
 
 def positions(model: torch.nn.Module) -> Positions | None:

@@ -25,7 +25,7 @@ def build_weighter(embedding: nn.Embedding, config: Weights) -> Weighter:
 
 def resolved(student: Path, config: Weights) -> Weights:
     """The settings with those of the answer predictor resolved for its size; `student`: its model folder."""
-    return config.for_predictor(models.parameters(models.empty(config.predictor or student)))
+    return config.for_predictor(models.empty(config.predictor or student).num_parameters())
 
 
 def predictor_precision(config: Weights) -> Precision:

@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors import safe_open
 from torch import nn
 from transformers import AutoTokenizer
 
-from kpod.errors import ModelError
 from kpod.text.formats import COT, PromptFormat
 from kpod.text.rationales import Rationale
 from kpod.tokens.rows import tokenise
-from kpod.training.models import empty
+from kpod.training.models import input_embedding
 from kpod.weighting import network
 from kpod.weighting.examples import usable
 from kpod.weighting.infer import infer
@@ -37,15 +34,3 @@ def text_weights(
     embedding = nn.Embedding.from_pretrained(input_embedding(student).float())
     weights = infer(examples, net, embedding, _BATCH_TOKENS)
     return [weights[row] if weights.size[row] else None for row in range(len(texts))]
-
-
-def input_embedding(folder: Path) -> torch.Tensor:
-    """The input embedding [V, d] of the model in `folder`; no other tensor is read. Raises ModelError if missing."""
-    model = empty(folder)
-    embedding = model.get_input_embeddings().weight
-    names = [name for name, value in model.named_parameters(remove_duplicate=False) if value is embedding]
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            for name in set(names) & set(tensors.keys()):
-                return torch.as_tensor(tensors.get_tensor(name))
-    raise ModelError(f"{folder} holds no input embedding ({', '.join(names)}): rerun the stage base")
