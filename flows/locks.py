@@ -5,9 +5,11 @@ Prefect's own file lock remains after SIGKILL; the kernel releases a flock with 
 
 import asyncio
 import fcntl
+import math
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,7 @@ class FlockManager(LockManager):
         self, key: str, holder: str, acquire_timeout: float | None = None, hold_timeout: float | None = None
     ) -> bool:
         """Acquire the lock, waiting at most `acquire_timeout` seconds; True if it is held on return."""
-        deadline = None if acquire_timeout is None else time.monotonic() + acquire_timeout
-        while not self._try(key, holder):
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-            time.sleep(POLL_SECONDS)
-        return True
+        return _until(lambda: self._try(key, holder), acquire_timeout)
 
     async def aacquire_lock(
         self, key: str, holder: str, acquire_timeout: float | None = None, hold_timeout: float | None = None
@@ -62,12 +59,7 @@ class FlockManager(LockManager):
 
     def wait_for_lock(self, key: str, timeout: float | None = None) -> bool:
         """Wait until the lock is free; False after `timeout` seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while self.is_locked(key):
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-            time.sleep(POLL_SECONDS)
-        return True
+        return _until(lambda: not self.is_locked(key), timeout)
 
     async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:
         """As `wait_for_lock`, without blocking the event loop."""
@@ -98,3 +90,13 @@ class FlockManager(LockManager):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FlockManager":
         return self  # Prefect copies task options; the locks held must stay one set
+
+
+def _until(reached: Callable[[], bool], timeout: float | None) -> bool:
+    """Wait until a condition holds; False if it does not after `timeout` seconds."""
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    while not reached():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True

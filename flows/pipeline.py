@@ -1,6 +1,6 @@
 """Flow `kpod`: from questions to evaluated students, for each method of the config."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect import flow
 
@@ -9,10 +9,12 @@ from flows.session import Session
 from kpod.config import Pipeline
 from kpod.config.settings import load
 from kpod.run.chain import students
+from kpod.run.stages import STAGES
 
-StageName = Literal[
-    "questions", "rationales", "steps", "base", "tokens", "weights", "difficulty", "curriculum", "distill", "evaluate"
-]
+if TYPE_CHECKING:
+    StageName = str
+else:
+    StageName = Literal[tuple(STAGES)]  # so that the form of a deployment offers them
 
 
 @flow(name="kpod", flow_run_name="{config.name}")

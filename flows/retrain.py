@@ -5,7 +5,6 @@ from typing import Any
 from prefect import flow
 
 from flows.events import decided
-from flows.locks import FlockManager
 from flows.orphans import end_with_worker
 from flows.pages import show_outcome
 from flows.session import Session
@@ -21,7 +20,7 @@ from kpod.retrain import gate, grow, incoming, rounds
 from kpod.run import results
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
-from kpod.store.files import sha256_file
+from kpod.store.files import file_lock, sha256_file
 from kpod.store.home import home
 
 NOTHING = "nothing new"
@@ -44,14 +43,8 @@ def kpod_retrain(
         address: The place of new questions: a folder, a bucket (s3://...) or hub:SET@REVISION.
     """
     end_with_worker()
-    name = f"retrain-{config.dataset}"
-    locks = FlockManager(home() / "locks")
-    locks.acquire_lock(name, "flow")
-    try:
-        with Session(config) as session:
-            return _Round(session, config, retrain).run(address)
-    finally:
-        locks.release_lock(name, "flow")
+    with file_lock(home() / "locks" / f"retrain-{config.dataset}.lock"), Session(config) as session:
+        return _Round(session, config, retrain).run(address)
 
 
 class _Round:

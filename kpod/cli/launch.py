@@ -18,6 +18,7 @@ from kpod.display import displayed
 from kpod.errors import ConfigError
 from kpod.observe import stages_planned
 from kpod.run.chain import planned
+from kpod.run.stages import check_names
 from kpod.store.home import home, prepare, sqlite_url
 
 
@@ -27,9 +28,9 @@ def launch(config: Pipeline, refresh: Sequence[str], until: str | None, quiet: b
     Raises ConfigError for an unknown stage or a state folder that cannot be written.
     """
     prepare()
-    from flows.pipeline import StageName, kpod
+    from flows.pipeline import kpod
 
-    _check_stages([*refresh, *([until] if until else [])], StageName.__args__)  # type: ignore[attr-defined]
+    check_names([*refresh, *([until] if until else [])])
     chosen: Any = {"refresh": list(refresh), "until": until}
     report = [("report", "all")] if until in (None, "evaluate") else []
     with displayed(quiet):
@@ -50,9 +51,8 @@ def launch_sweep(sweep: Sweep, refresh: Sequence[str], quiet: bool) -> None:
     """Run the flow `kpod-compare` in this process and print its table. Raises ConfigError as `launch` does."""
     prepare()
     from flows.compare import kpod_compare
-    from flows.pipeline import StageName
 
-    _check_stages(refresh, StageName.__args__)  # type: ignore[attr-defined]
+    check_names(refresh)
     chosen: Any = {"refresh": list(refresh)}
     with displayed(quiet):
         _start_services()
@@ -70,12 +70,6 @@ def _start_services() -> None:
 
     with starting():
         tracking.client()
-
-
-def _check_stages(names: Sequence[str], known: Sequence[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"no stage {name}; the stages are {', '.join(known)}")
 
 
 def _print_computed(summary: dict[str, Any]) -> None:

@@ -18,10 +18,9 @@ from kpod.config.curriculum import (
 )
 from kpod.config.distill import Distill, Full, Lora, Validation
 from kpod.config.evaluate import Evaluate, StudentServer
-from kpod.config.methods import Variants
 from kpod.config.pipeline import VARIANTS, Method, Pipeline
-from kpod.config.prompt import Answer, Form, ModelStage, Prompt, StudentStage
-from kpod.config.questions import Columns, Family, QuestionFile, QuestionHub, Questions, Source, WordProblems
+from kpod.config.prompt import Answer, Form, ModelStage, Prompt
+from kpod.config.questions import Columns, Family, QuestionFile, QuestionHub, Questions, WordProblems
 from kpod.config.student import FolderStudent, GgufStudent, HubStudent, ScratchStudent, Student
 from kpod.config.teacher import (
     Endpoint,
@@ -36,13 +35,10 @@ from kpod.config.teacher import (
     Teachers,
 )
 from kpod.config.weights import Weights, collapsed
-from kpod.fields import NAME, Attention, Precision, Split
 
 __all__ = [
-    "NAME",
     "VARIANTS",
     "Answer",
-    "Attention",
     "Budget",
     "Columns",
     "Curriculum",
@@ -65,7 +61,6 @@ __all__ = [
     "OpenAIEndpoint",
     "Pipeline",
     "PlannedCurriculum",
-    "Precision",
     "Price",
     "Prompt",
     "QuestionFile",
@@ -76,18 +71,14 @@ __all__ = [
     "ScriptedEndpoint",
     "SentenceEmbedder",
     "SharedTeacher",
-    "Source",
-    "Split",
     "Steps",
     "Student",
     "StudentEmbedder",
     "StudentServer",
-    "StudentStage",
     "Teacher",
     "TeacherPrompt",
     "Teachers",
     "Validation",
-    "Variants",
     "Weights",
     "WordProblems",
     "collapsed",

@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from kpod.config import NAME, Method, Source
-from kpod.fields import Seed, Strict
+from kpod.config import Method
+from kpod.config.questions import Source
+from kpod.fields import NAME, Seed, Strict
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # no dot: names become parts of tags
 SeedOf = Literal["distill.seed", "weights.seed", "curriculum.seed"]

@@ -7,8 +7,9 @@ from typing import Any
 import datasets
 import httpx
 
-from kpod.config import QuestionHub, Split
+from kpod.config import QuestionHub
 from kpod.errors import DataError
+from kpod.fields import Split
 from kpod.questions.hub_sets import SETS, HubSet, Parts, fields_of_columns
 from kpod.questions.raw import Raw
 from kpod.store.network import hub_resolved_once

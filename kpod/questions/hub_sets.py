@@ -23,7 +23,8 @@ from functools import partial
 from typing import Any
 
 from kpod.answers.quantities import parse
-from kpod.config import Columns, Split
+from kpod.config import Columns
+from kpod.fields import Split
 
 Parts = Sequence[tuple[Split, int | None]]  # None: all that the other parts leave
 Row = Mapping[str, Any]

@@ -93,9 +93,7 @@ def run(config: Pipeline, until: str | None = None, refresh: Sequence[str] = (),
     """
     quiet_libraries()
     prepare()
-    for name in (*refresh, *([until] if until else [])):
-        if name not in stages.STAGES:
-            raise ConfigError(f"no stage {name}; the stages are {', '.join(stages.STAGES)}")
+    stages.check_names([*refresh, *([until] if until else [])])
     results = Run(config, refresh=refresh)
     with displayed(quiet):
         results._go(until)

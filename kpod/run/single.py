@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from kpod import schemas
 from kpod.config import Pipeline
 from kpod.errors import ConfigError, DataError
-from kpod.run.stages import STAGES
+from kpod.run.stages import STAGES, check_names
 from kpod.store.home import quiet_libraries
 from kpod.text.table import FILE
 
@@ -74,8 +74,7 @@ def stage(
     but the journal of paid answers is used. Raises ConfigError for an input that is missing or unknown, DataError in
     one line for a table that does not fit, and the errors of the stage.
     """
-    if name not in STAGES:
-        raise ConfigError(f"no stage {name}; the stages are {', '.join(STAGES)}")
+    check_names([name])
     quiet_libraries()
     run = import_module(STAGES[name].module).run
     part: dict[str, Any] = {name: config}

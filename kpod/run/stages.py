@@ -6,7 +6,7 @@ A stage's module has a function `run(inputs, config, out_dir) -> figures` that r
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +17,7 @@ from kpod import tracking
 from kpod.config import Pipeline
 from kpod.config.flat import flatten
 from kpod.config.settings import named_files
-from kpod.errors import DataError
+from kpod.errors import ConfigError, DataError
 from kpod.observe import Observer, observing
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
@@ -38,12 +38,9 @@ class Stage:
     needs: Callable[[Pipeline], tuple[str, ...]]
 
 
-def _weights_matter(c: Pipeline) -> bool:
-    return c.difficulty.weighting != "uniform"
-
-
-# The stages that give a rationale with its question and steps.
+# The stages that give a rationale with its question and steps, and those that give a student and its tokens.
 _TEXTS = ("questions", "rationales", "steps")
+_STUDENT = ("base", "tokens")
 
 STAGES = {
     stage.name: stage
@@ -53,23 +50,15 @@ STAGES = {
         Stage("steps", "kpod.steps.stage", lambda c: c.steps, lambda c: ("rationales",)),
         Stage("base", "kpod.student.stage", lambda c: c.student, lambda c: ()),
         Stage("tokens", "kpod.tokens.stage", lambda c: c.distill.form, lambda c: (*_TEXTS, "base")),
-        Stage(
-            "weights",
-            "kpod.weighting.stage",
-            lambda c: c.weights,
-            lambda c: ("questions", "rationales", "base", "tokens"),
-        ),
+        Stage("weights", "kpod.weighting.stage", lambda c: c.weights, lambda c: ("questions", "rationales", *_STUDENT)),
         Stage(
             "difficulty",
             "kpod.difficulty.stage",
             lambda c: c.difficulty,
-            lambda c: ("base", "tokens", *(("weights",) if _weights_matter(c) else ())),
+            lambda c: (*_STUDENT, *(("weights",) if c.difficulty.weighting != "uniform" else ())),
         ),
         Stage(
-            "curriculum",
-            "kpod.curriculum.stage",
-            lambda c: c.planned,
-            lambda c: ("questions", "base", "tokens", "difficulty"),
+            "curriculum", "kpod.curriculum.stage", lambda c: c.planned, lambda c: ("questions", *_STUDENT, "difficulty")
         ),
         Stage(
             "distill",
@@ -77,8 +66,7 @@ STAGES = {
             lambda c: c.distill,
             lambda c: (
                 *_TEXTS,
-                "base",
-                "tokens",
+                *_STUDENT,
                 *(("weights",) if c.distill.token_weights else ()),
                 *(("curriculum",) if c.distill.progressive and c.curriculum.T else ()),
             ),
@@ -86,6 +74,13 @@ STAGES = {
         Stage("evaluate", "kpod.evaluate.stage", lambda c: c.evaluate, lambda c: ("questions", "student")),
     )
 }
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise ConfigError if one of `names` is no stage."""
+    for name in names:
+        if name not in STAGES:
+            raise ConfigError(f"no stage {name}; the stages are {', '.join(STAGES)}")
 
 
 def key_of(stage: Stage, config: Pipeline, inputs: Mapping[str, ArtifactRef]) -> str:

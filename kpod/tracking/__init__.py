@@ -11,12 +11,11 @@ from kpod.tracking.record import (
     stored_keys,
 )
 from kpod.tracking.runs import TrackedRun, artifact_uri, milliseconds, run
-from kpod.tracking.server import ADDRESS, address, client, experiment_id, served, server_command, uri
+from kpod.tracking.server import address, client, experiment_id, served, server_command, uri
 from kpod.tracking.students import describe_version, log_student, logged_student, register_student, tag_version
 from kpod.tracking.versions import STUDENT, ModelVersion, model_versions, registered_models, version_of
 
 __all__ = [
-    "ADDRESS",
     "STUDENT",
     "ModelVersion",
     "Run",

@@ -10,6 +10,8 @@ from typing import Any
 from kpod.tracking.reading import Run, artifacts_of, converted, get_run
 from kpod.tracking.server import client, experiment_id
 
+MOST = 10**9  # no limit: MLflow's own is 100,000
+
 
 def download(source: str, destination: Path) -> bool:
     """Copy an artifact folder to `destination` (must not exist); False if the store does not have it."""
@@ -71,12 +73,7 @@ def recent_runs(days: float) -> list[Run]:
 
 
 def _all(query: str) -> list[Run]:
-    api = client()
-    runs: list[Run] = []
-    token = None
-    while True:
-        page = api.search_runs([experiment_id(api)], query, max_results=1000, page_token=token)
-        runs += map(converted, page)
-        token = page.token
-        if not token:
-            return runs
+    import mlflow
+
+    runs = mlflow.search_runs([experiment_id(client())], query, max_results=MOST, output_format="list")
+    return [converted(run) for run in runs]

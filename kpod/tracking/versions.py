@@ -1,15 +1,16 @@
 """Versions of registered students, read from MLflow's SQLite file if there is one, else through its client."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kpod.tracking.reading import select
 from kpod.tracking.server import client
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+    from mlflow.entities.model_registry import RegisteredModel
 
 STUDENT = "kpod-student-"  # registered models are named after the dataset
 
@@ -31,7 +32,7 @@ def registered_models() -> list[str]:
     rows = select("SELECT name FROM registered_models WHERE name LIKE ? ORDER BY name", f"{STUDENT}%")
     if rows is not None:
         return [name for (name,) in rows]
-    return [model.name for model in _all_pages(client().search_registered_models, f"name LIKE '{STUDENT}%'")]
+    return [model.name for model in _registered(f"name LIKE '{STUDENT}%'")]
 
 
 def model_versions(name: str) -> list[ModelVersion]:
@@ -43,11 +44,13 @@ def model_versions(name: str) -> list[ModelVersion]:
     )
     if rows is not None:
         return _with_tags(name, rows) if rows else []
+    import mlflow
+
     aliases = defaultdict[str, list[str]](list)
-    for model in _all_pages(client().search_registered_models, f"name = '{name}'"):
+    for model in _registered(f"name = '{name}'"):
         for alias, number in model.aliases.items():
             aliases[str(number)].append(alias)
-    entities = _all_pages(client().search_model_versions, f"name = '{name}'")
+    entities = mlflow.search_model_versions(filter_string=f"name = '{name}'")
     versions = [converted(version, tuple(aliases[str(version.version)])) for version in entities]
     return sorted(versions, key=lambda version: -int(version.version))
 
@@ -66,6 +69,13 @@ def converted(version: "MlflowVersion", aliases: tuple[str, ...] = ()) -> ModelV
     )
 
 
+def _registered(query: str) -> "list[RegisteredModel]":
+    client()  # sets the address
+    import mlflow
+
+    return mlflow.search_registered_models(filter_string=query)
+
+
 def _with_tags(name: str, rows: Sequence[tuple[int, str | None, str | None]]) -> list[ModelVersion]:
     tags, aliases = defaultdict[int, dict[str, str]](dict), defaultdict[int, list[str]](list)
     for number, key, value in select("SELECT version, key, value FROM model_version_tags WHERE name = ?", name) or ():
@@ -76,15 +86,3 @@ def _with_tags(name: str, rows: Sequence[tuple[int, str | None, str | None]]) ->
         ModelVersion(name, str(number), run_id or "", text or "", tags[number], tuple(sorted(aliases[number])))
         for number, run_id, text in rows
     ]
-
-
-def _all_pages(search: Callable[..., Any], query: str) -> list[Any]:
-    """The results of a search on all its pages."""
-    entities: list[Any] = []
-    token = None
-    while True:
-        page = search(query, page_token=token)
-        entities += page
-        token = page.token
-        if not token:
-            return entities

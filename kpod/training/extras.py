@@ -2,8 +2,9 @@
 
 from importlib.util import find_spec
 
-from kpod.config import Attention, Lora, Pipeline
+from kpod.config import Lora, Pipeline
 from kpod.errors import ConfigError
+from kpod.fields import Attention
 
 _FLASH = {
     "flash_attention_2": ("flash_attn", "flash-attn"),

@@ -17,8 +17,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from kpod.config import Attention, Precision
 from kpod.errors import ModelError
+from kpod.fields import Attention, Precision
 from kpod.store.model_folder import missing_part
 from kpod.training.examples import Positions
 from kpod.training.extras import check_attention, check_quantize

@@ -12,7 +12,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
-from kpod.config import Precision
+from kpod.fields import Precision
 from kpod.training import models
 from kpod.training.ranks import Ranks
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kpod import observe
-from kpod.config import Precision, Weights
+from kpod.config import Weights
+from kpod.fields import Precision
 from kpod.training import models
 from kpod.training.adapter import lora
 from kpod.weighting.batch import Batch
