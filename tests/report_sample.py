@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from kpod import schemas
 from kpod.distill.points import Point
 from kpod.evaluate.accuracy import Accuracy
-from kpod.report.data import Comparison, Cost, Example, ReportData, StageRun
+from kpod.report.data import Comparison, Cost, Example, ReportData
 from kpod.report.example import find
+from kpod.report.settings import Lineage
 from kpod.report.token_views import Shaded
 
 METHODS = ("base", "scotd", "kpod-wo-prog", "kpod")
@@ -211,7 +213,7 @@ def full_report(count: int = 150) -> ReportData:
             "distill": {"epochs": 8, "adapter": {"kind": "full"}, "lr": 0.001},
         },
         lineage=[
-            StageRun(f"{method}.{stage}", f"{i:02x}" * 32, f"{i:032x}")
+            Lineage(name=f"{method}.{stage}", stage=stage, key=f"{i:02x}" * 32, run_id=f"{i:032x}")
             for i, stage in enumerate(("questions", "rationales", "steps", "weights"))
             for method in ("scotd", "kpod")
         ],
@@ -244,6 +246,9 @@ def hostile(value: Any, place: str = "") -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value)]
         return type(value)(**{name: hostile(getattr(value, name), name) for name in names})
+    if isinstance(value, BaseModel):
+        fields = {name: hostile(getattr(value, name), name) for name in type(value).model_fields}
+        return type(value).model_construct(**fields)
     return value
 
 

@@ -11,7 +11,6 @@ from PIL import Image
 from report_sample import full_report, hostile_report
 
 from kpod.config.flat import flatten
-from kpod.errors import DataError
 from kpod.report.data import ReportData
 from kpod.report.page import write_report
 from kpod.report.samples import sample_groups
@@ -93,7 +92,7 @@ def test_hostile_text_is_text_at_every_place(undrawn, tmp_path):
     places = {"title", "facts", "facts key", "method", "dataset", "split", "a", "b", "id", "question", "answer",
               "rationale", "model", "drop_reason", "finish_reason", "completion", "predicted", "config", "config key",
               "stage", "run_id"}  # fmt: skip
-    assert places <= set(re.findall("⟪(.*?)⟫", page.text)) | {"focus"}
+    assert places <= set(re.findall("⟪(.*?)⟫", page.text))
     assert any(value.startswith("⟪key⟫") for value in page.values("title"))
 
 
@@ -149,11 +148,6 @@ def test_comparisons_alone_are_shown(undrawn, tmp_path):
     assert "Paired comparisons" in page.text
 
 
-def test_a_method_of_interest_that_has_no_predictions_is_named(undrawn, tmp_path):
-    with pytest.raises(DataError, match="mcc-kd"):
-        written(replace(full_report(6), focus="mcc-kd"), tmp_path)
-
-
 def test_endless_output_is_cut(undrawn, tmp_path):
     data = full_report(6)
     rows = data.predictions["kpod"].to_pylist()
@@ -180,8 +174,9 @@ def test_yield_counts_what_the_teacher_sent():
 
 def test_samples_are_sorted_by_who_is_right():
     data = full_report(60)
-    by_method = {m: {r["question_id"]: r["correct"] for r in t.to_pylist()} for m, t in data.predictions.items()}
-    groups = sample_groups(data.predictions, "scotd", data.questions)
+    predictions = {m: data.predictions[m] for m in sorted(data.predictions, key=lambda name: name == "scotd")}
+    by_method = {m: {r["question_id"]: r["correct"] for r in t.to_pylist()} for m, t in predictions.items()}
+    groups = sample_groups(predictions, data.questions)
     assert sum(group.total for group in groups) == 60
     for group in groups:
         assert 1 <= len(group.samples) <= 3
@@ -194,7 +189,7 @@ def test_samples_are_sorted_by_who_is_right():
             else:
                 assert right["scotd"] == group.title.startswith("scotd is right")
                 assert right["scotd"] not in others or len(set(others)) == 2
-    alone = sample_groups({"kpod": data.predictions["kpod"]}, "kpod", None)
+    alone = sample_groups({"kpod": data.predictions["kpod"]}, None)
     assert [group.title for group in alone] == ["kpod is right", "kpod is wrong"]
     assert alone[0].samples[0].question is None
 

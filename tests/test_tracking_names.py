@@ -71,7 +71,10 @@ def test_many_long_values_go_out_in_several_requests() -> None:
     assert max(len(part) for part in batches({str(i): "" for i in range(250)})) == names.MOST_PARAMS
 
 
-def test_more_models_than_a_page_holds() -> None:
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["in the file", "through the client"])
+def test_more_models_than_a_page_holds(elsewhere: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if elsewhere:
+        monkeypatch.setattr("kpod.tracking.versions.select", lambda *query: None)
     api = tracking.client()
     api.create_registered_model("another")
     for i in range(103):

@@ -1,13 +1,14 @@
 """The data of a report, filled in by the stage; parts that are left out have no section."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from kpod.distill.points import Point
 from kpod.evaluate.accuracy import Accuracy
+from kpod.report.settings import Lineage
 from kpod.report.token_views import Shaded
 
 
@@ -46,12 +47,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Answered:
-    """The answer of one student; `completion` is shown if `tokens` is empty, as in a run without a weighter."""
+    """The answer of one student, with its tokens where a weighter of the run shades them."""
 
     method: str
     predicted: str | None
     correct: bool
     completion: str
+    truncated: bool = False
     tokens: tuple[Shaded, ...] = ()
 
 
@@ -68,15 +70,6 @@ class Example:
     only_a: int
     only_b: int
     students: tuple[Answered, Answered]
-
-
-@dataclass(frozen=True)
-class StageRun:
-    """The origin of one stage's result; stages with the same key are shown as one."""
-
-    stage: str  # `<method>.<stage>`, or the stage alone where there are no methods
-    key: str
-    run_id: str  # of the MLflow run that executed the stage
 
 
 @dataclass(frozen=True)
@@ -104,6 +97,16 @@ class ReportData:
     curriculum: pa.Table | None = None  # CURRICULUM, with its metadata
     clusters: pa.Table | None = None  # CLUSTERS
     predictions: Mapping[str, pa.Table] = field(default_factory=dict)  # PREDICTIONS by method
-    focus: str | None = None  # the method whose right and wrong samples are shown; default the last of `predictions`
     config: Mapping[str, Any] = field(default_factory=dict)  # the whole tree, nested
-    lineage: Sequence[StageRun] = ()
+    lineage: Sequence[Lineage] = ()  # stages with the same key are shown as one
+
+
+Row = TypeVar("Row")
+
+
+def grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
+    """The rows by their key, in the order in which they come."""
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups

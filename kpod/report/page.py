@@ -1,19 +1,21 @@
 """The report of a run: one self-contained HTML file."""
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from kpod.config.flat import flatten
 from kpod.evaluate.accuracy import Accuracy
 from kpod.report import words
 from kpod.report.costs import compared_at
 from kpod.report.curriculum import curriculum_figures
-from kpod.report.data import Comparison, ReportData, StageRun
+from kpod.report.data import ReportData, grouped
 from kpod.report.headline import headline
 from kpod.report.render import render
 from kpod.report.results import accuracy_bars, learning_curves, validation_curves
-from kpod.report.samples import Group, sample_groups
+from kpod.report.samples import sample_groups
+from kpod.report.settings import Lineage
 from kpod.report.style import data_uri
 from kpod.report.teacher import teacher_yield
 from kpod.report.token_views import token_views, weight_scale
@@ -21,8 +23,7 @@ from kpod.store.files import write_text
 
 HEAT_MAPS = 8  # rationales shown; the token view of the stage `weights` has more
 
-_Row = TypeVar("_Row", Accuracy, Comparison)
-
+_set = attrgetter("dataset", "split")
 _CAPTIONS = {
     "target-and-reached": "What the schedule allows the student to generate (Eq. 10) and what each stage reached.",
     "full-generation": "Rationales of which no step is given as input any more.",
@@ -44,9 +45,9 @@ def write_report(out: Path, data: ReportData) -> None:
         "data": data,
         "headline": headline(data.accuracy, data.comparisons),
         "words": words.methods(methods),
-        "accuracy": _by_set(data.accuracy),
+        "accuracy": grouped(data.accuracy, _set),
         "steps": _steps(data.steps),
-        "comparisons": _by_set(data.comparisons),
+        "comparisons": grouped(data.comparisons, _set),
         "compared_at": compared_at(data.costs),
         "accuracy_image": data_uri(accuracy_bars(data.accuracy)) if data.accuracy else None,
         "curves_image": data_uri(learning_curves(histories, methods)) if histories else None,
@@ -56,7 +57,7 @@ def write_report(out: Path, data: ReportData) -> None:
         "scale": None,
         "weighted": 0,
         "teacher": teacher_yield(data.rationales) if data.rationales is not None and len(data.rationales) else None,
-        "groups": _samples(data),
+        "groups": sample_groups(data.predictions, data.questions) if data.predictions else (),
         "lineage": _shared(data.lineage),
         "settings": list(flatten(data.config)),
     }
@@ -66,13 +67,6 @@ def write_report(out: Path, data: ReportData) -> None:
         values["views"] = token_views(data.weights, data.questions, data.rationales, data.tokenizer, HEAT_MAPS)
         values["weighted"] = len(data.weights)
     write_text(out, render("report.html", values))
-
-
-def _by_set(rows: Sequence[_Row]) -> dict[tuple[str, str], list[_Row]]:
-    sets: dict[tuple[str, str], list[_Row]] = {}
-    for row in rows:
-        sets.setdefault((row.dataset, row.split), []).append(row)
-    return sets
 
 
 def _steps(steps: Mapping[str, Mapping[int, Accuracy]]) -> dict[int, list[Accuracy]]:
@@ -86,17 +80,9 @@ def _curriculum(data: ReportData) -> list[tuple[str, str]]:
     return [(data_uri(figure), _CAPTIONS[name]) for name, figure in figures.items()]
 
 
-def _samples(data: ReportData) -> list[Group]:
-    if not data.predictions:
-        return []
-    focus = data.focus or list(data.predictions)[-1]
-    return sample_groups(data.predictions, focus, data.questions)
-
-
-def _shared(lineage: Sequence[StageRun]) -> dict[tuple[str, str, str], list[str]]:
+def _shared(lineage: Sequence[Lineage]) -> dict[tuple[str, str, str], list[str]]:
     """The methods that use each (stage, key, run)."""
     users: dict[tuple[str, str, str], list[str]] = {}
     for row in lineage:
-        method, _, stage = row.stage.rpartition(".")
-        users.setdefault((stage, row.key, row.run_id), []).append(method)
+        users.setdefault((row.stage, row.key, row.run_id), []).append(row.name.rpartition(".")[0])
     return users

@@ -1,6 +1,7 @@
 """Pictures of results: accuracy with intervals, and loss over the tokens that a student was trained on."""
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from kpod.distill.points import Point, best
 from kpod.evaluate.accuracy import Accuracy
+from kpod.report.data import grouped
 from kpod.report.style import colour, new_figure, styled
 from kpod.text.hygiene import label
 
@@ -17,13 +19,12 @@ from kpod.text.hygiene import label
 def accuracy_bars(rows: Sequence[Accuracy]) -> Figure:
     """Accuracy by method with its 95% interval, one panel a dataset and split."""
     methods = list(dict.fromkeys(row.method for row in rows))
-    sets = list(dict.fromkeys((row.dataset, row.split) for row in rows))
-    panels = [[row for row in rows if (row.dataset, row.split) == name] for name in sets]
-    heights = [0.34 * len(panel) + 0.55 for panel in panels]
+    panels = grouped(rows, attrgetter("dataset", "split"))
+    heights = [0.34 * len(panel) + 0.55 for panel in panels.values()]
     with styled():
         figure = new_figure(sum(heights) + 0.5)
         grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=heights)
-        for axes, name, panel in zip(grid[:, 0], sets, panels, strict=True):
+        for axes, (name, panel) in zip(grid[:, 0], panels.items(), strict=True):
             _bars(axes, panel, methods)
             axes.set_title(f"{label(name[0], 20)}, {label(name[1], 12)}  (n = {panel[0].questions:,})")
         grid[-1, 0].set_xlabel("accuracy, 95% interval")

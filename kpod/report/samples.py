@@ -7,21 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kpod.errors import DataError
 from kpod.evaluate.accuracy import Question, by_question
+from kpod.report.data import Answered
 from kpod.report.token_views import spread
 from kpod.text.prompts import question_text
 
-
-@dataclass(frozen=True)
-class Output:
-    """One method's output to a question."""
-
-    method: str
-    completion: str
-    predicted: str | None
-    correct: bool
-    truncated: bool
+EACH = 3  # samples of a kind
 
 
 @dataclass(frozen=True)
@@ -32,7 +23,7 @@ class Sample:
     dataset: str
     question: str | None
     answer: str
-    outputs: tuple[Output, ...]
+    outputs: tuple[Answered, ...]
 
 
 @dataclass(frozen=True)
@@ -44,26 +35,23 @@ class Group:
     samples: tuple[Sample, ...]
 
 
-def sample_groups(
-    predictions: Mapping[str, pa.Table], focus: str, questions: pa.Table | None, each: int = 3
-) -> list[Group]:
-    """Group the questions that every method answered by which methods are right; up to `each` samples of a kind.
+def sample_groups(predictions: Mapping[str, pa.Table], questions: pa.Table | None) -> list[Group]:
+    """Questions that every method answered, by whether the last method and the others are right; a few of each kind.
 
     `predictions` holds schemas.PREDICTIONS by method; questions are matched by (dataset, split, question_id).
-    Kinds without a question are left out. Raises DataError if `focus` has no predictions.
+    Kinds without a question are left out.
     """
-    if focus not in predictions:
-        raise DataError(f"focus names {focus!r}, but there are predictions of {sorted(predictions)} only")
     answers = {method: by_question(table) for method, table in predictions.items()}
+    focus = list(answers)[-1]
     kinds: dict[str, list[Question]] = {title: [] for title in _titles(focus, len(answers))}
     for key, row in answers[focus].items():
         if all(key in rows for rows in answers.values()):
             others = [rows[key]["correct"] for method, rows in answers.items() if method != focus]
             kinds[_kind(focus, row["correct"], others)].append(key)
-    texts = _questions(questions, kinds, each)
+    texts = _questions(questions, kinds)
     groups = []
     for title, keys in kinds.items():
-        chosen = [keys[i] for i in spread(len(keys), each)]
+        chosen = [keys[i] for i in spread(len(keys), EACH)]
         samples = tuple(_sample(key, answers, texts) for key in chosen)
         if samples:
             groups.append(Group(title, len(keys), samples))
@@ -78,17 +66,15 @@ def _titles(focus: str, methods: int) -> list[str]:
 
 def _kind(focus: str, correct: bool, others: list[bool]) -> str:
     titles = _titles(focus, 1 + len(others))
-    if not others:
-        return titles[0 if correct else 1]
-    if any(other != correct for other in others):
+    if not others or any(other != correct for other in others):
         return titles[0 if correct else 1]
     return titles[2 if correct else 3]
 
 
-def _questions(questions: pa.Table | None, kinds: Mapping[str, list[Question]], each: int) -> dict[str, str]:
+def _questions(questions: pa.Table | None, kinds: Mapping[str, list[Question]]) -> dict[str, str]:
     if questions is None:
         return {}
-    ids = {keys[i][2] for keys in kinds.values() for i in spread(len(keys), each)}
+    ids = {keys[i][2] for keys in kinds.values() for i in spread(len(keys), EACH)}
     rows = questions.filter(pc.is_in(questions["id"], pa.array(sorted(ids), pa.string()))).to_pylist()
     return {row["id"]: question_text(row["question"], row["choices"]) for row in rows}
 
@@ -99,7 +85,7 @@ def _sample(
     texts: Mapping[str, str],
 ) -> Sample:
     outputs = tuple(
-        Output(method, row["completion"], row["predicted"], row["correct"], row["truncated"])
+        Answered(method, row["predicted"], row["correct"], row["completion"], row["truncated"])
         for method, rows in answers.items()
         for row in [rows[key]]
     )

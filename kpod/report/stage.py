@@ -18,7 +18,7 @@ from kpod.evaluate.compare import compare
 from kpod.evaluate.statistics import MANY, holm
 from kpod.report.costs import cost
 from kpod.report.curriculum import write_curriculum_figures
-from kpod.report.data import Comparison, ReportData, StageRun
+from kpod.report.data import Comparison, ReportData
 from kpod.report.example import Example, find, with_weights
 from kpod.report.headline import ONE, PLAIN, reported
 from kpod.report.page import write_report
@@ -70,7 +70,7 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
         validations=_validations(inputs, methods),
         predictions=predictions,
         config=identity(config.pipeline),  # files by their content, so that no path of this machine is shown
-        lineage=[StageRun(stage=row.name, key=row.key, run_id=row.run_id) for row in config.lineage],
+        lineage=config.lineage,
         tokenizer=tokenizer,
         teachers=_teachers(inputs),
         **tables,

@@ -6,17 +6,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from kpod.report.data import grouped
 from kpod.report.style import colour, new_figure, styled
-from kpod.sweep.table import Row
+from kpod.sweep.table import PLACE, Row
 from kpod.text.hygiene import label
 
 
 def accuracy_by_variant(rows: Sequence[Row]) -> Figure:
     """Accuracy by variant with its 95% interval and a dot for each seed; a dashed line marks the reference."""
     variants = list(dict.fromkeys(row.variant for row in rows))
-    panels: dict[tuple[str, str, str, str], list[Row]] = {}
-    for row in rows:
-        panels.setdefault((row.train, row.student, row.dataset, row.split), []).append(row)
+    panels = grouped(rows, PLACE)
     several = len({name[:2] for name in panels}) > 1
     heights = [0.34 * len(panel) + 0.55 for panel in panels.values()]
     with styled():

@@ -1,15 +1,17 @@
 """The leaderboard of a sweep: variants by accuracy, on one self-contained page."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from kpod.report.data import grouped
 from kpod.report.render import render
 from kpod.report.style import data_uri
 from kpod.sweep.figure import accuracy_by_variant
-from kpod.sweep.table import SCHEMA, Row, budget, groups, several
+from kpod.sweep.table import PLACE, SCHEMA, Row, budget, groups, several
 
 
 def page(name: str, rows: Sequence[Row]) -> str:
@@ -39,7 +41,7 @@ def lead(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     first = rows[0]
-    best = ranked([row for row in rows if _place(row) == _place(first)])[0]
+    best = ranked([row for row in rows if PLACE(row) == PLACE(first)])[0]
     sentence = f"{best.variant} leads with {best.accuracy:.1%} on {best.dataset} {best.split}"
     if best.difference is None or best.difference_low is None or best.difference_high is None:
         return f"{sentence}, 95% {best.low:.1%} to {best.high:.1%}"
@@ -65,12 +67,5 @@ def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
     return {name: [getattr(row, name) for row in ordered] for name in Row.__dataclass_fields__}
 
 
-def _place(row: Row) -> tuple[str, str, str, str]:
-    return row.train, row.student, row.dataset, row.split
-
-
 def _by_set(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
-    sets: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        sets.setdefault((row.dataset, row.split), []).append(row)
-    return {name: ranked(table) for name, table in sets.items()}
+    return {name: ranked(table) for name, table in grouped(rows, attrgetter("dataset", "split")).items()}

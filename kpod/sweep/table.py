@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from kpod.errors import DataError
 from kpod.evaluate.accuracy import Question, by_question
 from kpod.evaluate.statistics import MANY, holm
 from kpod.report.costs import compared_at
-from kpod.report.data import Cost
+from kpod.report.data import Cost, grouped
 from kpod.report.render import figure, p_value
 from kpod.sweep.statistics import difference_interval, interval, paired_p
 
@@ -45,6 +46,8 @@ SCHEMA = pa.schema(
     ]
 )
 
+GROUP = attrgetter("train", "student")  # rows and results of one group are compared with each other
+PLACE = attrgetter("train", "student", "dataset", "split")
 COSTS = ("epochs", "cpu_seconds", "wall_seconds", "preparation_seconds")  # of a Cost, beside its target tokens
 
 
@@ -96,23 +99,21 @@ def rows(results: Sequence[Result], reference: str) -> list[Row]:
 
     Raises DataError if two arms of a group did not answer the same questions with the same gold answers.
     """
-    groups: dict[tuple[str, str], dict[str, list[Result]]] = {}
-    for result in results:
-        groups.setdefault((result.train, result.student), {}).setdefault(result.variant, []).append(result)
-    return [row for variants in groups.values() for row in _group(variants, reference)]
+    return [
+        row
+        for group in grouped(results, GROUP).values()
+        for row in _group(grouped(group, attrgetter("variant")), reference)
+    ]
 
 
 def _group(variants: Mapping[str, Sequence[Result]], reference: str) -> list[Row]:
     reference_rows = by_question(next(iter(variants.values()))[0].predictions)
-    sets: dict[tuple[str, str], list[Question]] = {}
-    for key in reference_rows:
-        sets.setdefault(key[:2], []).append(key)
     gold = {key: row["answer"] for key, row in reference_rows.items()}
     by_variant = {
         name: [_same(by_question(result.predictions), gold, name) for result in arms] for name, arms in variants.items()
     }
     rows = []
-    for (dataset, split), keys in sets.items():
+    for (dataset, split), keys in grouped(reference_rows, itemgetter(0, 1)).items():
         right = {n: np.array([[arm[key]["correct"] for key in keys] for arm in arms]) for n, arms in by_variant.items()}
         for name, arms in variants.items():
             correct, reference_correct = right[name], right[reference]
@@ -172,10 +173,7 @@ def _same(
 
 def groups(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
     """The rows by dataset trained on and student, in their order."""
-    by_group: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        by_group.setdefault((row.train, row.student), []).append(row)
-    return by_group
+    return grouped(rows, GROUP)
 
 
 def several(group: Sequence[Row]) -> bool:
