@@ -3,6 +3,9 @@
 import time
 from collections.abc import Mapping
 
+from prefect import get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
 UPDATE_SECONDS = 10.0  # an update is an API call
 
 
@@ -22,8 +25,6 @@ class ProgressArtifact:
             return
         if finished and description not in self._artifacts:
             return  # over before there was anything to watch
-        from prefect.artifacts import create_progress_artifact, update_progress_artifact
-
         self._updated = time.monotonic()
         share = 100.0 * done / total if total else 100.0
         text = f"{self._stage}: {description}, {done:g} of {total:g}"
@@ -41,6 +42,4 @@ class ProgressArtifact:
 
     def warning(self, message: str) -> None:
         """Log the warning in the flow run's log."""
-        from prefect import get_run_logger
-
         get_run_logger().warning(message)

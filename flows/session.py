@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from flows.cache import run_cached
@@ -81,10 +80,8 @@ class Session(Results):
         self._stack.callback(self._store_references)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *failure: Any) -> None:
+        self._stack.__exit__(*failure)
 
     def evaluate(self, config: Pipeline, method: str, student: ArtifactRef, **inputs: ArtifactRef) -> ArtifactRef:
         """Evaluate a student and log its figures to the method's run, its accuracies also to the pipeline's.

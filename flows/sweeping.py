@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any
 
 from flows.cache import run_cached
@@ -46,10 +45,8 @@ class SweepSession:
         self.run = self._stack.enter_context(tracking.run(self.sweep.name, params, tags))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *failure: Any) -> None:
+        self._stack.__exit__(*failure)
 
     def run_arm(self, arm: Arm) -> None:
         """Distil and evaluate the arm's student, in an MLflow run of its own."""

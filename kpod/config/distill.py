@@ -98,6 +98,11 @@ class Distill(StudentStage):
     )
     seed: Seed = 0
 
+    @property
+    def quantised(self) -> bool:
+        """Whether the weights that adapters freeze are in 4 bits while training."""
+        return isinstance(self.adapter, Lora) and self.adapter.quantize is not None
+
     @model_validator(mode="after")
     def _adapters_take_a_higher_rate(self) -> "Distill":
         if "lr" not in self.model_fields_set and isinstance(self.adapter, Lora):
@@ -106,7 +111,7 @@ class Distill(StudentStage):
 
     @model_validator(mode="after")
     def _a_quantised_student_is_whole(self) -> "Distill":
-        if self.sharding and isinstance(self.adapter, Lora) and self.adapter.quantize:
+        if self.sharding and self.quantised:
             raise ValueError("distill.adapter.quantize keeps the student whole on each GPU: leave out distill.sharding")
         return self
 

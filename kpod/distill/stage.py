@@ -80,7 +80,7 @@ def distil(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[s
     end = train(model, tokenizer, rows, config, records.input_steps, work, validator, records.target_tokens)
     if writes:
         schemas.write(out_dir / "history.parquet", schemas.table(_history(end, records), schemas.HISTORY))
-        trained = merged(inputs["base"] / "student", work / "adapter") if _quantised(config) else model
+        trained = merged(inputs["base"] / "student", work / "adapter") if config.quantised else model
         models.save(trained, tokenizer, out_dir / "student")
         if isinstance(config.adapter, Lora) and config.adapter.keep:
             publish(work / "adapter", out_dir / "adapter")
@@ -96,12 +96,8 @@ def _load(folder: Path, config: Distill) -> tuple[PreTrainedModel, PreTrainedTok
     where = torch.device("cpu" if ranks().writes else "meta") if sharded else None
     frozen = isinstance(config.adapter, Lora) and not config.sharding  # FSDP needs one dtype
     return models.load(
-        folder, config.precision if frozen else "fp32", config.attn_implementation, _quantised(config), where
+        folder, config.precision if frozen else "fp32", config.attn_implementation, config.quantised, where
     )
-
-
-def _quantised(config: Distill) -> bool:
-    return isinstance(config.adapter, Lora) and config.adapter.quantize is not None
 
 
 def _records(

@@ -15,7 +15,7 @@ from kpod.text.formats import PromptFormat
 NOT_SAID = "not recorded"
 
 
-def card(run: str, student: ArtifactRef, form: PromptFormat, example: str, licence: str = "other") -> str:
+def card(run: str, student: ArtifactRef, form: PromptFormat, example: str, licence: str) -> str:
     """The README.md of a student.
 
     `run`: as the user names it (id, beginning of an id or name, perhaps with /METHOD); `student`: the result of its

@@ -5,8 +5,8 @@ from pathlib import Path
 from kpod.errors import ConfigError, ModelError
 
 
-def push(folder: Path, repository: str, private: bool = True) -> str:
-    """Create `repository` (ORG/NAME) if it is missing and upload `folder`; returns its address.
+def push(folder: Path, repository: str) -> str:
+    """Create the private `repository` (ORG/NAME) if it is missing and upload `folder`; returns its address.
 
     Raises ConfigError if the name is invalid, ModelError without a network, a token or the right to write.
     """
@@ -16,7 +16,7 @@ def push(folder: Path, repository: str, private: bool = True) -> str:
 
     api = HfApi()
     try:
-        api.create_repo(repository, private=private, exist_ok=True)
+        api.create_repo(repository, private=True, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Student of kpod")
     except HFValidationError as error:
         raise ConfigError(f"--push-to-hub: {repository} is not written as ORG/NAME") from error

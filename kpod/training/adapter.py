@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import PreTrainedModel
 
-from kpod.config import Distill, Full, Lora
+from kpod.config import Distill, Lora
 from kpod.training import models
 
 if TYPE_CHECKING:
@@ -26,10 +26,9 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
     dropout = set_dropout(model, config.objective.training_dropout(config.dropout))
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    quantised = isinstance(config.adapter, Lora) and config.adapter.quantize is not None  # integers have no gradient
-    model.requires_grad_(not quantised).train()
+    model.requires_grad_(not config.quantised).train()  # integers have no gradient
     wrapped = None
-    if not isinstance(config.adapter, Full):
+    if isinstance(config.adapter, Lora):
         wrapped = lora(model, config.adapter.rank, config.adapter.alpha, config.adapter.dropout)
     try:
         yield
@@ -39,7 +38,7 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
             wrapped.save_pretrained(str(alone))
             (alone / "README.md").unlink(missing_ok=True)  # a template of a model card, with nothing filled in
     finally:
-        if wrapped is not None and quantised:
+        if wrapped is not None and config.quantised:
             wrapped.unload()
         elif wrapped is not None:
             wrapped.float()
@@ -48,7 +47,7 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
             model.gradient_checkpointing_disable()
         for module, name, value in dropout:
             setattr(module, name, value)
-        model.requires_grad_(not quantised).eval()
+        model.requires_grad_(not config.quantised).eval()
 
 
 def merged(base: Path, alone: Path) -> PreTrainedModel:

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from kpod.config import Lora, Pipeline
+from kpod.config import Pipeline
 from kpod.errors import ConfigError
 from kpod.fields import Attention
 
@@ -16,7 +16,7 @@ def check(config: Pipeline) -> None:
     """Raise ConfigError that names the setting if it needs a package or a device that is missing."""
     for name, stage in (("distill", config.distill), ("evaluate", config.evaluate)):
         check_attention(stage.attn_implementation, f"{name}.")
-    if isinstance(config.distill.adapter, Lora) and config.distill.adapter.quantize:
+    if config.distill.quantised:
         check_quantize("distill.adapter.")
     if config.evaluate.backend == "vllm":
         check_vllm("evaluate.")

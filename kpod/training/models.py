@@ -66,12 +66,8 @@ def load(
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        how = {
-            "dtype": compute_dtype(precision),
-            "attn_implementation": None
-            if attention == "sdpa"
-            else attention,  # None: sdpa, or eager where it is lacking
-        }
+        kernel = None if attention == "sdpa" else attention  # None: sdpa, or eager where it is lacking
+        how = {"dtype": compute_dtype(precision), "attn_implementation": kernel}
         if where is not None and where.type == "meta":
             with where:
                 model = kind.from_config(config, **how)
