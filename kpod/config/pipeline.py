@@ -1,13 +1,13 @@
 """All settings of a pipeline, and the settings that each method changes."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
 from kpod.answers.verifiers import MathVerifier, Verifier
 from kpod.config.curriculum import Curriculum, Difficulty, PlannedCurriculum, Steps
-from kpod.config.distill import Distill
+from kpod.config.distill import Distill, Validation
 from kpod.config.evaluate import Evaluate
 from kpod.config.methods import MethodSettings, Variants
 from kpod.config.prompt import Answer, Form, Prompt
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     Method = str
 else:
     Method = Literal[tuple(VARIANTS)]  # so that a method is added in one place
+
+
+Judged = TypeVar("Judged", Teacher, Evaluate, Validation)  # settings with a verifier
 
 
 class Pipeline(Strict):
@@ -153,22 +156,16 @@ class Pipeline(Strict):
 
     @model_validator(mode="after")
     def _one_verifier_everywhere(self) -> "Pipeline":
-        validation = self.distill.validation
-        for name, stage in (("evaluate", self.evaluate), ("distill.validation", validation)):
-            if stage is not None and stage.verifier not in (None, self.verifier):
+        def inherit(name: str, part: Judged) -> Judged:
+            if part.verifier not in (None, self.verifier):
                 raise ValueError(f"{name}.verifier is set by verifier: leave it out")
-        update = {"verifier": self.verifier}
+            return part.model_copy(update={"verifier": self.verifier})
 
-        def inherit(name: str, teacher: Teacher) -> Teacher:
-            if teacher.verifier not in (None, self.verifier):
-                raise ValueError(f"{name}.verifier is set by verifier: leave it out")
-            return teacher.model_copy(update=update)
-
-        self._update_teachers(inherit)
-        object.__setattr__(self, "evaluate", self.evaluate.model_copy(update=update))
-        if validation:
-            filled = {"validation": validation.model_copy(update=update)}
+        object.__setattr__(self, "evaluate", inherit("evaluate", self.evaluate))
+        if self.distill.validation:
+            filled = {"validation": inherit("distill.validation", self.distill.validation)}
             object.__setattr__(self, "distill", self.distill.model_copy(update=filled))
+        self._update_teachers(inherit)
         return self
 
     @model_validator(mode="after")

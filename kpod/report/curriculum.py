@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from kpod.report.style import PALETTE, SEQUENTIAL, colour, new_figure, styled, write_png
+from kpod.report.style import PALETTE, SEQUENTIAL, colour, plot, write_png
 
 _KEY = ["question_id", "sample"]
 _MOST_STEPS = 12  # rows of the heat map and positions of the difficulty picture; longer ones share the last
@@ -29,9 +29,7 @@ def target_and_reached(curriculum: pa.Table) -> Figure:
     """D(t), the difficulty allowed at each stage (Eq. 10), and the difficulty that the stage reached, in nats."""
     facts = stage_facts(curriculum)
     stages = [fact["stage"] for fact in facts]
-    with styled():
-        figure = new_figure(3.0)
-        axes = figure.subplots()
+    with plot(3.0) as (figure, axes):
         axes.bar(stages, [fact["reached"] for fact in facts], color=PALETTE[5], label="reached")
         axes.plot(stages, [fact["target"] for fact in facts], "o-", color=PALETTE[1], label="allowed, D(t)")
         axes.set(
@@ -49,9 +47,7 @@ def full_generation(curriculum: pa.Table) -> Figure:
     count = np.bincount(stages)
     shown = np.flatnonzero(count)
     share = np.bincount(stages, weights=whole)[shown] / count[shown]
-    with styled():
-        figure = new_figure(2.7)
-        axes = figure.subplots()
+    with plot(2.7) as (figure, axes):
         axes.step(shown, share, where="mid", color=PALETTE[0], linewidth=2)
         axes.fill_between(shown, share, step="mid", color=PALETTE[0], alpha=0.2)
         axes.set(title="Rationales generated whole", xlabel="stage", ylabel="share of rationales", ylim=(0, 1.03))
@@ -70,9 +66,7 @@ def generated_steps(curriculum: pa.Table, difficulty: pa.Table) -> Figure:
     np.add.at(counts, (generated, stages), 1)
     share = counts / np.maximum(counts.sum(axis=0), 1)
     low = int(np.flatnonzero(counts.sum(axis=1))[0])
-    with styled():
-        figure = new_figure(3.3)
-        axes = figure.subplots()
+    with plot(3.3) as (figure, axes):
         extent = (-0.5, counts.shape[1] - 0.5, low - 0.5, counts.shape[0] - 0.5)
         image = axes.imshow(
             share[low:], origin="lower", aspect="auto", cmap=SEQUENTIAL, vmin=0, extent=extent, interpolation="nearest"
@@ -93,9 +87,7 @@ def difficulty_by_step(difficulty: pa.Table) -> Figure:
     for step in shown:
         low, first, middle, third, high = np.quantile(values[position == step], [0.05, 0.25, 0.5, 0.75, 0.95])
         boxes.append({"whislo": low, "q1": first, "med": middle, "q3": third, "whishi": high, "fliers": []})
-    with styled():
-        figure = new_figure(3.0)
-        axes = figure.subplots()
+    with plot(3.0) as (figure, axes):
         axes.bxp(
             boxes,
             positions=shown,
@@ -121,9 +113,7 @@ def cluster_balance(curriculum: pa.Table, clusters: pa.Table) -> Figure:
     shown = [int(stage) for stage in np.unique(stages)]
     columns = [everyone, *(cluster[stages == stage] for stage in shown)]
     shares = np.array([np.bincount(column, minlength=groups) / max(1, len(column)) for column in columns])
-    with styled():
-        figure = new_figure(3.2)
-        axes = figure.subplots()
+    with plot(3.2) as (figure, axes):
         x = np.array([-0.7, *(1.0 + np.arange(len(shown)))])  # a gap sets the whole set apart from the stages
         bottom = np.zeros(len(columns))
         for group in range(groups):

@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from kpod.distill.points import Point, best
 from kpod.evaluate.accuracy import Accuracy
 from kpod.report.data import grouped
-from kpod.report.style import colour, new_figure, styled
+from kpod.report.style import colour, new_figure, plot, styled
 from kpod.text.hygiene import label
 
 
@@ -58,9 +58,7 @@ def learning_curves(histories: Mapping[str, pa.Table], methods: Sequence[str] = 
     order = list(dict.fromkeys([*methods, *histories]))
     longest = max((len(label(method)) for method in histories), default=1)
     columns = max(1, min(3, 45 // longest))
-    with styled():
-        figure = new_figure(3.2 + 0.22 * -(-len(histories) // columns))
-        axes = figure.subplots()
+    with plot(3.2 + 0.22 * -(-len(histories) // columns)) as (figure, axes):
         for method, history in histories.items():
             index = order.index(method)
             tokens, loss = history["tokens"].to_numpy(), history["loss"].to_numpy()
@@ -79,9 +77,7 @@ def learning_curves(histories: Mapping[str, pa.Table], methods: Sequence[str] = 
 def validation_curves(validations: Mapping[str, Sequence[Point]], methods: Sequence[str] = ()) -> Figure:
     """Validation accuracy after each epoch over target tokens, by method; a ring marks the epoch that was kept."""
     order = list(dict.fromkeys([*methods, *validations]))
-    with styled():
-        figure = new_figure(3.2)
-        axes = figure.subplots()
+    with plot(3.2) as (figure, axes):
         for method, validated in validations.items():
             index = order.index(method)
             tokens, share = [point.tokens for point in validated], [point.accuracy for point in validated]

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -57,6 +58,14 @@ def new_figure(height: float, width: float = WIDTH, **options: Any) -> Figure:
     figure = Figure(figsize=(width, height), **{"layout": layout, **options})
     FigureCanvasAgg(figure)
     return figure
+
+
+@contextmanager
+def plot(height: float) -> Iterator[tuple[Figure, Axes]]:
+    """A figure with one pair of axes, drawn inside the block in the report's style."""
+    with styled():
+        figure = new_figure(height)
+        yield figure, figure.subplots()
 
 
 def png(figure: Figure) -> bytes:
