@@ -102,6 +102,7 @@ def test_text() -> None:
     assert (far.correct, far.score, far.answer) == (False, pytest.approx(0.5), "the United Kingdom")
     assert verify(TextVerifier(min_f1=0.5), "?", "The answer is the red cat.", "cat").correct
     assert verify(TextVerifier(), "?", "I wonder.", "cat").answer is None
+    assert verify(TextVerifier(), "?", r"The answer is a red \boxed{} cat.", "cat").answer == "a red cat"
     assert not verify(TextVerifier(), "?", "The answer is ...", "...").correct
 
 

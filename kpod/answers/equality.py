@@ -11,6 +11,7 @@ Decisions, each of which a test pins down:
 """
 
 import re
+from dataclasses import replace
 
 from kpod.answers.clock import same_time, time_of_day
 from kpod.answers.quantities import Quantity, conflict, parse
@@ -50,7 +51,7 @@ def answers_equal(a: str | None, b: str | None) -> bool:
 def _quantity(answer: str) -> Quantity | None:
     quantity = parse(answer)
     if quantity and isinstance(answer, Answer):
-        return Quantity(quantity.value, quantity.percent, answer.units, quantity.written)
+        return replace(quantity, units=answer.units)
     return quantity
 
 

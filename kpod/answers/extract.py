@@ -21,6 +21,7 @@ from kpod.answers.spelling import normalize
 from kpod.answers.statements import SENTENCE_END, stated
 
 _NEXT_QUESTION = re.compile(r"(?<=\S)\s+Q:")
+_BOX, _BOX_MARK = re.compile(r"\s*<box>(.*?)</box>"), re.compile(r"</?box>")
 _WORDS_THAT_END_IT = "and|or|to|because|since|so|as|is|which|plus|minus|times|for|if|not|but|rather|instead"
 _UNIT = rf"(?: ?(?:%|(?!(?:x(?![A-Za-z])|(?:{_WORDS_THAT_END_IT})\b))[A-Za-z°¢€£$]+(?:\^[23])?))"
 _TERM = (
@@ -90,29 +91,20 @@ def extract_answer(text: str, choices: Sequence[str] | None = None) -> str | Non
     but keeps its units for `answers_equal`, to which "4 pears" is not "4 apples". A stated answer that is no number is
     returned as text. With `choices` the answer is the letter of an option ("A" is the first). None if there is none.
     """
-    text = _NEXT_QUESTION.split(text)[0]
-    text = normalize(_boxes_as_statements(text))
-    for _, statement in stated(text):
-        if box := re.match(r"\s*<box>(.*?)</box>", statement):
-            if box[1].strip():
-                return stated_option(box[1], choices) if choices else _boxed(box[1])
-            continue
-        clause, rest = clause_of(corrected(re.sub(r"</?box>", " ", statement)))
-        if clause:
-            return _chosen(clause, rest, choices) if choices else _stated(affirmed(clause, rest) or clause)
-    text = re.sub(r"</?box>", " ", text)
+    text = _plain(text)
+    clause, rest, boxed = _last_statement(text)
+    if boxed:
+        return stated_option(clause, choices) if choices else _boxed(clause)
+    if clause:
+        return _chosen(clause, rest, choices) if choices else _stated(affirmed(clause, rest) or clause)
+    text = _BOX_MARK.sub(" ", text)
     return last_option(text, choices) if choices else _last(text)
 
 
 def stated_text(text: str) -> str | None:
     """The words of the last statement of an answer, not parsed; None if no answer is stated."""
-    text = normalize(_boxes_as_statements(_NEXT_QUESTION.split(text)[0]))
-    for _, statement in stated(text):
-        box = re.match(r"\s*<box>(.*?)</box>", statement)
-        clause, rest = (box[1].strip(), "") if box else clause_of(corrected(statement))
-        if clause:
-            return affirmed(clause, rest).strip(" \"'") or clause
-    return None
+    clause, rest, _ = _last_statement(_plain(text))
+    return affirmed(clause, rest).strip(" \"'") or clause or None
 
 
 def clause_of(text: str) -> tuple[str, str]:
@@ -125,12 +117,28 @@ def clause_of(text: str) -> tuple[str, str]:
     return (begun[: end.start()].strip(), begun[end.end() :]) if end else (begun.strip(), "")
 
 
-def _boxes_as_statements(text: str) -> str:
+def _plain(text: str) -> str:
+    """The text up to the next question in plain spelling, with each box as "the answer is <box>...</box>", if it holds
+    anything.
+    """
+    text = _NEXT_QUESTION.split(text)[0]
     pieces, at = [], 0
     for begin, end, content in unboxed(text):
-        pieces += [text[at:begin], f" the answer is <box>{' '.join(content.split())}</box>. "]
+        pieces.append(text[at:begin])
+        if content.strip():
+            pieces.append(f" the answer is <box>{' '.join(content.split())}</box>. ")
         at = end
-    return "".join(pieces) + text[at:]
+    return normalize("".join(pieces) + text[at:])
+
+
+def _last_statement(text: str) -> tuple[str, str, bool]:
+    """The last clause that states an answer, the text after it, and whether it is a box; "" if there is none."""
+    for statement in stated(text):
+        box = _BOX.match(statement)
+        clause, rest = (box[1].strip(), "") if box else clause_of(corrected(_BOX_MARK.sub(" ", statement)))
+        if clause:
+            return clause, rest, box is not None
+    return "", "", False
 
 
 def _chosen(clause: str, rest: str, choices: Sequence[str]) -> str | None:

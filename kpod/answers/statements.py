@@ -56,10 +56,10 @@ SENTENCE_END = re.compile(
 )
 
 
-def stated(text: str) -> Iterator[tuple[re.Match[str], str]]:
-    """The statements of an answer in a text, the last one first: the match, and the text from the answer on.
+def stated(text: str) -> Iterator[str]:
+    """The text from the answer on, for each statement of an answer in `text`, the last one first.
 
-    If the answer precedes the statement ("7 is the answer"), the second is the answer alone.
+    If the answer precedes the statement ("7 is the answer"), the answer alone.
     """
     for match in reversed(list(STATEMENT.finditer(text))):
-        yield match, match["value"] if match["value"] else text[match.end() :]
+        yield match["value"] or text[match.end() :]

@@ -22,14 +22,15 @@ class Unusable(Exception):
 
 def math_judge() -> Judge:
     """A judge by math-verify, without its own time limits, which need signals. Raises ImportError."""
-    parsing, verify = importlib.import_module("math_verify"), importlib.import_module("math_verify").verify
+    import math_verify
 
     def judge(question: str, completion: str, gold: str) -> tuple[str | None, float]:
-        expected = parsing.parse(f"${gold}$", parsing_timeout=None) or parsing.parse(gold, parsing_timeout=None)
+        parse = partial(math_verify.parse, parsing_timeout=None)
+        expected = parse(f"${gold}$") or parse(gold)
         if not expected:
             raise Unusable(f"math-verify cannot read the gold answer {gold[:60]!r}")
-        parsed = parsing.parse(completion, parsing_timeout=None)
-        right = bool(parsed) and verify(expected, parsed, timeout_seconds=None)
+        parsed = parse(completion)
+        right = bool(parsed) and math_verify.verify(expected, parsed, timeout_seconds=None)
         return (str(parsed[-1]) if parsed else None), float(right)
 
     return judge

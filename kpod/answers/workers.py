@@ -82,13 +82,9 @@ class Worker:
 
 
 @cache
-def _worker(key: str, settings_type: type[MathVerifier] | type[PythonVerifier]) -> Worker:
-    return Worker(settings_type.model_validate_json(key))
-
-
 def worker_of(settings: MathVerifier | PythonVerifier) -> Worker:
     """The worker for these settings, shared by all callers in this process."""
-    return _worker(settings.model_dump_json(), type(settings))
+    return Worker(settings)
 
 
 def _line(file: int, seconds: float) -> bytes:
