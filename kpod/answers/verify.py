@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from kpod.answers.equality import answers_equal
 from kpod.answers.extract import extract_answer, stated_text
+from kpod.answers.formats import as_sentence
 from kpod.answers.spelling import normalize
 from kpod.answers.verifiers import MathVerifier, PythonVerifier, TextVerifier, Verifier
 from kpod.answers.workers import Failed, worker_of
 from kpod.errors import ConfigError
+from kpod.text.prompts import SENTENCE, AnswerFormat
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
@@ -37,12 +39,20 @@ def check(settings: Verifier | None) -> None:
 
 
 def verify(
-    settings: Verifier | None, question: str, completion: str, gold: str, choices: Sequence[str] | None = None
+    settings: Verifier | None,
+    question: str,
+    completion: str,
+    gold: str,
+    choices: Sequence[str] | None = None,
+    form: AnswerFormat = SENTENCE,
 ) -> Outcome:
     """Judge one completion against the gold answer. Without settings: by option if there are `choices`, else by number.
 
-    Never raises: an Outcome whose `failure` is set says why the verifier could not judge.
+    `form` is how the answer is stated; a function of the user's is given the completion as it is. Never raises: an
+    Outcome whose `failure` is set says why the verifier could not judge.
     """
+    if not isinstance(settings, PythonVerifier):
+        completion = as_sentence(form, completion)
     if isinstance(settings, TextVerifier):
         return _text(settings, completion, gold)
     if isinstance(settings, MathVerifier | PythonVerifier):

@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from kpod.answers.formats import as_sentence
-from kpod.answers.verifiers import PythonVerifier, Verifier
+from kpod.answers.verifiers import Verifier
 from kpod.answers.verify import Outcome, verify
 from kpod.evaluate.generate import Completion
 from kpod.text.prompts import SENTENCE, AnswerFormat
@@ -18,9 +17,13 @@ def examine(
 
     A number at the end of a truncated completion is no answer, because it may have had more digits.
     """
-    outcome = _verify(row, completion.text, verifier, form)
+
+    def judged(text: str) -> Outcome:
+        return verify(verifier, row.get("question", ""), text, row["answer"], row["choices"], form)
+
+    outcome = judged(completion.text)
     if completion.truncated and (safe := re.sub(r"\d[\d.,/]*\Z", "", completion.text)) != completion.text:
-        again = _verify(row, safe, verifier, form)
+        again = judged(safe)
         return again if again.answer == outcome.answer else Outcome(None, False, 0.0, outcome.failure)
     return outcome
 
@@ -37,8 +40,3 @@ def prediction(row: Mapping[str, Any], completion: Completion, outcome: Outcome)
         "correct": outcome.correct,
         "truncated": completion.truncated,
     }
-
-
-def _verify(row: Mapping[str, Any], text: str, verifier: Verifier | None, form: AnswerFormat) -> Outcome:
-    text = text if isinstance(verifier, PythonVerifier) else as_sentence(form, text)
-    return verify(verifier, row.get("question", ""), text, row["answer"], row["choices"])

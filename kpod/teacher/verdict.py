@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 
 from kpod import observe
-from kpod.answers.formats import as_sentence, strip_statement
-from kpod.answers.verifiers import PythonVerifier
+from kpod.answers.formats import strip_statement
 from kpod.answers.verify import Outcome, verify
 from kpod.config import Teacher
 from kpod.teacher.ask import Question
@@ -15,8 +14,6 @@ from kpod.teacher.reply import Reply
 from kpod.text.prompts import answer_format
 
 FAILED = "failed"
-UNFINISHED = "unfinished"  # the finish reason is none of a complete text
-UNVERIFIED = "verifier-failed"
 REFUSAL = re.compile(
     r"^\W*(?:(?:i'?m|i am|we are) (?:very |so |truly )?(?:sorry|afraid|unable|not able)|sorry\b|as an ai\b|"
     r"(?:i|we) (?:can ?not|can'?t|won'?t|am unable|do not feel comfortable)\b|unfortunately, i\b|i apologi[sz]e)",
@@ -71,8 +68,7 @@ def judge(reply: Reply, question: Question, config: Teacher) -> Verdict:
     refused, cut = reply.refused or finish == "content_filter", finish in ("length", "abort", "error")
     outcome = Outcome(None, False, 0.0)
     if not (cut or refused):
-        text = reply.text if isinstance(config.verifier, PythonVerifier) else as_sentence(form, reply.text)
-        outcome = verify(config.verifier, question.question, text, question.answer, question.choices)
+        outcome = verify(config.verifier, question.question, reply.text, question.answer, question.choices, form)
     answer, correct = outcome.answer, outcome.correct
     reason = None
     if refused or (not correct and REFUSAL.match(reply.text)):
@@ -80,9 +76,9 @@ def judge(reply: Reply, question: Question, config: Teacher) -> Verdict:
     elif cut:
         reason = "cut-off"
     elif finish != "stop":
-        reason = UNFINISHED
+        reason = "unfinished"  # the finish reason is none of a complete text
     elif outcome.failure:
-        reason = UNVERIFIED
+        reason = "verifier-failed"
     elif answer is None and not correct:
         reason = "no-answer"
     elif not rationale:
