@@ -6,10 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import httpx2
-from openai import APIConnectionError, APIStatusError, DefaultHttpxClient, NotFoundError, OpenAI
+from openai import APIConnectionError, APIStatusError, NotFoundError
 from openai.types import Batch
 
 from kpod import observe
@@ -17,10 +18,10 @@ from kpod.config import Teacher
 from kpod.errors import TeacherError
 from kpod.teacher.ask import TeacherRequest
 from kpod.teacher.budget import Budget
-from kpod.teacher.client import received
+from kpod.teacher.client import blocking_client, received
 from kpod.teacher.failure import Failed, Refused, failure, refusal, status_of
 from kpod.teacher.journal import Journal
-from kpod.teacher.key import Address, redact
+from kpod.teacher.key import redact
 from kpod.teacher.ledger import Entry, Ledger
 from kpod.teacher.live import Live
 from kpod.teacher.plan import Job, Plan
@@ -52,14 +53,7 @@ class BatchRun:
         """Complete `jobs`. Raises TeacherError if the run has to stop; the next run collects the submitted batches."""
         self._live = Live(self._plan, self._budget, bar)
         self._want(jobs)
-        address, http = Address.of(self._url), DefaultHttpxClient(follow_redirects=False)
-        with OpenAI(
-            base_url=address.root,
-            default_query=address.parameters,
-            api_key=self._key,
-            max_retries=self._config.max_retries,
-            http_client=http,
-        ) as self._openai:
+        with blocking_client(self._url, self._key, self._config.max_retries) as self._openai:
             try:
                 while self._pending:
                     looks = [(entry, self._look(entry)) for entry in self._submit()]
@@ -106,7 +100,7 @@ class BatchRun:
         for batch in self._openai.batches.list(limit=100):
             if (batch.metadata or {}).get("kpod") == entry.token:
                 self._ledger.known(entry.token, batch.id)
-                return Entry(entry.token, entry.url, entry.keys, batch.id)
+                return replace(entry, batch=batch.id)
         self._ledger.back(entry.token)  # it was never submitted
         return None
 

@@ -1,13 +1,14 @@
 """A check before anything is spent that the teacher can be reached."""
 
 import httpx2
-from openai import APIConnectionError, APIStatusError, DefaultHttpxClient, OpenAI
+from openai import APIConnectionError, APIStatusError
 
 from kpod import observe
 from kpod.config import OpenAIEndpoint, Teacher
 from kpod.errors import TeacherError
+from kpod.teacher.client import blocking_client
 from kpod.teacher.failure import refusal
-from kpod.teacher.key import Address, api_key, base_url, redact
+from kpod.teacher.key import api_key, base_url, redact
 
 SECONDS = 10.0
 
@@ -21,10 +22,7 @@ def check(config: Teacher) -> None:
     if not isinstance(config.endpoint, OpenAIEndpoint):
         return
     url, key = base_url(config.endpoint), api_key(config.endpoint)
-    address, http = Address.of(url), DefaultHttpxClient(timeout=httpx2.Timeout(SECONDS), follow_redirects=False)
-    with OpenAI(
-        base_url=address.root, default_query=address.parameters, api_key=key, max_retries=1, http_client=http
-    ) as client:
+    with blocking_client(url, key, max_retries=1, timeout=httpx2.Timeout(SECONDS)) as client:
         try:
             answer = client.get("/models", cast_to=httpx2.Response)
         except APIConnectionError as error:

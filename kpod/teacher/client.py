@@ -10,7 +10,16 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import httpx2
-from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
+from openai import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncOpenAI,
+    DefaultAioHttpClient,
+    DefaultHttpxClient,
+    Omit,
+    OpenAI,
+)
 
 from kpod.teacher.ask import TeacherRequest
 from kpod.teacher.failure import Failed, failure, refusal, status_of
@@ -35,6 +44,18 @@ class _Http(DefaultAioHttpClient):
         if self._address != url:
             self._address = httpx2.URL(url)
         return httpx2.Request(method, self._address, headers=headers, content=content)
+
+
+def blocking_client(url: str, key: str, max_retries: int, **http: Any) -> OpenAI:
+    """An `openai` client for calls that block, which follows no redirects; `http`: settings of its HTTP client."""
+    address = Address.of(url)
+    return OpenAI(
+        base_url=address.root,
+        default_query=address.parameters,
+        api_key=key,
+        max_retries=max_retries,
+        http_client=DefaultHttpxClient(follow_redirects=False, **http),
+    )
 
 
 class Client:
