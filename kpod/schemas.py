@@ -147,15 +147,15 @@ def write(path: Path, rows: pa.Table) -> None:
 @contextmanager
 def writing(
     path: Path, schema: pa.Schema, metadata: Mapping[str, str] | None = None
-) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Write one file atomically, batch by batch: yields a function that writes a batch of columns (name -> values).
+) -> Iterator[Callable[[list[dict[str, Any]] | Mapping[str, Any]], None]]:
+    """Write one file atomically, batch by batch: yields a function that writes a batch, given as for `table`.
 
     `NAME.parquet` is compressed (zstd); `NAME.arrow` is not, so that it can be memory-mapped. Raises DataError as
     `table` does.
     """
     described = schema.with_metadata(dict(metadata) if metadata else None)
     with atomic(path) as temporary, _open(temporary, path.suffix, described) as file:
-        yield lambda columns: file.write_table(table(columns, schema).replace_schema_metadata(described.metadata))
+        yield lambda rows: file.write_table(table(rows, schema).replace_schema_metadata(described.metadata))
 
 
 def _open(path: Path, suffix: str, schema: pa.Schema) -> Any:

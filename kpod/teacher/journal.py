@@ -109,10 +109,12 @@ class Journal:
         with self._locked():
             self._reload()
             if self._read:
-                old = self.folder / _log(self._number)
+                records = (
+                    json.loads(_line(source, offset)) for source, offset in self._where.values() if source == self._log
+                )
                 (self.folder / _log(self._number + 1)).touch()
-                parts.write(self.folder / _part(self._number), _records(old))
-                old.unlink()
+                parts.write(self.folder / _part(self._number), records)
+                (self.folder / _log(self._number)).unlink()
             self._reload()
 
     @contextmanager
@@ -200,14 +202,3 @@ def _line(descriptor: int, position: int) -> bytes:
         if len(data) < size:
             return data
         size *= 4
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """The readable records of a log, the first of each key."""
-    seen = set()
-    with path.open("rb") as file:
-        for line in file:
-            key = _key(line)
-            if line.endswith(b"\n") and key is not None and key not in seen:
-                seen.add(key)
-                yield json.loads(line)

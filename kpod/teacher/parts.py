@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,10 @@ SCHEMA = pa.schema(
 
 def write(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write records as one Parquet file, atomically."""
+    left = iter(records)
     with atomic(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-        for batch in _batches(records):
+        while batch := list(islice(left, GROUP)):
             writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
-
-
-def _batches(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
-    for record in records:
-        batch.append(record)
-        if len(batch) == GROUP:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 class Part:

@@ -5,14 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from kpod import schemas
 from kpod.config import SharedTeacher, Teacher
-from kpod.store.files import atomic, write_text
+from kpod.store.files import write_text
 from kpod.teacher.ask import Question
 from kpod.teacher.budget import cost
 from kpod.teacher.reply import Reply
@@ -92,15 +91,14 @@ def write(replies: Sequence[TeacherReplies], out_dir: Path) -> tuple[dict[str, f
     schema = schemas.RATIONALES_OF_SEVERAL if several else schemas.RATIONALES
     reports: list[Row] = []
     bad: list[Row] = []
-    with atomic(out_dir / "rationales.parquet") as temporary:
-        writer = pq.ParquetWriter(temporary, schema, compression="zstd")
-        with writer:
-            for teacher in replies:
-                tally = Tally(teacher.config)
-                for rows in _chunks(teacher, tally):
-                    writer.write_table(schemas.table(rows, schema))
-                reports.append(tally.report())
-                bad += teacher.bad
+    with schemas.writing(out_dir / "rationales.parquet", schema) as write_rows:
+        for teacher in replies:
+            tally = Tally(teacher.config)
+            rows = _rows(teacher, tally)
+            while chunk := list(islice(rows, CHUNK)):
+                write_rows(chunk)
+            reports.append(tally.report())
+            bad += teacher.bad
     report = _summed(reports)
     metrics = _flat(report)
     for teacher in replies:
@@ -137,39 +135,29 @@ def _flat(report: Row) -> dict[str, float]:
     return flat
 
 
-def _chunks(replies: TeacherReplies, tally: Tally) -> Iterator[list[Row]]:
-    rows: list[Row] = []
+def _rows(replies: TeacherReplies, tally: Tally) -> Iterator[Row]:
+    """The rows of schemas.RATIONALES of one teacher; counts each, and adds failed requests to `replies.bad`."""
+    config = replies.config
     for question, sample, outcome in replies.outcomes:
+        reply: Reply | None = None
         if isinstance(outcome, str):
             replies.bad.append({"source": "teacher", "row": f"{question.id}/{sample}", "reason": outcome})
-            reply: Reply | None = None
             verdict = Verdict(0, None, False, FAILED)
         else:
             reply, verdict = outcome
         usd = tally.add(question, reply, verdict)
-        rows.append(_row(question, sample, reply, verdict, usd, replies.config))
-        if len(rows) == CHUNK:
-            yield rows
-            rows = []
-    if rows:
-        yield rows
-
-
-def _row(
-    question: Question, sample: int, reply: Reply | None, verdict: Verdict, usd: Decimal | None, config: Teacher
-) -> Row:
-    return {
-        "question_id": question.id,
-        "sample": sample,
-        "rationale": source(reply, config)[: verdict.length] if reply else "",
-        "answer": verdict.answer,
-        "correct": verdict.correct,
-        "kept": verdict.kept,
-        "drop_reason": verdict.drop_reason,
-        "model": reply.model if reply else config.model,
-        "finish_reason": reply.finish_reason if reply else FAILED,
-        "prompt_tokens": reply.prompt_tokens if reply else 0,
-        "completion_tokens": reply.completion_tokens if reply else 0,
-        "cost_usd": None if usd is None else float(usd),
-        **({"teacher": config.name} if isinstance(config, SharedTeacher) else {}),
-    }
+        yield {
+            "question_id": question.id,
+            "sample": sample,
+            "rationale": source(reply, config)[: verdict.length] if reply else "",
+            "answer": verdict.answer,
+            "correct": verdict.correct,
+            "kept": verdict.kept,
+            "drop_reason": verdict.drop_reason,
+            "model": reply.model if reply else config.model,
+            "finish_reason": reply.finish_reason if reply else FAILED,
+            "prompt_tokens": reply.prompt_tokens if reply else 0,
+            "completion_tokens": reply.completion_tokens if reply else 0,
+            "cost_usd": None if usd is None else float(usd),
+            **({"teacher": config.name} if isinstance(config, SharedTeacher) else {}),
+        }
