@@ -5,10 +5,12 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from kpod.store.files import file_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +27,11 @@ class Ledger:
     """`batches.jsonl` beside the journal: one event a line (submitted, id known, collected)."""
 
     def __init__(self, folder: Path) -> None:
-        self._path, self._lock_path = folder / "batches.jsonl", folder / "batches.lock"
+        self._path = folder / "batches.jsonl"
 
-    @contextmanager
-    def submitting(self) -> Iterator[None]:
+    def submitting(self) -> AbstractContextManager[None]:
         """Hold the lock of submissions: while it is held, no other living process is in the middle of one."""
-        with self._lock_path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return file_lock(self._path.with_name("batches.lock"))
 
     def out(self, url: str, keys: Sequence[str]) -> str:
         """Record that these requests are about to be submitted; returns the token to send with them."""
@@ -58,8 +57,7 @@ class Ledger:
             elif token in entries and event.get("back"):
                 del entries[token]
             elif token in entries and "batch" in event:
-                old = entries[token]
-                entries[token] = Entry(token, url, old.keys, event["batch"])
+                entries[token] = replace(entries[token], batch=event["batch"])
         return list(entries.values())
 
     def _append(self, event: dict[str, object]) -> None:
