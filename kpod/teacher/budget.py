@@ -43,11 +43,9 @@ class Budget:
         if lost:
             self.unconfirmed += self.worst(ask)
 
-    def paid(self, reply: Reply) -> Decimal:
-        """Count an answer, new or from the journal, and return its cost."""
-        amount = cost(self._price, reply.prompt_tokens, reply.completion_tokens)
-        self.spent += amount
-        return amount
+    def paid(self, reply: Reply) -> None:
+        """Count an answer, new or from the journal."""
+        self.spent += cost(self._price, reply.prompt_tokens, reply.completion_tokens)
 
     def __str__(self) -> str:
         lost = f", {self.unconfirmed:.4f} may have been billed for lost answers" if self.unconfirmed else ""

@@ -94,21 +94,24 @@ class Plan:
                 f"none of the teacher's first {UNSTATED} answers is stated as {form!r}: say so in"
                 " teacher.prompt.system, or set answer.kind to what the teacher writes; what is finished is kept"
             )
-        failed, planned = self.counts["failed"], self._config.samples * len(self._questions)
-        if failed < ALIKE:
+        if self.counts["failed"] < ALIKE:
             return None
         first = list(islice(self.failed.values(), ALIKE))
-        reason = first[0]
         if not self.counts["done"] and len({text.partition(":")[0] for text in first}) == 1:
             return TeacherError(
-                f"the first {ALIKE} requests all failed alike ({reason}): correct the teacher settings, then run again"
+                f"the first {ALIKE} requests all failed alike ({first[0]}): correct the teacher settings,"
+                " then run again"
             )
-        if failed > self._config.max_failed * planned:
-            return TeacherError(
-                f"{failed} of {planned} requests failed for good ({reason}, ...), more than teacher.max_failed allows;"
-                " what is finished is kept"
-            )
-        return None
+        return self.too_many_failed(self._config.samples * len(self._questions))
+
+    def too_many_failed(self, planned: int) -> TeacherError | None:
+        """An error if more of the `planned` requests failed than `max_failed` allows, or None."""
+        if (failed := self.counts["failed"]) <= self._config.max_failed * planned:
+            return None
+        return TeacherError(
+            f"{failed} of {planned} requests failed for good ({next(iter(self.failed.values()))}, ...), more than"
+            " teacher.max_failed allows; what is finished is kept, run again to ask for the rest"
+        )
 
     @property
     def open(self) -> int:

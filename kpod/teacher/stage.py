@@ -7,7 +7,7 @@ from pathlib import Path
 from kpod import observe, schemas
 from kpod.answers.verify import check as check_verifier
 from kpod.config import ImportEndpoint, Teacher, Teachers
-from kpod.errors import DataError, TeacherError
+from kpod.errors import DataError
 from kpod.store.home import home
 from kpod.teacher import imports, local, tables
 from kpod.teacher.ask import Question, RequestBuilder
@@ -89,7 +89,9 @@ class _LiveTeacher:
         if self._jobs:
             requests = self._send(self._jobs)
             sent, retries = requests.sent, requests.retries
-        _refuse_too_many_failures(self._plan, self._config)
+        counts = self._plan.counts
+        if (error := self._plan.too_many_failed(counts["failed"] + counts["done"])) is not None:
+            raise error
         metrics = {"requests_sent": float(sent), "retries": float(retries), "from_journal": float(self._from_journal)}
         if self._config.price is not None:
             metrics["unconfirmed_usd"] = float(self._budget.unconfirmed)
@@ -109,16 +111,6 @@ class _LiveTeacher:
             online = Online(plan, config, client, self._journal, budget)
             asyncio.run(online.run(jobs, bar))
             return online
-
-
-def _refuse_too_many_failures(plan: Plan, config: Teacher) -> None:
-    failed, planned = plan.counts["failed"], plan.counts["failed"] + plan.counts["done"]
-    if failed > config.max_failed * planned:
-        reason = next(iter(plan.failed.values()))
-        raise TeacherError(
-            f"{failed} of {planned} requests failed for good ({reason}, ...), more than teacher.max_failed allows;"
-            " what is finished is kept, run again to ask for the rest"
-        )
 
 
 class _ImportedTeacher:
