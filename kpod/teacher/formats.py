@@ -40,13 +40,13 @@ def openthoughts(row: Mapping[str, Any]) -> Iterator[Completion]:
     if row.get("conversations") is not None:
         yield from _turn(row, row["conversations"], "from", "value")
     else:
-        message = {"content": _text(row, "deepseek_solution"), "reasoning_content": row.get("deepseek_reasoning")}
-        yield Completion(_text(row, "problem"), _completion(message), row)
+        message = {"content": _first(row, "deepseek_solution"), "reasoning_content": row.get("deepseek_reasoning")}
+        yield Completion(_first(row, "problem"), _completion(message), row)
 
 
 def openr1(row: Mapping[str, Any]) -> Iterator[Completion]:
     """The generations for one problem; one that is not complete is cut off. Raises ValueError for another row."""
-    problem = _text(row, "problem")
+    problem = _first(row, "problem")
     whole, reasons = row.get("is_reasoning_complete") or [], row.get("finish_reasons") or []
     for place, text in enumerate(_list(row, "generations")):
         reason = reasons[place] if place < len(reasons) else None
@@ -65,7 +65,7 @@ def distilabel(row: Mapping[str, Any]) -> Iterator[Completion]:
     for place, text in enumerate(several):
         if text is not None:  # the model gave nothing
             model = models[place] if isinstance(models, list) and place < len(models) else models
-            yield Completion(_text(row, "instruction"), _completion({"content": text}, None, usage, model), row)
+            yield Completion(_first(row, "instruction"), _completion({"content": text}, None, usage, model), row)
 
 
 def curator(row: Mapping[str, Any]) -> Iterator[Completion]:
@@ -73,9 +73,9 @@ def curator(row: Mapping[str, Any]) -> Iterator[Completion]:
     request = row.get("generic_request")
     if not isinstance(request, Mapping):
         thinking = next((row[name] for name in THINKING if row.get(name)), None)
-        message = {"content": _first(row, ANSWERS), "reasoning_content": thinking}
+        message = {"content": _first(row, *ANSWERS), "reasoning_content": thinking}
         yield Completion(
-            _first(row, QUESTIONS), _completion(message, row.get("finish_reason"), None, row.get("model")), row
+            _first(row, *QUESTIONS), _completion(message, row.get("finish_reason"), None, row.get("model")), row
         )
         return
     original = request.get("original_row")
@@ -132,17 +132,12 @@ def _last(turns: Any, roles: tuple[str, ...], role: str, text: str) -> str:
     raise ValueError("no question is in the conversation")
 
 
-def _text(row: Mapping[str, Any], name: str) -> str:
-    if not isinstance(row.get(name), str) or not row[name].strip():
-        raise ValueError(f"no text in {name}")
-    return str(row[name])
-
-
-def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
+def _first(row: Mapping[str, Any], *names: str) -> str:
+    """The first of the columns that holds a text. Raises ValueError if none does."""
     for name in names:
         if isinstance(row.get(name), str) and row[name].strip():
             return str(row[name])
-    raise ValueError(f"no text in any of {', '.join(names)}")
+    raise ValueError(f"no text in {' or '.join(names)}")
 
 
 def _list(row: Mapping[str, Any], name: str) -> list[Any]:

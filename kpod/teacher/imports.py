@@ -1,8 +1,7 @@
 """Existing rationales, read from files."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from kpod import observe
@@ -21,53 +20,45 @@ def replies(
     endpoint: ImportEndpoint, questions: Sequence[Question], config: Teacher, bad: list[Quarantined]
 ) -> Iterator[tuple[Question, int, Reply]]:
     """(question, sample, reply) of every completion in the endpoint's files; unreadable rows are added to `bad`."""
-    if endpoint.format != "kpod":
-        yield from stream(endpoint, questions, config, bad)
-        return
-    by_question, unreadable = load(endpoint.rationales, questions, config)
-    bad += unreadable
-    for question in questions:
-        for sample, reply in by_question.get(question.id, ()):
-            yield question, sample, reply
+    read = _by_number if endpoint.format == "kpod" else _by_text
+    return read(endpoint, questions, config, bad)
 
 
-def load(
-    files: Sequence[Path], questions: Sequence[Question], config: Teacher
-) -> tuple[dict[str, list[tuple[int, Reply]]], list[Quarantined]]:
-    """Replies by question id, as (sample, reply) in ascending order, and the quarantined rows.
+def _by_number(
+    endpoint: ImportEndpoint, questions: Sequence[Question], config: Teacher, bad: list[Quarantined]
+) -> Iterator[tuple[Question, int, Reply]]:
+    """`replies` of files of this project's format, in the order of the questions, then of the samples.
 
     A row needs `question_id` or `id`, and `rationale`; `answer` is appended to the text as its closing sentence, and
     a row without `sample` gets the next free number. Token counts are read from the row or estimated.
     """
-    known = {question.id for question in questions}
-    by_question: dict[str, dict[int, Reply]] = defaultdict(dict)
+    by_question: dict[str, dict[int, Reply]] = {question.id: {} for question in questions}
     unnumbered: list[tuple[str, Reply]] = []
-    bad: list[Quarantined] = []
-    for path in files:
+    for path in endpoint.rationales:
         for number, row in rows.read(path):
             try:
-                question, sample, reply = _reply(row, config.model)
-                if question not in known:
-                    raise ValueError(f"no training question has the id {question!r}")
+                question_id, sample, reply = _reply(row, config.model)
+                if question_id not in by_question:
+                    raise ValueError(f"no training question has the id {question_id!r}")
                 if sample is None:
-                    unnumbered.append((question, reply))
-                elif sample in by_question[question]:
-                    raise ValueError(f"sample {sample} of {question!r} occurs twice")
+                    unnumbered.append((question_id, reply))
+                elif sample in by_question[question_id]:
+                    raise ValueError(f"sample {sample} of {question_id!r} occurs twice")
                 else:
-                    by_question[question][sample] = reply
+                    by_question[question_id][sample] = reply
             except ValueError as error:
                 bad.append({"source": path.name, "row": str(number), "reason": str(error)})
-    for question, reply in unnumbered:
-        by_question[question][max(by_question[question], default=-1) + 1] = reply
-    return {
-        question: sorted(replies.items(), key=lambda item: item[0]) for question, replies in by_question.items()
-    }, bad
+    for question_id, reply in unnumbered:
+        by_question[question_id][max(by_question[question_id], default=-1) + 1] = reply
+    for question in questions:
+        for sample in sorted(by_question[question.id]):
+            yield question, sample, by_question[question.id][sample]
 
 
-def stream(
+def _by_text(
     endpoint: ImportEndpoint, questions: Sequence[Question], config: Teacher, bad: list[Quarantined]
 ) -> Iterator[tuple[Question, int, Reply]]:
-    """(question, sample, reply) of every completion in files of another project's format, in their order.
+    """`replies` of files of another project's format, in their order.
 
     Nothing is held in memory. A row names its question by `question_id`, or is matched by its text. Completions that
     match no question are skipped, with a warning that counts them; unreadable rows are added to `bad`.
