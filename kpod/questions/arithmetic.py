@@ -19,6 +19,14 @@ COMPUTE: dict[str, Callable[[int, int], int]] = {
 }
 
 
+def apply(value: int, op: str, operand: int) -> int | None:
+    """The result of an operation; None if it is negative or no integer."""
+    if op == "/" and (operand == 0 or value % operand):
+        return None
+    result = COMPUTE[op](value, operand)
+    return result if result >= 0 else None
+
+
 def operations(value: int, wordings: Sequence[Wording]) -> dict[str, Sequence[int]]:
     """The operations in `wordings` that keep `value` an integer in 2..LARGEST, each with its possible operands."""
     operands: dict[str, Sequence[int]] = {

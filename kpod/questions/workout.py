@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kpod.questions import wordings as w
-from kpod.questions.arithmetic import COMPUTE
+from kpod.questions.arithmetic import apply
 from kpod.questions.wordings import Wording
 
 Parsed = tuple[Wording, dict[str, str]]
@@ -50,14 +50,6 @@ def _operand(parsed: Parsed) -> int:
     return wording.number or int(fields["n"])
 
 
-def _apply(value: int, op: str, operand: int) -> int | None:
-    """The new value; None if it is negative or no integer."""
-    if op == "/" and (operand == 0 or value % operand):
-        return None
-    result = COMPUTE[op](value, operand)
-    return result if result >= 0 else None
-
-
 def _story(sentences: list[str]) -> WorkedProblem | None:
     questions = w.SHORT_QUESTION + w.STORY_QUESTION + w.WORTH_QUESTION + w.PACKS_QUESTION
     if _match(sentences[0], questions):
@@ -78,7 +70,7 @@ def _story(sentences: list[str]) -> WorkedProblem | None:
         if event is None:
             return None
         operand = _operand(event)
-        result = _apply(value, event[0].op, operand)
+        result = apply(value, event[0].op, operand)
         if result is None:
             return None
         verb, unit = "has", things
@@ -111,7 +103,7 @@ def _comparison(sentences: list[str]) -> WorkedProblem | None:
             return None
         waiting.remove(ready)
         value, operand = known[ready[1]["other"]], _operand(ready)
-        result = _apply(value, ready[0].op, operand)
+        result = apply(value, ready[0].op, operand)
         if result is None:
             return None
         name = ready[1]["name"]

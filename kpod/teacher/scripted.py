@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from kpod.config import ScriptedEndpoint
+from kpod.questions.arithmetic import apply
 from kpod.questions.workout import work_out
 
 FILLER = (
@@ -107,16 +108,10 @@ def _propagate(steps: list[str], place: int, off: int) -> tuple[list[str], dict[
         a = int(changed.get(left, left))
         # Only a sum over two people has a result on its right; elsewhere a number of the question stands there.
         b = int(changed.get(right, right)) if " and " in steps[i][: match.start()] else int(right)
-        new = int(value) + off if i == place else _apply(a, op, b)
+        new = int(value) + off if i == place else apply(a, op, b)
         if new is None or new < 1:
             return None
         if str(new) != value:
             changed[value] = str(new)
         sentences[i] = f"{steps[i][: match.start()]}{a} {op} {b} = {new}{steps[i][match.end() :]}"
     return sentences, changed
-
-
-def _apply(a: int, op: str, b: int) -> int | None:
-    if op == "/":
-        return a // b if b and a % b == 0 else None
-    return {"+": a + b, "-": a - b, "x": a * b}[op]
