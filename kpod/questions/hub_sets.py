@@ -19,7 +19,6 @@ The first four are the paper's (Table 4, sizes from MCC-KD). A part that is not 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from kpod.answers.quantities import parse
@@ -74,16 +73,6 @@ def _svamp(part: str, index: int, row: Row) -> dict[str, Any]:
     return {"id": f"svamp-{row['ID']}", "question": question, "answer": re.sub(r"\.0$", "", str(row["Answer"]))}
 
 
-def _lettered(prefix: str, part: str, index: int, row: Row) -> dict[str, Any]:
-    """A question whose answer is the letter of an option; CommonsenseQA and ARC have the same columns."""
-    return {
-        "id": f"{prefix}-{row['id']}",
-        "question": row["question"],
-        "answer": row["answerKey"],
-        "choices": row["choices"],
-    }
-
-
 def _math(part: str, index: int, row: Row) -> dict[str, Any]:
     return {"id": f"math-{part}-{index:04d}", "question": row["problem"], "answer": boxed(row["solution"])}
 
@@ -91,10 +80,6 @@ def _math(part: str, index: int, row: Row) -> dict[str, Any]:
 def _math_500(part: str, index: int, row: Row) -> dict[str, Any]:
     name = re.sub(r"\W+", "-", str(row["unique_id"]).removesuffix(".json")).strip("-")
     return {"id": f"math-500-{name}", "question": row["problem"], "answer": row["answer"]}
-
-
-def _mawps(part: str, index: int, row: Row) -> dict[str, Any]:
-    return {"id": f"mawps-{row['id']}", "question": row["question"], "answer": row["result"]}
 
 
 def _multiarith(part: str, index: int, row: Row) -> dict[str, Any]:
@@ -169,6 +154,10 @@ def at(row: Any, column: str) -> Any:
     return at(row[first], rest)
 
 
+LETTERED = Columns(id="id", question="question", answer="answerKey", choices="choices")  # of CommonsenseQA and ARC
+MAWPS = Columns(id="id", question="question", answer="result")
+
+
 def _split_in_half(validation: int) -> dict[str, Parts]:
     return {"train": [("train", None)], "test": [("validation", validation), ("test", None)]}
 
@@ -183,7 +172,7 @@ SETS = {
         "tau/commonsense_qa",
         (None,),
         {"train": [("validation", 1221), ("train", None)], "validation": [("test", None)]},
-        partial(_lettered, "csqa"),
+        fields_of_columns("csqa", LETTERED),
     ),
     "math": HubSet(
         "EleutherAI/hendrycks_math",
@@ -192,10 +181,10 @@ SETS = {
         _math,
     ),
     "math-500": HubSet("HuggingFaceH4/MATH-500", (None,), {"test": [("test", None)]}, _math_500),
-    "mawps": HubSet("MU-NLPC/Calc-mawps", ("default",), OFFICIAL, _mawps),
+    "mawps": HubSet("MU-NLPC/Calc-mawps", ("default",), OFFICIAL, fields_of_columns("mawps", MAWPS)),
     "multiarith": HubSet("ChilleD/MultiArith", (None,), _split_in_half(90), _multiarith),
     "strategyqa": HubSet("ChilleD/StrategyQA", (None,), _split_in_half(343), _strategyqa),
-    "arc-easy": HubSet("allenai/ai2_arc", ("ARC-Easy",), OFFICIAL, partial(_lettered, "arc")),
-    "arc-challenge": HubSet("allenai/ai2_arc", ("ARC-Challenge",), OFFICIAL, partial(_lettered, "arc")),
+    "arc-easy": HubSet("allenai/ai2_arc", ("ARC-Easy",), OFFICIAL, fields_of_columns("arc", LETTERED)),
+    "arc-challenge": HubSet("allenai/ai2_arc", ("ARC-Challenge",), OFFICIAL, fields_of_columns("arc", LETTERED)),
     "aqua": HubSet("deepmind/aqua_rat", ("raw",), OFFICIAL, _aqua),
 }

@@ -112,9 +112,8 @@ def reader_of(kind: pa.DataType) -> Callable[[Any], Any] | None:
         return reader_of(kind.storage_type)
     if types.is_dictionary(kind):
         return reader_of(kind.value_type)
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
-        return _text
-    if types.is_fixed_size_binary(kind):
+    binary = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
+    if any(is_one(kind) for is_one in binary):
         return _text
     if types.is_float16(kind) or types.is_float32(kind):
         short = np.float16 if types.is_float16(kind) else np.float32
