@@ -53,26 +53,26 @@ class RequestBuilder:
         """
         config = self._config
         question_sent = config.prompt.template.replace("{question}", question_text(question.question, question.choices))
-        prompt = _chat(config.prompt, self._examples, question_sent) if config.prompt.api == "chat" else None
-        content_sent: Any = prompt if prompt is not None else _plain(config.prompt, self._examples, question_sent)
-        sampling = {
-            **({} if config.temperature is None else {"temperature": config.temperature}),
-            **({} if config.top_p is None else {"top_p": config.top_p}),
-            **({"stop": config.prompt.stop} if config.prompt.stop else {}),
-            **config.extra_body,
-        }
-        content = [self._identity, config.model, content_sent, sampling, config.max_tokens, sample]
+        prompt: str | list[Mapping[str, str]]
+        if config.prompt.api == "chat":
+            field, prompt = "messages", _chat(config.prompt, self._examples, question_sent)
+            texts = [message["content"] for message in prompt]
+        else:
+            field, prompt = "prompt", _plain(config.prompt, self._examples, question_sent)
+            texts = [prompt]
+        settings = {"temperature": config.temperature, "top_p": config.top_p, "stop": config.prompt.stop or None}
+        sampling = {name: value for name, value in settings.items() if value is not None} | config.extra_body
+        content = [self._identity, config.model, prompt, sampling, config.max_tokens, sample]
         body = {
             "model": config.model,
-            "messages" if prompt is not None else "prompt": content_sent,
+            field: prompt,
             **sampling,
             config.max_tokens_field: config.max_tokens,
             **({"seed": sample} if config.send_seed else {}),
         }
-        text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-        shown = [message["content"] for message in prompt] if prompt is not None else [content_sent]
-        size = sum(len(part.encode()) + AROUND for part in shown)
-        return TeacherRequest(question, sample, hashlib.sha256(text.encode()).hexdigest(), body, size)
+        key = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        size = sum(len(text.encode()) + AROUND for text in texts)
+        return TeacherRequest(question, sample, key, body, size)
 
 
 def _examples(prompt: TeacherPrompt, form: AnswerFormat) -> list[tuple[str, str]]:

@@ -1,6 +1,5 @@
 """The replay teacher: answers a question with its stored rationale."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,7 +33,7 @@ class Replay:
         if not stored:
             raise DataError(f"{endpoint.rationales} holds no rationale of a question in {endpoint.questions}")
         self._stored = {question: [text for _, text in sorted(rationales)] for question, rationales in stored.items()}
-        self._window = min(WINDOW, *map(len, self._stored), WINDOW)
+        self._window = min(WINDOW, *map(len, self._stored))
         self._starts: dict[str, list[str]] = defaultdict(list)
         for question in self._stored:
             self._starts[question[: self._window]].append(question)
@@ -55,7 +54,7 @@ class Replay:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
+    return " ".join(text.split())
 
 
 def _questions(files: Iterable[Path]) -> dict[str, str]:
