@@ -10,14 +10,12 @@ from transformers import PreTrainedTokenizerBase
 
 from kpod.answers.formats import strip_statement
 from kpod.text.formats import COT, PromptFormat
-from kpod.text.groups import Key
 from kpod.text.offsets import token_steps
 from kpod.text.rationales import CHUNK, Rationale, Rationales
 from kpod.text.table import Column, Tokens, list_array
 from kpod.text.tokens import token_spans
 
 _WORDS = re.compile(r"\d+(?:[.,]\d+)*|\w+|[^\w\s.,;:!?*`'\"]")  # of a text, with the signs that change what it says
-_DROPPED = str.maketrans("", "", ".,;:!?*`'\"")
 
 
 def tokenise(tokenizer: PreTrainedTokenizerBase, rationales: Sequence[Rationale], form: PromptFormat = COT) -> Tokens:
@@ -68,18 +66,14 @@ def unusable(rationales: Rationales) -> dict[int, str]:
     white space and punctuation, of which the first sample is kept.
     """
     reasons: dict[int, str] = {}
-    several = Counter(rationales.keys.code.tolist())
-    alike: dict[tuple[int, int], list[tuple[int, Key, str]]] = {}
-    for place, (code, rationale) in enumerate(zip(rationales.keys.code.tolist(), rationales, strict=True)):
+    codes = rationales.keys.code.tolist()
+    several = Counter(codes)
+    first: dict[tuple[int, str], int] = {}  # question and words -> the sample that has them first
+    for place, (code, rationale) in enumerate(zip(codes, rationales, strict=True)):
         if not rationale.answer.strip():
             reasons[place] = "the question has no answer"
         elif several[code] > 1:
-            letters = "".join(rationale.text.casefold().split()).translate(_DROPPED)
-            alike.setdefault((code, hash(letters)), []).append((place, rationale.key, rationale.text))
-    for group in alike.values():  # words are compared where the letters are the same
-        first: dict[str, int] = {}
-        for place, key, text in group if len(group) > 1 else ():
-            sample = first.setdefault(" ".join(_WORDS.findall(text.casefold())), key[1])
-            if sample != key[1]:
+            sample = first.setdefault((code, " ".join(_WORDS.findall(rationale.text.casefold()))), rationale.sample)
+            if sample != rationale.sample:
                 reasons[place] = f"the same text as sample {sample}"
     return reasons
