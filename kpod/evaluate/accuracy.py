@@ -1,6 +1,6 @@
 """Accuracy of a student, by set and by the number of steps that a question needs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,8 @@ def accuracy(method: str, dataset: str, split: str, rows: Sequence[Row]) -> Accu
     """Accuracy over rows of schemas.PREDICTIONS (at least one), with Wilson's 95% interval."""
     correct = sum(row["correct"] for row in rows)
     low, high = wilson(correct, len(rows))
-    truncated = share(rows, lambda row: row["truncated"])
-    answerless = share(rows, lambda row: row["predicted"] is None)
+    truncated = sum(row["truncated"] for row in rows) / len(rows)
+    answerless = sum(row["predicted"] is None for row in rows) / len(rows)
     return Accuracy(method, dataset, split, len(rows), correct, low, high, truncated, answerless)
 
 
@@ -71,8 +71,3 @@ def by_steps(method: str, predictions: pa.Table, questions: pa.Table) -> dict[in
 def as_dict(row: Accuracy) -> dict[str, Any]:
     """The fields of an entry and its accuracy, for JSON."""
     return {**vars(row), "accuracy": row.accuracy}
-
-
-def share(rows: Sequence[Row], holds: Callable[[Row], bool]) -> float:
-    """The share of rows for which a condition holds."""
-    return sum(map(holds, rows)) / len(rows)

@@ -64,11 +64,9 @@ def ask(
                 journal.flush()
                 bar.advance(1)
         except openai.OpenAIError as error:
-            pool.shutdown(cancel_futures=True)
             raise ModelError(_blame(server, f"failed: {error}", key)) from None
-        except ModelError:
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
     if failed:
         first = redact(next(iter(failed.values())), key)
         observe.warning(f"evaluate: {len(failed)} questions got no completion and count as wrong; the first: {first}")

@@ -13,7 +13,7 @@ from kpod.answers.verify import check
 from kpod.config import Evaluate
 from kpod.errors import DataError
 from kpod.evaluate import vllm
-from kpod.evaluate.accuracy import accuracies, accuracy, as_dict, by_steps, share
+from kpod.evaluate.accuracy import accuracies, accuracy, as_dict, by_steps
 from kpod.evaluate.generate import Completion, fitting, generate, longest_prompt
 from kpod.evaluate.judge import examine, prediction
 from kpod.evaluate.page import page
@@ -67,18 +67,19 @@ def evaluate(inputs: Mapping[str, Path], config: Evaluate, out_dir: Path) -> dic
     sets = accuracies("student", predictions)
     steps = by_steps("student", predictions, table)
     schemas.write(out_dir / "predictions.parquet", predictions)
+    overall = accuracy("student", "all", "all", rows)
     metrics = {
-        "overall": as_dict(accuracy("student", "all", "all", rows)),
+        "overall": as_dict(overall),
         "sets": [as_dict(row) for row in sets],
         "steps": {str(count): as_dict(row) for count, row in steps.items()},
     }
     write_text(out_dir / "metrics.json", json.dumps(metrics, indent=1))
     write_text(out_dir / "report.html", page(sets, steps, rows))
     return {
-        "accuracy": share(rows, lambda row: row["correct"]),
-        "truncated": share(rows, lambda row: row["truncated"]),
-        "answerless": share(rows, lambda row: row["predicted"] is None),
-        "questions": len(rows),
+        "accuracy": overall.accuracy,
+        "truncated": overall.truncated,
+        "answerless": overall.answerless,
+        "questions": overall.questions,
         "quarantined": len(bad),
         "too_long": too_long,
         **(
