@@ -14,7 +14,7 @@ from kpod.methods.train import train
 from kpod.questions.wordproblems import easy, sums
 from kpod.teacher.scripted import Scripted
 from kpod.text.formats import COT
-from kpod.text.prompts import answer_text, prompt
+from kpod.text.prompts import SENTENCE, prompt
 from kpod.training.examples import Example, example
 from kpod.training.models import device
 
@@ -84,7 +84,7 @@ def build_tokenizer(problems: list[Problem]) -> PreTrainedTokenizerFast:
         vocab_size=VOCABULARY, special_tokens=[END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )  # fmt: skip
-    texts = [f"{prompt(q)} {r}{answer_text(a)}" for q, r, a in problems]
+    texts = [f"{prompt(q)} {r}{SENTENCE.statement(a)}" for q, r, a in problems]
     # The teacher's words have tokens, as they would have in any real student's vocabulary; the model has not read them.
     teacher = Scripted(ScriptedEndpoint(filler=1.0))
     texts += [teacher.answer(prompt(question), sample=0) for question, _, _ in problems[:1000]]

@@ -33,11 +33,6 @@ def direct_prompt(question: str, choices: Sequence[str] | None = None) -> str:
     return f"Q: {question_text(question, choices)} A:"
 
 
-def answer_text(answer: str) -> str:
-    """The statement of the answer in the paper's form, the answer term of Eq. 1."""
-    return SENTENCE.statement(answer)
-
-
 @dataclass(frozen=True)
 class AnswerFormat:
     """The statement of an answer after a rationale, by the student (`template`) and by the teacher (`wording`)."""

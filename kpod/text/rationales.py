@@ -12,10 +12,8 @@ import pyarrow.compute as pc
 from kpod import schemas
 from kpod.text.groups import Key, Keys
 
-_QUESTION_COLUMNS, _RATIONALE_COLUMNS = (
-    ("id", "question", "answer", "choices"),
-    ("question_id", "sample", "rationale", "kept"),
-)
+_QUESTION_COLUMNS = ("id", "question", "answer", "choices")
+_RATIONALE_COLUMNS = ("question_id", "sample", "rationale", "kept")
 _STEP_COLUMNS = ("question_id", "sample", "step", "char_start", "char_end")
 CHUNK = 2048  # rationales that are Python objects at one time
 

@@ -6,6 +6,8 @@ from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from kpod.text.prompts import question_text
+
 if TYPE_CHECKING:
     from jinja2 import Template
 
@@ -38,8 +40,6 @@ def _compiled(template: str) -> "Template":
 
 def check_custom(template: str, system: str | None) -> None:
     """Raise ValueError in one line if a template of `prompt.kind: custom` fails, or drops question or system."""
-    from kpod.text.prompts import question_text
-
     question = question_text(PROBE, OPTIONS)
     try:
         shown = render(template, {"question": question, "system": system, "bos_token": "", "eos_token": ""})
