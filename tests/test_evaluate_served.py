@@ -1,9 +1,7 @@
 """A student behind a server: the same questions, prompts and stops, retries, and no answer asked for twice."""
 
-import asyncio
 import json
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from kpod.errors import ConfigError, ModelError
 from kpod.evaluate.served import ALIKE, ask
 from kpod.evaluate.stage import run
 from kpod.models import serve
-from kpod.teacher.http import Handler, HttpRequest, HttpResponse, HttpServer, refusal, reply
+from kpod.teacher.http import HttpRequest, HttpResponse, refusal, reply, serving
 from kpod.text.formats import COT
 from kpod.text.prompts import prompt
 from kpod.text.stops import STOPS
@@ -28,19 +26,15 @@ BY_PROMPT = {prompt(text): name for name, text in QUESTIONS.items()}
 
 
 class Server:
-    """A student on a loopback port that answers `SAID` as a server would: stops applied, ends told; or by `handler`."""
+    """A student on a loopback port that answers `SAID` as a server would: stops applied, ends told."""
 
-    def __init__(self, handler: Handler | None = None) -> None:
+    url: str
+
+    def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.failures: list[HttpResponse] = []
-        self._loop = asyncio.new_event_loop()
-        self._http = HttpServer(handler or self._answer)
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        port = asyncio.run_coroutine_threadsafe(self._http.start("127.0.0.1", 0), self._loop).result()
-        self.url = f"http://127.0.0.1:{port}/v1"
 
-    async def _answer(self, request: HttpRequest) -> HttpResponse:
+    async def answer(self, request: HttpRequest) -> HttpResponse:
         assert request.path == "/v1/completions"
         body = json.loads(request.body)
         self.asked.append(body)
@@ -53,18 +47,12 @@ class Server:
         return reply({"id": "1", "object": "text_completion", "created": 0, "model": body["model"],
                       "choices": [{"index": 0, "text": said, "finish_reason": reason, "logprobs": None}]})  # fmt: skip
 
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._http.close(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.close()
+    server = Server()
+    with serving(server.answer) as server.url:
+        yield server
 
 
 def both(folder: Path, inputs: dict[str, Path], settings: Evaluate, server: StudentServer) -> list[pa.Table]:
@@ -93,12 +81,9 @@ def test_a_served_student_is_judged_like_a_local_one(tmp_path: Path, server: Ser
 def test_kpod_serve_gives_the_completions_of_the_built_in_generator(tmp_path: Path) -> None:
     inputs = {"student": student(tmp_path / "base", learned()), "questions": questions(tmp_path / "questions")}
     model, tokenizer = models.load(inputs["student"] / "student")
-    running = Server(serve.StudentServer(model, tokenizer, COT).handle)
-    try:
+    with serving(serve.StudentServer(model, tokenizer, COT).handle) as url:
         settings = Evaluate(max_new_tokens=90, precision="fp32")
-        tables = both(tmp_path, inputs, settings, StudentServer(base_url=running.url, model="kpod"))
-    finally:
-        running.close()
+        tables = both(tmp_path, inputs, settings, StudentServer(base_url=url, model="kpod"))
     local, there = (table.to_pylist() for table in tables)
     assert local == there
     assert [row["truncated"] for row in local] == [False, False, False, True, False]

@@ -212,12 +212,8 @@ def test_the_first_engine_that_is_installed_serves(run: str, tmp_path: Path, mon
     asked = served_by(run, programs)
     assert (asked[0], asked[-1]) == ("llama-server", [True])
     assert asked[-5:-1] == ["--host", "127.0.0.1", "--port", "8123"]
-    own = []
-
-    async def forever(server: StudentServer, port: int) -> None:
-        own.append(port)
-
-    monkeypatch.setattr("kpod.models.serve._forever", forever)
+    own: list[int] = []
+    monkeypatch.setattr("kpod.models.serve.serve_forever", lambda handler, host, port: own.append(port))
     (programs / "convert_hf_to_gguf.py").unlink()
     serve(run, 8124)  # without a converter llama.cpp cannot read the student
     with pytest.raises(ConfigError, match=r"convert_hf_to_gguf\.py is not installed"):

@@ -14,7 +14,6 @@ from kpod.answers import worker
 from kpod.answers.verifiers import MathVerifier, PythonVerifier
 
 STARTING_S = 120.0  # seconds in which the process must have imported what it needs
-_LONGEST = 1 << 20  # characters of a line that a worker may write
 
 
 class Failed(Exception):
@@ -68,14 +67,13 @@ class Worker:
             if request is not None:
                 process.stdin.write(json.dumps(request).encode() + b"\n")
                 process.stdin.flush()
-            line = _line(process.stdout.fileno(), seconds)
-        except (BrokenPipeError, TimeoutError) as error:
+            reply: dict[str, Any] = json.loads(_line(process.stdout.fileno(), seconds))
+        except TimeoutError:
             self.stop()
-            slow = isinstance(error, TimeoutError)
-            raise Failed(f"no verdict in {seconds:g} s" if slow else "the worker died") from None
-        reply: dict[str, Any] = json.loads(line) if line else {"failure": "the worker died"}
-        if not line:
+            raise Failed(f"no verdict in {seconds:g} s") from None
+        except (BrokenPipeError, EOFError):
             self.stop()
+            raise Failed("the worker died") from None
         if "failure" in reply:
             raise Failed(str(reply["failure"]))
         return reply
@@ -88,15 +86,14 @@ def worker_of(settings: MathVerifier | PythonVerifier) -> Worker:
 
 
 def _line(file: int, seconds: float) -> bytes:
-    """A line from a pipe, empty at its end. Raises TimeoutError."""
+    """A line from a pipe. Raises TimeoutError, or EOFError at the end of the pipe."""
     poll = select.poll()
     poll.register(file, select.POLLIN)
     read = b""
-    while not read.endswith(b"\n") and len(read) < _LONGEST:
+    while not read.endswith(b"\n"):
         if not poll.poll(seconds * 1000):
             raise TimeoutError
-        part = os.read(file, 65536)
-        if not part:
-            return b""
+        if not (part := os.read(file, 65536)):
+            raise EOFError
         read += part
     return read

@@ -12,6 +12,7 @@ from kpod.evaluate.accuracy import Question, by_question
 from kpod.evaluate.statistics import MANY, holm, mcnemar_exact, paired_bootstrap
 from kpod.text.hygiene import clean
 
+LONGEST = 300  # characters of a completion
 SHOWN = 3  # flips a set and direction that the Markdown shows with their completions
 
 
@@ -150,7 +151,7 @@ def _flips(title: str, flips: Sequence[Flip]) -> list[str]:
     return lines
 
 
-def _short(text: str, longest: int = 300) -> str:
-    """One line of at most `longest` characters; the beginning is cut, since the answer is at the end."""
+def _short(text: str) -> str:
+    """One line of at most LONGEST characters; the beginning is cut, since the answer is at the end."""
     text = " ".join(clean(text).split())
-    return text if len(text) <= longest else f"... {text[-longest:]}"
+    return text if len(text) <= LONGEST else f"... {text[-LONGEST:]}"

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,11 @@ import torch
 from kpod.errors import ConfigError, ModelError
 from kpod.models.export import converter, export, form_of
 from kpod.run.results import result_of
-from kpod.teacher.http import HttpRequest, HttpResponse, HttpServer, refusal, reply
+from kpod.teacher.http import LOOPBACK, HttpRequest, HttpResponse, refusal, reply, serve_forever
 from kpod.text.formats import PromptFormat
 from kpod.text.stops import first_answer
 from kpod.training import models
 
-LOOPBACK = "127.0.0.1"
 MOST_TOKENS = 512  # of an answer, unless the request sets a limit
 
 
@@ -41,8 +39,11 @@ def serve(run: str, port: int, engine: str = "auto") -> None:
         export(run, student)
         model, tokenizer = models.load(student, "auto")
         form = form_of(result_of(run, "distill"), tokenizer)
-        with suppress(KeyboardInterrupt):
-            asyncio.run(_forever(StudentServer(model, tokenizer, form), port))
+        try:
+            serve_forever(StudentServer(model, tokenizer, form).handle, LOOPBACK, port)
+        except OSError as error:
+            wrong = f"port {port} on {LOOPBACK} cannot be opened ({error.strerror}): choose another"
+            raise ConfigError(wrong) from error
 
 
 def _command(run: str, student: Path, port: int, engine: str) -> list[str] | None:
@@ -63,16 +64,6 @@ def _command(run: str, student: Path, port: int, engine: str) -> list[str] | Non
     if engine not in ("auto", "kpod"):
         raise ConfigError(f"--engine {engine} is not installed: install it, or take --engine kpod")
     return None
-
-
-async def _forever(server: "StudentServer", port: int) -> None:
-    listening = HttpServer(server.handle)
-    try:
-        bound = await listening.start(LOOPBACK, port)
-    except OSError as error:
-        raise ConfigError(f"port {port} on {LOOPBACK} cannot be opened ({error.strerror}): choose another") from error
-    print(f"http://{LOOPBACK}:{bound}/v1", flush=True)
-    await asyncio.Event().wait()
 
 
 class StudentServer:

@@ -1,12 +1,16 @@
 """A small HTTP server on aiohttp, whose answers may break off or not come, as planned faults need it."""
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
+LOOPBACK = "127.0.0.1"
 MAX_BODY = 256 * 1024 * 1024
 
 
@@ -85,3 +89,31 @@ class HttpServer:
         if response.sent is not None:
             response.sent()
         return sent
+
+
+def serve_forever(handler: Handler, host: str, port: int) -> None:
+    """Print the base URL (".../v1") and serve until interrupted. Raises OSError if the port is taken."""
+
+    async def forever() -> None:
+        bound = await HttpServer(handler).start(host, port)
+        print(f"http://{host}:{bound}/v1", flush=True)
+        await asyncio.Event().wait()
+
+    with suppress(KeyboardInterrupt):
+        asyncio.run(forever())
+
+
+@contextmanager
+def serving(handler: Handler) -> Iterator[str]:
+    """Serve in a thread on a free loopback port inside the block; yields the base URL (".../v1")."""
+    server, loop = HttpServer(handler), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    port = asyncio.run_coroutine_threadsafe(server.start(LOOPBACK, 0), loop).result()
+    try:
+        yield f"http://{LOOPBACK}:{port}/v1"
+    finally:
+        asyncio.run_coroutine_threadsafe(server.close(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

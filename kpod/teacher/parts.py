@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from kpod.store.files import atomic
 
 GROUP = 512  # rows read at once for one text
+HELD = 8  # groups in memory
 SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), False),
@@ -36,11 +37,11 @@ def write(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 
 class Part:
-    """One file; the `groups` row groups used last are in memory."""
+    """One file; the row groups used last are in memory."""
 
-    def __init__(self, path: Path, groups: int = 8) -> None:
+    def __init__(self, path: Path) -> None:
         self._file = pq.ParquetFile(path)
-        self._groups, self._most = OrderedDict[int, list[dict[str, Any]]](), groups
+        self._groups = OrderedDict[int, list[dict[str, Any]]]()
 
     def keys(self) -> Iterator[bytes]:
         """The keys in row order."""
@@ -52,7 +53,7 @@ class Part:
         group = number // GROUP
         if group not in self._groups:
             self._groups[group] = self._file.read_row_group(group).to_pylist()
-            if len(self._groups) > self._most:
+            if len(self._groups) > HELD:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(group)
         return self._groups[group][number % GROUP]

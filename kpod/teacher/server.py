@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter
@@ -23,11 +23,11 @@ from kpod.config import ReplayEndpoint, ScriptedEndpoint
 from kpod.errors import KpodError, TeacherError
 from kpod.teacher.batchroutes import BatchRoutes
 from kpod.teacher.faults import Faults
-from kpod.teacher.http import HttpRequest, HttpResponse, HttpServer, refusal, reply
+from kpod.teacher.http import LOOPBACK, HttpRequest, HttpResponse, refusal, reply, serve_forever, serving
 from kpod.teacher.replay import Replay
 from kpod.teacher.scripted import Scripted
 
-LOOPBACK = "127.0.0.1"
+MODEL = "kpod-teacher"
 GENERATES = {"/v1/chat/completions": "chat", "/v1/completions": "text"}
 
 
@@ -47,8 +47,8 @@ def answerer_of(endpoint: ScriptedEndpoint | ReplayEndpoint) -> Answerer:
 class TeacherServer:
     """Answers requests, with planned faults, and counts what a provider would bill."""
 
-    def __init__(self, answerer: Answerer, faults: Faults, model: str, api_key: str | None = None) -> None:
-        self._answerer, self._faults, self._model, self._api_key = answerer, faults, model, api_key
+    def __init__(self, answerer: Answerer, faults: Faults, api_key: str | None = None) -> None:
+        self._answerer, self._faults, self._api_key = answerer, faults, api_key
         self._attempts: Counter[str] = Counter()
         self._billed: set[str] = set()
         self._in_flight = 0
@@ -64,7 +64,7 @@ class TeacherServer:
         if self._api_key and request.headers.get("authorization") != f"Bearer {self._api_key}":
             return refusal(401, "Incorrect API key provided.", "invalid_api_key")
         if request.path == "/v1/models":
-            return reply({"object": "list", "data": [{"id": self._model, "object": "model", "owned_by": "kpod"}]})
+            return reply({"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "kpod"}]})
         if request.method == "POST" and (kind := GENERATES.get(request.path)):
             return await self._generate(request, kind)
         return self._batches.handle(request) or refusal(404, f"unknown path {request.path}")
@@ -160,60 +160,30 @@ class TeacherServer:
             "id": "cmpl-" + hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:24],
             "object": "chat.completion" if kind == "chat" else "text_completion",
             "created": 0,
-            "model": body.get("model", self._model),
+            "model": body.get("model", MODEL),
             "choices": [{"index": 0, **content, "finish_reason": "length" if cut else "stop", "logprobs": None}],
             "usage": usage,
         }
 
 
-async def _listen(server: TeacherServer, host: str, port: int) -> tuple[HttpServer, int]:
-    listening = HttpServer(server.handle)
+def serve(
+    endpoint: ScriptedEndpoint | ReplayEndpoint, port: int = 8000, faults: Faults | None = None, host: str = LOOPBACK
+) -> None:
+    """Print the base URL and serve until interrupted. Raises TeacherError if the port is taken."""
     try:
-        return listening, await listening.start(host, port)
+        serve_forever(TeacherServer(answerer_of(endpoint), faults or Faults()).handle, host, port)
     except OSError as error:
         raise TeacherError(f"port {port} on {host} cannot be opened ({error.strerror}): choose another") from error
 
 
-def serve(
-    endpoint: ScriptedEndpoint | ReplayEndpoint,
-    port: int = 8000,
-    faults: Faults | None = None,
-    model: str = "kpod-teacher",
-    host: str = LOOPBACK,
-    api_key: str | None = None,
-) -> None:
-    """Print the base URL and serve until interrupted. Raises TeacherError if the port is taken."""
-
-    async def forever() -> None:
-        _, bound = await _listen(TeacherServer(answerer_of(endpoint), faults or Faults(), model, api_key), host, port)
-        print(f"http://{host}:{bound}/v1", flush=True)
-        await asyncio.Event().wait()
-
-    with suppress(KeyboardInterrupt):
-        asyncio.run(forever())
-
-
 @contextmanager
 def running(
-    endpoint: ScriptedEndpoint | ReplayEndpoint | Answerer,
-    faults: Faults | None = None,
-    model: str = "kpod-teacher",
-    api_key: str | None = None,
+    endpoint: ScriptedEndpoint | ReplayEndpoint | Answerer, faults: Faults | None = None, api_key: str | None = None
 ) -> Iterator[str]:
     """Serve in a thread on a free loopback port inside the block; yields the base URL (".../v1")."""
     answerer = answerer_of(endpoint) if isinstance(endpoint, ScriptedEndpoint | ReplayEndpoint) else endpoint
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="kpod-teacher", daemon=True)
-    thread.start()
-    server = TeacherServer(answerer, faults or Faults(), model, api_key)
-    listening, port = asyncio.run_coroutine_threadsafe(_listen(server, LOOPBACK, 0), loop).result()
-    try:
-        yield f"http://{LOOPBACK}:{port}/v1"
-    finally:
-        asyncio.run_coroutine_threadsafe(listening.close(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    with serving(TeacherServer(answerer, faults or Faults(), api_key).handle) as url:
+        yield url
 
 
 def _main(settings: str) -> None:
