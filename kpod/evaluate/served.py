@@ -108,7 +108,7 @@ def _completion(answer: object, asks_on: bool) -> Completion:
 
 
 def _blame(server: StudentServer, failure: str, key: str) -> str:
-    return redact(" ".join(f"evaluate.server: {server.base_url} {failure}".split()), key)
+    return redact(f"evaluate.server: {server.base_url} {failure}", key)
 
 
 def _key(server: StudentServer) -> str:

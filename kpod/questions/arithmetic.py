@@ -4,6 +4,7 @@ Every value is an integer in 2..LARGEST, so a tokenizer with a token for each nu
 in five tokens.
 """
 
+import operator
 import random
 from collections.abc import Callable, Sequence
 
@@ -12,11 +13,8 @@ from kpod.questions.wordings import Wording
 LARGEST = 40
 SMALL = 12  # the largest value that is multiplied
 COMPUTE: dict[str, Callable[[int, int], int]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "x": lambda a, b: a * b,
-    "/": lambda a, b: a // b,
-}
+    "+": operator.add, "-": operator.sub, "x": operator.mul, "/": operator.floordiv,
+}  # fmt: skip
 
 
 def apply(value: int, op: str, operand: int) -> int | None:
@@ -42,7 +40,7 @@ def operations(value: int, wordings: Sequence[Wording]) -> dict[str, Sequence[in
 def step(rng: random.Random, value: int, wordings: Sequence[Wording]) -> tuple[int, Wording, int]:
     """Draw one operation on `value`, all operations equally likely; returns the new value, the wording, the operand."""
     choices = operations(value, wordings)
-    op = rng.choice(list(choices))  # the operation first, so that all are equally likely
+    op = rng.choice(list(choices))
     operand = rng.choice(choices[op])
     wording = rng.choice([x for x in wordings if x.op == op and x.number in (None, operand)])
     return COMPUTE[op](value, operand), wording, operand

@@ -6,7 +6,7 @@ belongs to the later one, because tokenizers encode a word together with the spa
 
 import re
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -104,8 +104,8 @@ def merged(parts: Sequence[str], most: int) -> list[str]:
 
 def spans(parts: Sequence[str]) -> np.ndarray:
     """Character spans (start, end), int32 [k, 2], of k steps that tile their text."""
-    ends = list(accumulate(map(len, parts)))
-    return np.array([[0, *ends[:-1]], ends], dtype=np.int32).T if ends else np.empty((0, 2), dtype=np.int32)
+    edges = np.cumsum([0, *map(len, parts)], dtype=np.int32)
+    return np.stack([edges[:-1], edges[1:]], axis=1)
 
 
 def _formulas(text: str) -> np.ndarray:

@@ -54,16 +54,11 @@ def _salad(text: str) -> bool:
     ends = [bool(_SEPARATOR.search(text, a.end(), b.start())) for a, b in pairwise(matches)] + [True]
     listed = [end or match[0].istitle() for end, match in zip(ends, matches, strict=False)]
     poorest, richest = 1.0, 0.0
-    count, separated = sum(small[:WINDOW]), sum(listed[:WINDOW])
     for i in range(len(words) - WINDOW + 1):
-        richest = max(richest, count / WINDOW)
-        if (
-            count / WINDOW < poorest
-            and separated < LISTED * WINDOW
-            and len(set(words[i : i + WINDOW])) >= VARIED * WINDOW
-        ):
-            poorest = count / WINDOW
-        if i + WINDOW < len(words):
-            count += small[i + WINDOW] - small[i]
-            separated += listed[i + WINDOW] - listed[i]
+        window = slice(i, i + WINDOW)
+        share = sum(small[window]) / WINDOW
+        richest = max(richest, share)
+        list_or_table = sum(listed[window]) >= LISTED * WINDOW or len(set(words[window])) < VARIED * WINDOW
+        if not list_or_table:
+            poorest = min(poorest, share)
     return richest >= ENGLISH and poorest <= SALAD

@@ -153,9 +153,9 @@ class TokenRows(Sequence[Row]):
         chosen.rows = self.rows[places]
         return chosen
 
-    def parts(self, rows: int = _ROWS) -> Iterator[Self]:
-        """These rows, so many at a time."""
-        return (self[at : at + rows] for at in range(0, len(self), rows))
+    def parts(self) -> Iterator[Self]:
+        """These rows, _ROWS at a time."""
+        return (self[at : at + _ROWS] for at in range(0, len(self), _ROWS))
 
     def columns(self) -> list[Column]:
         """All that decides what a row is, beside its key."""
