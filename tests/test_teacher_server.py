@@ -5,11 +5,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 from openai import OpenAI
+from server_tools import until
 from teacher_tools import Sums, execute, stats, teacher
 
 from kpod.config import ReplayEndpoint, ScriptedEndpoint, WordProblems
@@ -164,6 +167,15 @@ def test_a_key_is_demanded() -> None:
     with running(Sums(), api_key="right") as url:
         assert httpx2.get(f"{url}/models").status_code == 401
         assert httpx2.get(f"{url}/models", headers={"Authorization": "Bearer right"}).status_code == 200
+
+
+def test_a_server_ends_while_a_request_stalls() -> None:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "How much is 3 plus 4?"}]})
+    with running(Sums(), Faults(stall=1.0)) as url:
+        connection = HTTPConnection(urlsplit(url).netloc)
+        connection.request("POST", "/v1/chat/completions", body)
+        until(lambda: stats(url)["faults"] == {"stall": 1}, "the stall")
+    assert connection.sock.recv(1) == b""
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -60,7 +60,7 @@ class HttpServer:
         """Listen and return the port (a free one if `port` is 0). Raises OSError if it is taken."""
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.01)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, backlog=1024).start()
         return int(self._runner.addresses[0][1])
