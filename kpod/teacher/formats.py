@@ -25,7 +25,7 @@ class Completion:
 
     question: str  # its text
     payload: Mapping[str, Any]  # as a chat-completions server would have sent it
-    ids: Mapping[str, Any] = field(default_factory=dict)  # may hold the question's `question_id` or `id`
+    row: Mapping[str, Any] = field(default_factory=dict)  # may hold the question's `question_id`
 
 
 def _completion(message: Mapping[str, Any], finish: Any = None, usage: Any = None, model: Any = None) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def _by_text(
             except ValueError as error:
                 completions, reason = [], str(error)
             for completion in completions:
-                named = by_id.get(str(completion.ids.get("question_id")))
+                named = by_id.get(str(completion.row.get("question_id")))
                 matching = [named] if named else matcher.find(completion.question)
                 passed += not matching
                 try:

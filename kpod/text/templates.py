@@ -1,15 +1,13 @@
 """Jinja templates of prompts: rendered in a sandbox, with a fixed date, and checked to show the question."""
 
 import re
-from collections.abc import Mapping
 from datetime import date
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from kpod.text.prompts import question_text
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment
 
 PROBE = "How many pens are in 4 boxes of 3?"  # a question to test templates with
 OPTIONS = ("12", "7")
@@ -17,38 +15,33 @@ TODAY = date(2024, 7, 26)  # the date for all templates, so that a prompt never 
 _NOW = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<form>.*?)(?P=quote)\s*\)")
 
 
-def render(template: str, context: Mapping[str, Any]) -> str:
-    """Render a template. Raises jinja2.TemplateError, or any error of the template's own expressions."""
-    return _compiled(template).render(**context)
-
-
-@lru_cache(64)
-def _compiled(template: str) -> "Template":
-    import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def fail(message: str) -> NoReturn:
-        raise jinja2.TemplateError(message)
-
-    # As transformers, vLLM and llama.cpp read chat templates.
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals["raise_exception"] = fail
-    return environment.from_string(template)
-
-
 def check_custom(template: str, system: str | None) -> None:
     """Raise ValueError in one line if a template of `prompt.kind: custom` fails, or drops question or system."""
     question = question_text(PROBE, OPTIONS)
     try:
-        shown = render(template, {"question": question, "system": system, "bos_token": "", "eos_token": ""})
+        compiled = _environment().from_string(template)
+        shown = compiled.render(question=question, system=system, bos_token="", eos_token="")
     except Exception as error:  # a template can raise anything
         raise ValueError(f"prompt.template: {reason(error)}") from error
     if question not in shown:
         raise ValueError("prompt.template loses the question: it must show {{ question }} unchanged")
     if system is not None and system not in shown:
         raise ValueError("prompt.template does not show {{ system }}, so leave prompt.system out")
+
+
+def _environment() -> "Environment":
+    """A sandbox that reads templates as transformers, vLLM and llama.cpp read chat templates."""
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def fail(message: str) -> NoReturn:
+        raise jinja2.TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.globals["raise_exception"] = fail
+    return environment
 
 
 def reason(error: Exception) -> str:
