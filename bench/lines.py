@@ -27,7 +27,7 @@ WHY = {  # folder -> what libraries do in it, and what is left for us
     "store": "content keys from settings, inputs and code; atomic folders, locks, liveness",
     "student": "a small student trained from scratch; transformers loads the others",
     "sweep": "arms, tables and statistics over seeds",
-    "teacher": "openai and httpx2 send; the journal that pays nothing twice, budgets, batches, limits, planned faults",
+    "teacher": "openai, httpx2 and aiohttp send and serve; the journal that pays nothing twice, budgets, limits",
     "text": "prompts, closings and token offsets for any tokenizer of transformers",
     "tokens": "pyarrow; token ids of all rationales as flat columns, mapped into memory",
     "tracking": "MLflow; reading its SQLite file in milliseconds",
