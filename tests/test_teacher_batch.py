@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import OpenAI
 from teacher_tools import RUN, Sums, execute, interfere, rows, stats, teacher, write
 
 from kpod.config import Price
@@ -125,7 +126,7 @@ def test_a_run_that_died_before_it_knew_the_id(
         if submitted:
             patch.setattr(Ledger, "known", die)
         else:
-            patch.setattr(batch_module.OpenAI, "files", property(die))
+            patch.setattr(OpenAI, "files", property(die))
         with pytest.raises(KeyboardInterrupt):
             execute(tmp_path, batched(url), rows(30))
     metrics, _ = execute(tmp_path, batched(url), rows(30))
