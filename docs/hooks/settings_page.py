@@ -1,5 +1,6 @@
 """The page of all settings, made from the pydantic models whenever the site is built."""
 
+import json
 import types
 from collections.abc import Iterator
 from enum import Enum
@@ -16,15 +17,17 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 from kpod.config import Pipeline
 from kpod.config.retrain import Retrain
 from kpod.config.sweep import Sweep
+from kpod.config.teacher import SharedTeacher, Teacher
 
 INTRO = """# Settings
 
-Every key of a recipe, made from the models in `kpod/config/` when this page is built. A key is written as nested YAML
-or as a dotted name behind `--set`, for example `--set distill.lr=1e-4`. An unknown key is refused before anything runs.
+Every key of a recipe. A key is written as nested YAML or as a dotted name after `--set`, for example
+`--set distill.lr=1e-4`. An unknown key is refused before anything runs.
 
-A key marked *operational* changes speed, cost limits or patience, never a result. It is not part of a stage's cache
-key, so a change of it computes nothing again.
+A key marked *operational* changes speed, cost limits or patience, never a result: after a change of it nothing is
+computed again.
 """
+DERIVED = "Set by "  # beginning of the description of a field that is no setting of its own
 ROOTS = [
     (Pipeline, "The pipeline", "A recipe: `kpod run FILE.yaml`."),
     (Sweep, "A sweep", "`kpod sweep FILE.yaml`, see [comparing](comparing.md)."),
@@ -51,8 +54,9 @@ def _root(model: type[BaseModel], title: str, text: str) -> Iterator[str]:
 
 def _section(model: type[BaseModel], key: str, root: str, level: int) -> Iterator[str]:
     """The table of a model, then the sections of the models inside it; `root` begins their anchors."""
-    yield from _table(model, key, root)
-    for name, field in model.model_fields.items():
+    fields = _own(model)
+    yield from _table(fields, key, root)
+    for name, field in fields.items():
         inner = models_in(field.annotation)
         dotted = f"{key}.{name}".lstrip(".")
         for one in inner:
@@ -64,14 +68,24 @@ def _section(model: type[BaseModel], key: str, root: str, level: int) -> Iterato
             yield from _section(one, dotted, f"{root}{kind}-" if kind else root, level + 1)
 
 
+def _own(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields that a user may set; of one of several teachers those that a single one has not."""
+    known = Teacher.model_fields if model is SharedTeacher else {}
+    return {
+        name: field
+        for name, field in model.model_fields.items()
+        if name not in known and not (field.description or "").startswith(DERIVED)
+    }
+
+
 def _anchor(root: str, dotted: str) -> str:
     return (root + dotted).replace(".", "-")
 
 
-def _table(model: type[BaseModel], key: str, root: str) -> Iterator[str]:
+def _table(fields: dict[str, FieldInfo], key: str, root: str) -> Iterator[str]:
     yield "| key | type | default | description |"
     yield "|---|---|---|---|"
-    for name, field in model.model_fields.items():
+    for name, field in fields.items():
         extra = field.json_schema_extra
         note = " *operational*" if isinstance(extra, dict) and extra.get("operational") else ""
         link = (
@@ -141,7 +155,8 @@ def default_of(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)  # type: ignore[call-arg]
     if isinstance(value, BaseModel):
         kind = getattr(value, "kind", None)
-        return f"`{{kind: {kind}}}`" if kind else "see below"
+        changed = value.model_dump(mode="json", exclude_defaults=True)
+        return f"`{{kind: {kind}}}`" if kind else f"`{_yaml(changed)}`" if changed else "see below"
     if value is PydanticUndefined:
         return ""
     value = value.value if isinstance(value, Enum) else to_jsonable_python(value)
@@ -152,7 +167,7 @@ def _yaml(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, str):
-        return value if value and "\n" not in value else repr(value).replace("'", '"')
+        return value if value and "\n" not in value else json.dumps(value, ensure_ascii=False)
     if isinstance(value, list):
         return f"[{', '.join(map(_yaml, value))}]"
     if isinstance(value, dict):

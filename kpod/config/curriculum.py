@@ -85,13 +85,15 @@ class Curriculum(Strict):
     )
     beta: float = Field(12.0, ge=0, description="Weight of the diversity term (Eq. 12).")
     clusters: int = Field(5, ge=1, description="K of the K-means over questions.")
-    embedder: Embedder = StudentEmbedder()
-    delta_s: int = Field(1, ge=1, description="Input steps a selected question gives up.")
+    embedder: Embedder = Field(StudentEmbedder(), description="Embeds the questions for the clusters.")
+    delta_s: int = Field(1, ge=1, description="Given steps that a selected rationale loses at once.")
     solver: Literal["structured", "ftgp", "greedy"] = Field(
         "structured", description="structured: one sort, with a certificate; ftgp: the paper's; greedy: lazy greedy."
     )
     eps: float = Field(0.05, gt=0, lt=0.5, description="Accuracy of the solver `ftgp`, whose guarantee is 1/2 - eps.")
-    passes: Literal["repeat", "single"] = Field("repeat", description="`single` is the paper's one selection a stage.")
+    passes: Literal["repeat", "single"] = Field(
+        "repeat", description="repeat: select until the stage's difficulty is spent; single: select once."
+    )
     start: Literal["last-step", "answer-only"] = Field(
         "last-step", description="What the student writes at stage 0 before the selection up to C0."
     )

@@ -46,8 +46,8 @@ class Distill(StudentStage):
     """Stage `distill`: Eq. 15 and the answer term of Eq. 1."""
 
     objective: Objective = Field(Eq15(), description="Set by the method; the settings of its kinds are in `variants`.")
-    token_weights: bool = Field(True, description="Weight tokens by w_j; off: all ones.")
-    progressive: bool = Field(True, description="Follow the curriculum; off: the whole rationale in every epoch.")
+    token_weights: bool = Field(True, description="Set by the method: weight tokens by w_j; off: all ones.")
+    progressive: bool = Field(True, description="Set by the method: follow the curriculum; off: whole rationales.")
     weight_floor: Fraction = Field(
         0.5,
         description="f of w' = f + (1 - f) w in Eq. 15; 0 is the paper's. Without a floor, tokens of weight 0 are not "

@@ -74,7 +74,7 @@ class Pipeline(Strict):
         "option where a question has options, else by number; `math` where a source is MATH or MATH-500.",
     )
     steps: Steps = Steps()
-    student: Student = Field(examples=[STUDENT])
+    student: Student = Field(examples=[STUDENT], description="The model to train.")
     weights: Weights = Weights()
     difficulty: Difficulty = Difficulty()
     curriculum: Curriculum = Curriculum()

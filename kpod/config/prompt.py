@@ -19,12 +19,12 @@ class Prompt(Strict):
     system: str | None = Field(None, min_length=1, description="System prompt of `chat` and `custom`.")
     template: str | None = Field(
         None,
-        description="Of `custom`: Jinja with {{ question }} (its options behind it), {{ system }} and {{ bos_token }}.",
+        description="Of `custom`: Jinja with {{ question }} (and its options), {{ system }} and {{ bos_token }}.",
     )
     thinking: bool | None = Field(
         None,
-        description="true: the rationale stands in <think> ... </think>, the answer behind it; true and false are also "
-        "passed to the chat template as enable_thinking; null: neither.",
+        description="true: the rationale is between `<think>` and `</think>`, the answer after it; true and false are "
+        "also passed to the chat template as enable_thinking; null: neither.",
     )
 
     @model_validator(mode="after")

@@ -29,7 +29,7 @@ class WordProblems(Strict):
     longer_by: Literal["steps", "words"] = Field(
         "steps",
         description="steps: more operations than any training question; words, for stories: as many operations, in "
-        "longer sentences than any in training, for half of them also say where or when.",
+        "longer sentences than any in training: half of the events also say where or when.",
     )
     harder: int = Field(0, ge=0, description="Test questions of the out-of-distribution set of harder problems.")
     harder_by: Literal["family", "names"] = Field(
@@ -74,7 +74,7 @@ class WordProblems(Strict):
 
 
 class Columns(Strict):
-    """Columns of a public set; a dot leads into a nested column (`doc.question`)."""
+    """Names of the columns; a dot leads into a nested column (`doc.question`)."""
 
     question: str = Field(min_length=1, description="Column of the question's text.")
     answer: str = Field(
@@ -95,7 +95,7 @@ class QuestionFile(Strict):
     files: dict[Split, Path] = Field(description="One file a split.", min_length=1)
     columns: Columns | None = Field(None, description="Where questions and answers stand, if under other names.")
     limit: dict[Split, int] = Field(
-        default_factory=dict, description="Use only the first so many questions of a split."
+        default_factory=dict, description="Use only the first questions of a split, e.g. {train: 500}."
     )
 
     @property
@@ -128,14 +128,14 @@ class QuestionHub(Strict):
     columns: Columns | None = Field(None, description="Its columns; needed with `path`.")
     parts: dict[Split, str] = Field(
         default_factory=dict,
-        description="Which of its splits is taken for which, e.g. {train: train, test: validation}.",
+        description="The set's split for each of kpod's, e.g. {train: train, test: validation}.",
     )
     revision: str = Field("main", description="Hub revision; pin a commit for reproducible runs.")
     splits: list[Split] = Field(
-        ["train", "validation", "test"], min_length=1, description="Wanted splits, as far as the set has them."
+        ["train", "validation", "test"], min_length=1, description="Splits to use, where the set has them."
     )
     limit: dict[Split, int] = Field(
-        default_factory=dict, description="Use only the first so many questions of a split."
+        default_factory=dict, description="Use only the first questions of a split, e.g. {train: 500}."
     )
 
     @property
@@ -167,4 +167,6 @@ Source = Annotated[WordProblems | QuestionFile | QuestionHub, Field(discriminato
 class Questions(Strict):
     """Where questions come from; the first source names the registered student."""
 
-    sources: list[Source] = Field(min_length=1, examples=[[EXAMPLE]])
+    sources: list[Source] = Field(
+        min_length=1, examples=[[EXAMPLE]], description="Sets of questions, each from files, the hub or a generator."
+    )

@@ -61,7 +61,7 @@ class ImportEndpoint(Strict):
     )
     format: Literal["kpod", "openthoughts", "openr1", "distilabel", "curator", "messages"] = Field(
         "kpod",
-        description="Whose columns the files have. All but `kpod` are matched with the questions by their texts.",
+        description="Which project wrote the files. All but `kpod` are matched with questions by the question's text.",
     )
 
 
@@ -100,7 +100,7 @@ class TeacherPrompt(Strict):
 class Teacher(Strict):
     """Stage `rationales`: the teacher, its sampling, and which rationales are kept."""
 
-    endpoint: Endpoint = Field(examples=[ENDPOINT])
+    endpoint: Endpoint = Field(examples=[ENDPOINT], description="Where the rationales come from.")
     model: str = Field(
         "", description="Model name sent with each request, as the server knows it; only a local teacher needs none."
     )
@@ -123,7 +123,7 @@ class Teacher(Strict):
     )
     finish_reasons: dict[str, Literal["stop", "length", "content_filter"]] = Field(
         default_factory=dict,
-        description="What a server's own words for the reason to end mean, in lower case, e.g. {my_stop: stop}.",
+        description="Meaning of finish reasons that only this server uses, in lower case, e.g. {my_stop: stop}.",
     )
     keep_wrong: bool = Field(False, description="Keep rationales whose answer disagrees with gold.")
     verifier: Verifier | None = Field(None, description="Set by `verifier`, the setting of all stages.")
@@ -159,7 +159,7 @@ class Teacher(Strict):
 
 
 class SharedTeacher(Teacher):
-    """One of several teachers."""
+    """One of several teachers: the settings of `teacher`, a name and a share."""
 
     name: str = Field("", pattern=rf"^$|{NAME}", description="Its name in tables; default: its model.")
     share: Fraction = Field(description="Share of the questions that this teacher is asked.")

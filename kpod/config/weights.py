@@ -42,8 +42,8 @@ class Weights(ModelStage):
     alpha: float = Field(
         0.3,
         ge=0,
-        description="Weight of the mask-length loss in Eq. 7 (paper: 0.5); keep it well below the nats that the whole "
-        "rationale is worth to the predictor, or every token is masked.",
+        description="Weight of the mask-length loss in Eq. 7 (paper: 0.5). If it is too small, all weights stay near "
+        "1; if it exceeds the nats that the rationale is worth to the predictor, every token is masked.",
     )
     mask: Literal["soft", "hard"] = Field(
         "soft",
