@@ -23,7 +23,7 @@ def _without_password(address: str) -> str:
 
 def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError("is the name of an environment variable; the key itself belongs into that variable")
+        raise ValueError("must be the name of an environment variable that holds the key, not the key itself")
     return name
 
 

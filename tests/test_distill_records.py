@@ -211,6 +211,6 @@ def test_specialized_leaves_worked_questions_out_where_they_do_not_fit(inputs: d
     rows = objective_of(config).make_examples(data(inputs), config)
     assert {row.form for row in rows if row.tokens > longest} == set()
     assert {rows[unit[0]].form for unit in objective(config, rows).units(0)} == {""}
-    with pytest.raises(DataError, match="specialized: 2 worked questions"):
+    with pytest.raises(DataError, match=r"variants\.specialized\.shots 2 needs right answers"):
         run(inputs, Distill(objective=Specialized(), **ALONE), inputs["out"])
     assert run(inputs, settings(Specialized(shots=1), budget={"epochs": 2}), inputs["out"])["examples"] == 12

@@ -200,7 +200,7 @@ def test_weights_that_say_nothing_are_replaced_by_ones_with_a_warning(
 ) -> None:
     write_weights(inputs["weights"], value=value)
     figures = run(inputs, CONFIG, inputs["out"])
-    assert "so the weights say nothing: all tokens weigh 1" in capsys.readouterr().err
+    assert "so the weights carry no information: all tokens weigh 1" in capsys.readouterr().err
     (inputs["out"] / "plain").mkdir()
     ones = run(inputs, CONFIG.model_copy(update={"token_weights": False}), inputs["out"] / "plain")
     assert figures["loss"] == ones["loss"]

@@ -42,5 +42,5 @@ class Evaluate(StudentStage):
     @model_validator(mode="after")
     def _one_process_asks(self) -> "Evaluate":
         if self.processes > 1 and (self.backend == "vllm" or self.server):
-            raise ValueError("evaluate.processes is of the backend transformers: vllm and servers batch by themselves")
+            raise ValueError("evaluate.processes needs the backend transformers: leave it out with vllm or a server")
         return self

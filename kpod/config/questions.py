@@ -69,7 +69,7 @@ class WordProblems(Strict):
         if self.longer and self.longer_by == "words" and self.family != "stories":
             raise ValueError("longer_by: words is for the family stories")
         if self.harder and self.family == "mixed":
-            raise ValueError("harder must be 0 where family is mixed: it is what is harder than the family stories")
+            raise ValueError("harder must be 0 if family is mixed: the harder sets are harder than the family stories")
         return self
 
 

@@ -152,7 +152,7 @@ def put(tree: dict[str, Any], key: str, value: Any) -> None:
     elif isinstance(node, dict):
         node[last] = value
     else:
-        raise ConfigError(f"--set {key}: {last} has no place below a plain value")
+        raise ConfigError(f"--set {key}: {last} cannot be set below a plain value")
 
 
 def _child(node: Any, part: str, key: str) -> Any:
@@ -161,7 +161,7 @@ def _child(node: Any, part: str, key: str) -> Any:
             raise ConfigError(f"--set {key}: {part} is not an index below {len(node)}")
         return node[int(part)]
     if not isinstance(node, dict):
-        raise ConfigError(f"--set {key}: {part} has no place below a plain value")
+        raise ConfigError(f"--set {key}: {part} cannot be set below a plain value")
     if node.get(part) is None:
         node[part] = {}
     return node[part]

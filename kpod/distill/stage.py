@@ -172,12 +172,12 @@ def _weigh(examples: Examples, config: Distill, folder: Path) -> tuple[Examples,
     mean = Examples(weighed.tokens, weighed.rows, weights[0]).mean_weight()
     if collapsed(mean):
         observe.warning(
-            f"distill: the mean token weight is {mean:.3f}, so the weights say nothing: all tokens weigh 1, as in"
-            " kpod-wo-sig; see the stage weights"
+            f"distill: the mean token weight is {mean:.3f}, so the weights carry no information: all tokens weigh 1, as"
+            " in kpod-wo-sig; see weights.alpha"
         )
         return Examples(weighed.tokens, weighed.rows), rejected
     shorter = pruned(weighed, weights[0], config.prune_steps)
     if shorter.targets.sum() < weighed.targets.sum() / 2:
-        observe.warning("distill: weights would leave out half of the rationales' tokens, so no step is left out")
+        observe.warning("distill: weights would leave out more than half of the target tokens, so no step is left out")
         return weighed, rejected
     return shorter, rejected

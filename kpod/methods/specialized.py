@@ -45,7 +45,9 @@ class Formats(Objective):
         plain = sorted(data.correct, key=lambda row: row.key)
         settings = cast(Specialized, config.objective)
         if len({row.key[0] for row in plain}) <= settings.shots:
-            raise DataError(f"specialized: {settings.shots} worked questions and one more need as many right answers")
+            raise DataError(
+                f"specialized: variants.specialized.shots {settings.shots} needs right answers to more questions"
+            )
         generator = np.random.default_rng([config.seed, 3])
         keys = [row.key for row in plain]
         examples: list[Example] = []

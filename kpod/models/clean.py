@@ -35,7 +35,7 @@ def candidates(days: float) -> Iterator[Removal]:
     stored = tracking.stored_keys()
     if not stored and (home() / "artifacts").exists():
         raise ConfigError(
-            f"{tracking.address()} knows no finished stage, so nothing says what is needed: name its store"
+            f"{tracking.address()} has no finished stage, so what is needed is unknown: set MLFLOW_TRACKING_URI"
         )
     for folder in sorted((home() / "artifacts").glob("*/*")):
         if folder.name in stored and folder.name not in kept and not is_locked(_lock(folder.name)):

@@ -71,7 +71,7 @@ class BatchRun:
             except APIConnectionError as error:
                 why = redact(str(error.__cause__ or error), self._key)
                 raise TeacherError(
-                    f"teacher.batch: connection lost ({why}); run again, what is out stays out"
+                    f"teacher.batch: connection lost ({why}); run again, sent batches are collected"
                 ) from None
 
     def _want(self, jobs: list[Job]) -> None:

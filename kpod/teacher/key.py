@@ -85,7 +85,7 @@ def api_key(endpoint: OpenAIEndpoint) -> str:
         return NO_KEY
     if key := os.environ.get(endpoint.api_key_env, "").strip():
         if not (key.isascii() and key.isprintable()):
-            raise ConfigError(f"teacher.endpoint.api_key_env: {endpoint.api_key_env} holds signs that no key has")
+            raise ConfigError(f"teacher.endpoint.api_key_env: {endpoint.api_key_env} holds characters that no key has")
         return key
     if urlsplit(base_url(endpoint)).hostname in LOOPBACK:
         return NO_KEY
