@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from weighting_tiny import MODELS, byte_bpe
+from weighting_tiny import MODELS, byte_bpe, llama
 
 from kpod.config import Weights
 from kpod.errors import ModelError
@@ -176,6 +176,14 @@ def test_a_tied_output_layer_stays_with_the_embedding() -> None:
     model = setting("gpt2")[3].model
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert not model.get_output_embeddings().weight.requires_grad
+
+
+def test_the_projection_to_another_width_is_the_same_each_time(tmp_path: Path) -> None:
+    llama(len(TOKENIZER), seed=1, width=48).save_pretrained(tmp_path)
+    TOKENIZER.save_pretrained(tmp_path)
+    student, config = MODELS["llama"](len(TOKENIZER)), Weights(predictor=tmp_path, precision="fp32")
+    projections = [build_predictor(student, TOKENIZER, config)[0].projection for _ in range(4)]
+    assert all(one.weight.equal(projections[0].weight) for one in projections)
 
 
 def test_attention_needs_no_table_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,10 @@ def _projection(
     with torch.no_grad():
         if len(shared) >= source.shape[1]:
             source_ids, target_ids = (torch.tensor(side, device=source.device) for side in zip(*shared, strict=True))
-            layer.weight.copy_(torch.linalg.lstsq(source[source_ids].float(), target[target_ids].float()).solution.T)
+            # Torch's default on a CPU, gelsy, reads memory that is never set: its last digits change from call to call.
+            driver = "gelsd" if source.device.type == "cpu" else "gels"
+            pair = source[source_ids].float(), target[target_ids].float()
+            layer.weight.copy_(torch.linalg.lstsq(*pair, driver=driver).solution.T)
         else:
             generator = torch.Generator().manual_seed(0)
             scale = target.float().std() / source.float().norm(dim=1).mean()
