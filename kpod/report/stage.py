@@ -158,7 +158,7 @@ def _histories(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, 
 
 def _validations(inputs: Mapping[str, Path], methods: Sequence[str]) -> dict[str, list[Point]]:
     curves = {m: points.read(inputs[f"{m}.distill"] / points.FILE) for m in methods if f"{m}.distill" in inputs}
-    return {method: names for method, names in curves.items() if names}
+    return {method: curve for method, curve in curves.items() if curve}
 
 
 def _last(inputs: Mapping[str, Path], stage: str) -> Path | None:

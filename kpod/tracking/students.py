@@ -7,15 +7,12 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from kpod.config import Form
 from kpod.errors import ModelError
 from kpod.tracking.runs import ARTIFACTS, artifact_uri
 from kpod.tracking.server import client, experiment_id
 from kpod.tracking.versions import STUDENT, ModelVersion, converted, model_versions
-
-if TYPE_CHECKING:
-    from kpod.config import Form
 
 _HOLE = "the-question"
 MODEL_VERSIONS = "mlflow.modelVersions"  # tag of a logged model: where MLflow's pages read that it is registered
@@ -32,7 +29,7 @@ DESCRIPTION = (
 README = "The student's files are stored once, with the run that trained it: load `{source}` as an MLflow model.\n"
 
 
-def log_student(run_id: str, folder: Path, form: "Form") -> str:
+def log_student(run_id: str, folder: Path, form: Form) -> str:
     """Turn the student in a run's artifact store into an MLflow model (transformers flavour), once; returns its URI.
 
     The model's files (MODEL_FILES) are stored beside the student's folder and refer to it, so its bytes are stored
@@ -65,7 +62,7 @@ def _point_at(model: Path, folder: str) -> None:
             raise ModelError(f"MLflow wrote an unknown file {path.name}: install the mlflow that kpod pins")
 
 
-def _save_student(folder: Path, destination: str, form: "Form") -> None:
+def _save_student(folder: Path, destination: str, form: Form) -> None:
     import mlflow.transformers
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, DataType, Schema

@@ -1,15 +1,9 @@
 """The rationales that an epoch trains on, and the target tokens that a budget allows."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from kpod.config import Budget
 from kpod.text.groups import numbered
-
-if TYPE_CHECKING:
-    from kpod.config import Budget
 
 
 class Turns:
