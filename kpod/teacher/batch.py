@@ -14,13 +14,10 @@ from openai import APIConnectionError, APIStatusError, NotFoundError
 from openai.types import Batch
 
 from kpod import observe
-from kpod.config import Teacher
 from kpod.errors import TeacherError
 from kpod.teacher.ask import TeacherRequest
-from kpod.teacher.budget import Budget
 from kpod.teacher.client import blocking_client, received
 from kpod.teacher.failure import Failed, Refused, failure, refusal, status_of
-from kpod.teacher.journal import Journal
 from kpod.teacher.key import redact
 from kpod.teacher.ledger import Entry, Ledger
 from kpod.teacher.live import Live
@@ -37,12 +34,11 @@ Outcome = Reply | Failed | Refused | TeacherError
 class BatchRun:
     """One run. Batches that earlier runs or other processes have submitted are collected, not sent again."""
 
-    def __init__(
-        self, plan: Plan, config: Teacher, url: str, key: str, route: str, journal: Journal, budget: Budget
-    ) -> None:
-        self._plan, self._config, self._journal, self._budget = plan, config, journal, budget
-        self._url, self._key, self._route = url, key, route
-        self._ledger = Ledger(journal.folder)
+    def __init__(self, plan: Plan, url: str, key: str) -> None:
+        self._plan, self._url, self._key = plan, url, key
+        self._config, self._journal, self._budget = plan.config, plan.journal, plan.budget
+        self._route = plan.asking.route
+        self._ledger = Ledger(plan.journal.folder)
         self._pending: dict[str, tuple[Job, TeacherRequest]] = {}
         self._reserved: set[str] = set()
         self._failures: Counter[str] = Counter()
@@ -51,7 +47,7 @@ class BatchRun:
 
     def run(self, jobs: list[Job], bar: observe.Progress) -> None:
         """Complete `jobs`. Raises TeacherError if the run has to stop; the next run collects the submitted batches."""
-        self._live = Live(self._plan, self._budget, bar)
+        self._live = Live(self._plan, bar)
         self._want(jobs)
         with blocking_client(self._url, self._key, self._config.max_retries) as self._openai:
             try:

@@ -9,9 +9,8 @@ from tempfile import TemporaryDirectory
 from kpod.config import ImportEndpoint, Pipeline, Teacher, Teachers
 from kpod.questions import stage as questions
 from kpod.store.home import home
-from kpod.teacher import local
-from kpod.teacher.ask import Question, RequestBuilder
-from kpod.teacher.budget import OVERHEAD, Budget, cost
+from kpod.teacher.ask import Question
+from kpod.teacher.budget import OVERHEAD, cost
 from kpod.teacher.journal import Journal
 from kpod.teacher.plan import Plan
 from kpod.teacher.reply import estimate as tokens_of
@@ -75,9 +74,8 @@ def estimate(table: Path, config: Teacher | Teachers) -> Estimate:
 def _estimate(questions: Sequence[Question], config: Teacher) -> Estimate:
     if isinstance(config.endpoint, ImportEndpoint):
         return Estimate(0, 0, 0, 0, Decimal(0), Decimal(0), USUAL_COMPLETION)
-    asking, budget = RequestBuilder(config, local.identity(config.endpoint)), Budget(config)
     with Journal(home() / "journal") as journal:
-        plan = Plan(questions, config, asking, journal, budget)
+        plan = Plan(questions, config, journal)
         sizes = [plan.ask(*job).size for job in plan.initial_jobs()]
         most_asked = [(plan.ask(index, 0).size, count) for index, count in enumerate(plan.at_most) if count]
         done, completion_tokens = plan.counts["done"], plan.counts["completion_tokens"]

@@ -3,7 +3,6 @@
 import time
 
 from kpod import observe
-from kpod.teacher.budget import Budget
 from kpod.teacher.plan import Plan
 
 SECONDS = 1.0  # between two points of the curves
@@ -12,8 +11,8 @@ SECONDS = 1.0  # between two points of the curves
 class Live:
     """Reports finished and failed requests, rate, tokens and cost of one run."""
 
-    def __init__(self, plan: Plan, budget: Budget, bar: observe.Progress) -> None:
-        self._plan, self._budget, self._bar = plan, budget, bar
+    def __init__(self, plan: Plan, bar: observe.Progress) -> None:
+        self._plan, self._bar = plan, bar
         self._before = plan.counts["done"]  # the journal's share, which says nothing about the rate
         self._began = self._reported = time.monotonic()
 
@@ -24,7 +23,7 @@ class Live:
             self._bar.advance(finished)
             return
         self._reported = now
-        counts, spent = self._plan.counts, self._budget.spent
+        counts, spent = self._plan.counts, self._plan.budget.spent
         shown = {"failed": counts["failed"], "requests": counts["done"], "tokens": counts["tokens"]}
         rate = (counts["done"] - self._before) / max(now - self._began, 1e-9)
         observe.metrics({**shown, "usd": float(spent), "requests_per_s": rate}, step=counts["done"])

@@ -7,13 +7,10 @@ import time
 from collections import deque
 
 from kpod import observe
-from kpod.config import Teacher
 from kpod.errors import TeacherError
 from kpod.teacher.ask import TeacherRequest
-from kpod.teacher.budget import Budget
 from kpod.teacher.client import Client, backoff
 from kpod.teacher.failure import Failed, Refused
-from kpod.teacher.journal import Journal
 from kpod.teacher.limits import Limits
 from kpod.teacher.live import Live
 from kpod.teacher.plan import Job, Plan
@@ -27,9 +24,10 @@ LONG_SECONDS = 60.0
 class Online:
     """One run against one server."""
 
-    def __init__(self, plan: Plan, config: Teacher, client: Client, journal: Journal, budget: Budget) -> None:
-        self._plan, self._config, self._client, self._journal, self._budget = plan, config, client, journal, budget
-        self._limits = Limits(config.requests_per_minute, config.tokens_per_minute)
+    def __init__(self, plan: Plan, client: Client) -> None:
+        self._plan, self._client = plan, client
+        self._config, self._journal, self._budget = plan.config, plan.journal, plan.budget
+        self._limits = Limits(plan.config.requests_per_minute, plan.config.tokens_per_minute)
         self._fresh: deque[Job] = deque()
         self._later: list[tuple[float, Job, int]] = []  # (due, job, failures so far): a heap
         self._out = 0
@@ -40,7 +38,7 @@ class Online:
     async def run(self, jobs: list[Job], bar: observe.Progress) -> None:
         """Complete `jobs`. Raises TeacherError if the run has to stop; finished requests are in the journal."""
         self._fresh.extend(jobs)
-        self._live = Live(self._plan, self._budget, bar)
+        self._live = Live(self._plan, bar)
         gc.freeze()  # the collector then skips the objects of the imports, which saves a tenth of the time
         try:
             async with self._client:

@@ -7,6 +7,7 @@ from itertools import islice
 from kpod.answers.formats import states_answer
 from kpod.config import Teacher
 from kpod.errors import TeacherError
+from kpod.teacher import local
 from kpod.teacher.ask import Question, RequestBuilder, TeacherRequest
 from kpod.teacher.budget import Budget
 from kpod.teacher.journal import Journal
@@ -28,11 +29,10 @@ class Plan:
     same text share their requests: one is sent, and its answer finishes all of them.
     """
 
-    def __init__(
-        self, questions: Sequence[Question], config: Teacher, asking: RequestBuilder, journal: Journal, budget: Budget
-    ) -> None:
-        self._questions, self._config, self._asking = questions, config, asking
-        self._journal, self._budget = journal, budget
+    def __init__(self, questions: Sequence[Question], config: Teacher, journal: Journal) -> None:
+        """Raises ConfigError if the few-shot examples are unusable."""
+        self._questions, self.config, self.journal = questions, config, journal
+        self.asking, self.budget = RequestBuilder(config, local.identity(config.endpoint)), Budget(config)
         self._planned = [0] * len(questions)  # number of samples planned so far
         self._waiting = [0] * len(questions)  # requests in flight
         self._kept = [0] * len(questions)
@@ -53,7 +53,7 @@ class Plan:
 
     def ask(self, index: int, sample: int) -> TeacherRequest:
         """The request for one sample of a question, by the question's index."""
-        ask = self._asking.ask(self._questions[index], sample)
+        ask = self.asking.ask(self._questions[index], sample)
         self._keys[index, sample] = ask.key
         return ask
 
@@ -63,7 +63,7 @@ class Plan:
 
     def known(self, key: str) -> Reply | None:
         """The reply in the journal, or None."""
-        record = self._journal.get(key)
+        record = self.journal.get(key)
         return Reply(**{name: record[name] for name in Reply.__slots__}) if record else None
 
     def finish(self, index: int, sample: int, outcome: Reply | str) -> tuple[list[Job], int]:
@@ -102,11 +102,11 @@ class Plan:
                 f"the first {ALIKE} requests all failed alike ({first[0]}): correct the teacher settings,"
                 " then run again"
             )
-        return self.too_many_failed(self._config.samples * len(self._questions))
+        return self.too_many_failed(self.config.samples * len(self._questions))
 
     def too_many_failed(self, planned: int) -> TeacherError | None:
         """An error if more of the `planned` requests failed than `max_failed` allows, or None."""
-        if (failed := self.counts["failed"]) <= self._config.max_failed * planned:
+        if (failed := self.counts["failed"]) <= self.config.max_failed * planned:
             return None
         return TeacherError(
             f"{failed} of {planned} requests failed for good ({next(iter(self.failed.values()))}, ...), more than"
@@ -122,7 +122,7 @@ class Plan:
     def at_most(self) -> list[int]:
         """The most requests that each question may still need, those in flight included."""
         return [
-            self._waiting[i] + (self._config.samples + self._config.resamples - self._planned[i] if out else 0)
+            self._waiting[i] + (self.config.samples + self.config.resamples - self._planned[i] if out else 0)
             for i, out in enumerate(self._waiting)
         ]
 
@@ -142,7 +142,7 @@ class Plan:
 
     def _more(self, index: int) -> range:
         """The samples to plan now."""
-        planned, config = self._planned[index], self._config
+        planned, config = self._planned[index], self.config
         if planned == 0:
             count = config.samples
         elif self._waiting[index] or any((index, sample) in self.failed for sample in range(planned)):
@@ -174,12 +174,12 @@ class Plan:
     def _count(self, job: Job, reply: Reply) -> None:
         if (key := self._keys[job]) not in self._paid:
             self._paid.add(key)
-            self._budget.paid(reply)
+            self.budget.paid(reply)
         self.counts["done"] += 1
         self.counts["tokens"] += reply.prompt_tokens + reply.completion_tokens
         self.counts["completion_tokens"] += reply.completion_tokens
-        warn_unknown_finish(reply, self._config, self._unknown)
-        verdict = self._verdicts[job] = judge(reply, self._questions[job[0]], self._config)
+        warn_unknown_finish(reply, self.config, self._unknown)
+        verdict = self._verdicts[job] = judge(reply, self._questions[job[0]], self.config)
         self._kept[job[0]] += verdict.kept
         if not self._stated:  # a right answer without any statement is as good as a sentence
             right = self._form.kind == "sentence" and verdict.correct

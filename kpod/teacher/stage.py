@@ -10,9 +10,8 @@ from kpod.config import ImportEndpoint, Teacher, Teachers
 from kpod.errors import DataError
 from kpod.store.home import home
 from kpod.teacher import imports, local, tables
-from kpod.teacher.ask import Question, RequestBuilder
+from kpod.teacher.ask import Question
 from kpod.teacher.batch import BatchRun
-from kpod.teacher.budget import Budget
 from kpod.teacher.check import check
 from kpod.teacher.client import Client
 from kpod.teacher.journal import Journal
@@ -70,9 +69,7 @@ class _LiveTeacher:
     """A teacher that is asked: the requests that its questions still need."""
 
     def __init__(self, questions: Sequence[Question], config: Teacher, journal: Journal) -> None:
-        self._config, self._journal = config, journal
-        self._asking, self._budget = RequestBuilder(config, local.identity(config.endpoint)), Budget(config)
-        self._plan = Plan(questions, config, self._asking, journal, self._budget)
+        self._config, self._plan = config, Plan(questions, config, journal)
         self._jobs = self._plan.initial_jobs()
         self._from_journal = self._plan.counts["journal"]
 
@@ -94,21 +91,20 @@ class _LiveTeacher:
             raise error
         metrics = {"requests_sent": float(sent), "retries": float(retries), "from_journal": float(self._from_journal)}
         if self._config.price is not None:
-            metrics["unconfirmed_usd"] = float(self._budget.unconfirmed)
+            metrics["unconfirmed_usd"] = float(self._plan.budget.unconfirmed)
         return TeacherReplies(self._config, self._plan.outcomes(), metrics)
 
     def _send(self, jobs: list[Job]) -> BatchRun | Online:
-        plan, config, budget, route = self._plan, self._config, self._budget, self._asking.route
+        plan, config = self._plan, self._config
         with (
             local.address(config.endpoint) as (url, key),
             observe.progress("rationales", plan.size, "question", initial=plan.size - plan.open) as bar,
         ):
             if config.batch:
-                batch = BatchRun(plan, config, url, key, route, self._journal, budget)
+                batch = BatchRun(plan, url, key)
                 batch.run(jobs, bar)
                 return batch
-            client = Client(url, key, route, config.timeout_s, config.concurrency)
-            online = Online(plan, config, client, self._journal, budget)
+            online = Online(plan, Client(url, key, plan.asking.route, config.timeout_s, config.concurrency))
             asyncio.run(online.run(jobs, bar))
             return online
 
