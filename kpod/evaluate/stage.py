@@ -114,14 +114,15 @@ def _ask(folder: Path, questions: list[Row], config: Evaluate, work: Path) -> tu
     form = resolve(tokenizer, config.form)
     short = _short(questions, tokenizer, shape, config, form)
     texts = [(row["id"], row["question"], row["choices"]) for row in short]
-    limits = config.batch_size, config.max_new_tokens
     if config.server:
         prompts = {name: form.sent_text(tokenizer, text, choices) for name, text, choices in texts}
         completions = ask(config.server, prompts, config.max_new_tokens, work, form.asks_on)
     elif model is None:
         completions = vllm.generate(folder, tokenizer, shape, texts, config, work, form)
     else:
-        completions = generate(model, tokenizer, texts, *limits, work, form=form, ranks=ranks())
+        completions = generate(
+            model, tokenizer, texts, config.batch_size, config.max_new_tokens, work, form=form, ranks=ranks()
+        )
     return {row["id"]: completions.get(row["id"], UNASKED) for row in questions}, len(questions) - len(short)
 
 

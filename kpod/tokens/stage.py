@@ -28,7 +28,7 @@ def run(inputs: Mapping[str, Path], config: Form, out_dir: Path) -> dict[str, fl
     reasons = unusable(rationales)
     rejected = rationales.lost + [(rationales.keys[place], reason) for place, reason in sorted(reasons.items())]
     used = np.setdiff1d(np.arange(len(rationales)), np.fromiter(reasons, np.int64, len(reasons)))
-    rows = tokens = 0
+    tokens = 0
     with (
         schemas.writing(out_dir / FILE, schemas.TOKENS) as write,
         observe.progress("tokens", len(used), "rationale") as bar,
@@ -36,13 +36,12 @@ def run(inputs: Mapping[str, Path], config: Form, out_dir: Path) -> dict[str, fl
         for at in range(0, len(used), CHUNK):
             chunk = columns(tokenizer, rationales.take(used[at : at + CHUNK]), form)
             write(chunk)
-            rows += len(chunk["sample"])
             tokens += len(chunk["rationale_ids"].values)
             bar.advance(len(chunk["sample"]))
     if rejected:
         lines = [{"source": "rationales", "row": f"{key[0]}/{key[1]}", "reason": reason} for key, reason in rejected]
         schemas.write(out_dir / "quarantine.parquet", schemas.table(lines, schemas.QUARANTINE))
-    if not rows:
+    if not len(used):
         first = f"; first: {rejected[0][1]}" if rejected else ""
         raise DataError(f"tokens: none of {len(rejected)} kept rationales can be used{first}")
-    return {"rationales": rows, "rationale_tokens": tokens, "quarantined": len(rejected)}
+    return {"rationales": len(used), "rationale_tokens": tokens, "quarantined": len(rejected)}
