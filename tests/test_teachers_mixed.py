@@ -160,7 +160,7 @@ LOCAL = {"endpoint": {"kind": "scripted"}}
             {"teachers": [{**LOCAL, "share": 1, "sampels": 2}]},
             r"teachers\.0\.sampels: unknown key \(did you mean samples",
         ),
-        ({"teachers": [{**LOCAL, "share": 1}], "methods": ["mcc-kd"]}, "mcc-kd compares two rationales"),
+        ({"teachers": [{**LOCAL, "share": 1}], "methods": ["mcc-kd"]}, "mcc-kd needs two rationales a question"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(tree: dict[str, Any], line: str) -> None:
