@@ -50,22 +50,25 @@ def generate(
     def decode(batch: Mapping[str, list[int]]) -> dict[str, list[int]]:
         return decoding.decode(model, tokenizer, batch, max_new_tokens, stop)
 
-    return answers(decode, tokenizer, settings.eos_token_id, questions, batch_size, work, name, form, ranks)
+    prompts = {key: form.prompt_ids(tokenizer, question, choices) for key, question, choices in questions}
+    return answers(decode, tokenizer, settings.eos_token_id, prompts, batch_size, work, name, form.asks_on, ranks)
 
 
 def answers(
     decode: Decode,
     tokenizer: PreTrainedTokenizerBase,
     ends: Sequence[int],
-    questions: Sequence[Question],
+    prompts: Mapping[str, list[int]],
     batch_size: int,
     work: Path,
     name: str,
-    form: PromptFormat,
+    asks_on: bool,
     ranks: Ranks | None = None,
 ) -> dict[str, Completion]:
-    """As `generate`, with `decode` for the new tokens of a batch of prompts; `ends`: the ids that end an answer."""
-    prompts = {key: form.prompt_ids(tokenizer, question, choices) for key, question, choices in questions}
+    """As `generate`, for prompts by id, with `decode` for the new tokens of a batch.
+
+    `ends` are the ids that end an answer; with `asks_on` it also ends where the next question begins.
+    """
     order = sorted(prompts, key=lambda key: (len(prompts[key]), key))
     rank, world = (ranks.rank, ranks.world) if ranks else (0, 1)
     generated: dict[str, list[int]] = {}
@@ -82,13 +85,7 @@ def answers(
             bar.advance(min(len(tokens) * world, len(order) - first))
     if ranks:
         generated = dict(ranks.collect(list(generated.items())))
-    return {
-        key: Completion(
-            _text(tokenizer, ends, tokens, form.asks_on),
-            truncated=not decoding.ended(tokenizer, ends, tokens, form.asks_on),
-        )
-        for key, tokens in generated.items()
-    }
+    return {key: _completion(tokenizer, ends, tokens, asks_on) for key, tokens in generated.items()}
 
 
 def longest_prompt(config: PretrainedConfig, max_new_tokens: int) -> int | None:
@@ -121,8 +118,11 @@ def _read(path: Path, batch: Mapping[str, object]) -> dict[str, list[int]] | Non
     return tokens if list(tokens) == list(batch) else None
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], tokens: list[int], asks_on: bool) -> str:
+def _completion(
+    tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], tokens: list[int], asks_on: bool
+) -> Completion:
     """The text up to the end, or up to the next question."""
     end = min((tokens.index(end) for end in ends if end in tokens), default=len(tokens))
     text = str(tokenizer.decode(tokens[:end], skip_special_tokens=True))
-    return first_answer(text) if asks_on else text.strip()
+    truncated = not decoding.ended(tokenizer, ends, tokens, asks_on)
+    return Completion(first_answer(text) if asks_on else text.strip(), truncated)

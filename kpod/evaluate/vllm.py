@@ -59,7 +59,7 @@ def generate(
 
     own = GenerationConfig.from_pretrained(folder) if (folder / "generation_config.json").exists() else shape
     ends = end_ids(own, tokenizer, form)
-    longest = max((len(form.prompt_ids(tokenizer, text, choices)) for _, text, choices in questions), default=0)
+    asked = {name: form.prompt_ids(tokenizer, text, choices) for name, text, choices in questions}
     sampling = vllm.SamplingParams(
         temperature=0.0,
         max_tokens=config.max_new_tokens,
@@ -70,7 +70,7 @@ def generate(
     model = vllm.LLM(
         model=str(folder),
         dtype=str(compute_dtype(config.precision)).removeprefix("torch."),
-        max_model_len=longest + config.max_new_tokens,
+        max_model_len=max(map(len, asked.values()), default=0) + config.max_new_tokens,
         seed=0,
         generation_config="vllm",  # not the folder's own sampling settings
         gpu_memory_utilization=_share(),
@@ -81,7 +81,7 @@ def generate(
         outputs = model.generate(prompts, sampling, use_tqdm=False)
         return {key: _tokens(output.outputs[0], ends) for key, output in zip(batch, outputs, strict=True)}
 
-    return answers(decode, tokenizer, ends, questions, CHUNK, work, "evaluate", form)
+    return answers(decode, tokenizer, ends, asked, CHUNK, work, "evaluate", form.asks_on)
 
 
 def _tokens(output: Any, ends: Sequence[int]) -> list[int]:
