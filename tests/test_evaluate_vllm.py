@@ -101,7 +101,7 @@ def test_a_missing_package_or_gpu_is_told_before_anything_runs(monkeypatch: pyte
     monkeypatch.setattr(extras, "find_spec", lambda name: object())
     with pytest.raises(ConfigError, match=r"^evaluate\.backend: vllm needs a CUDA device"):
         extras.check(config)
-    with pytest.raises(ValueError, match="vllm and servers batch by themselves"):
+    with pytest.raises(ValueError, match="leave it out with vllm or a server"):
         Evaluate(backend="vllm", processes=2)
 
 
