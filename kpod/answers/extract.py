@@ -96,7 +96,8 @@ def extract_answer(text: str, choices: Sequence[str] | None = None) -> str | Non
     if boxed:
         return stated_option(clause, choices) if choices else _boxed(clause)
     if clause:
-        return _chosen(clause, rest, choices) if choices else _stated(affirmed(clause, rest) or clause)
+        claim = affirmed(clause, rest)
+        return stated_option(clause_of(claim)[0], choices) if choices else _stated(claim or clause)
     text = _BOX_MARK.sub(" ", text)
     return last_option(text, choices) if choices else _last(text)
 
@@ -139,11 +140,6 @@ def _last_statement(text: str) -> tuple[str, str, bool]:
         if clause:
             return clause, rest, box is not None
     return "", "", False
-
-
-def _chosen(clause: str, rest: str, choices: Sequence[str]) -> str | None:
-    claim = affirmed(clause, rest)
-    return stated_option(clause_of(claim)[0], choices) if claim else None
 
 
 def _boxed(content: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from kpod.answers.clock import time_of_day
-from kpod.answers.number_words import PARTS, SCALE, number_in_words
+from kpod.answers.number_words import PARTS, SCALE, SMALL, number_in_words
 from kpod.answers.spelling import normalize
 from kpod.answers.units import units
 
@@ -45,7 +45,6 @@ _SAID_PART = re.compile(
 )
 _DIGITS = re.compile(r"(?:minus |negative |[-+$£€ ])*[0-9]", re.IGNORECASE)
 _SAID_DECIMALS = re.compile(r"(?<=[0-9]) point (?=[0-9])", re.IGNORECASE)
-_TOPS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "seven": 7}
 _SCALE = {**SCALE, "k": 1000, "mn": 10**6, "mil": 10**6, "bn": 10**9, "tn": 10**12,
     "lakhs": 10**5, "lacs": 10**5, "crores": 10**7, "dozens": 12}  # fmt: skip
 _GLUED_SCALE = {"M": 10**6, "B": 10**9, "T": 10**12}  # 5M; 5m are metres
@@ -101,7 +100,7 @@ def _part_in_digits(match: re.Match[str]) -> str:
     """3 and a half hours: 3 1/2 hours."""
     part = match["part"].lower()
     parts = 4 if part.startswith("quarter") else PARTS[part.removesuffix("s") if part != "halves" else "half"]
-    return f" {_TOPS[(match['a'] or 'a').lower()]}/{parts} "
+    return f" {SMALL.get((match['a'] or '').lower(), 1)}/{parts} "
 
 
 def _in_words(text: str) -> Quantity | None:
