@@ -59,7 +59,7 @@ def page(counts: dict[str, dict[str, dict[str, int]]]) -> str:
     """Mean shares over the seeds of a method."""
     methods: dict[str, list[dict[str, dict[str, int]]]] = defaultdict(list)
     for label, by_set in counts.items():
-        methods[label.rpartition("/")[0]].append(by_set)
+        methods[label.partition("/")[0]].append(by_set)
     lines = [
         "# What is wrong first in wrong answers",
         "",
