@@ -17,7 +17,7 @@ def teacher_serve(
     replay: Annotated[Path | None, typer.Option(help="Answer with the stored rationales of this JSONL file.")] = None,
     questions: Annotated[list[Path], typer.Option(help="Questions of the stored rationales; may be repeated.")] = [],  # noqa: B006
     wrong: Annotated[float, typer.Option(help="Scripted: share of wrong answers.")] = 0.1,
-    filler: Annotated[float, typer.Option(help="Scripted: share of steps with irrelevant words.")] = 0.7,
+    filler: Annotated[float, typer.Option(help="Scripted: share of steps with irrelevant words.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Seed of the wording and of the faults.")] = 0,
     fault: Annotated[
         list[str], typer.Option(metavar="KIND=SHARE", help="Fail on purpose, e.g. rate_limited=0.1; may be repeated.")
