@@ -35,6 +35,8 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
     "kpod": ("kpod as in the demo", "kpod", []),
     "kpod-epochs": ("kpod for 8 epochs of its own, so fewer target tokens", "kpod", ["distill.budget.of=null"]),
     "longer": ("plain distillation for 10 epochs, so more target tokens", "scotd", ["distill.budget.epochs=10"]),
+    "double": ("plain distillation for 16 epochs, so twice the target tokens", "scotd", ["distill.budget.epochs=16"]),
+    "kpod-double": ("kpod at twice the target tokens", "kpod", ["distill.budget.epochs=16"]),
     "one": ("one rationale a question, not six", "scotd-1", []),
     "three": ("three rationales a question, not six", "scotd", ["distill.samples=3"]),
     "few": ("300 questions, not 1,000, in 27 epochs, not 8", "scotd", FEW),
