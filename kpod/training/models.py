@@ -122,14 +122,19 @@ def of_config(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> P
 def input_embedding(folder: Path) -> torch.Tensor:
     """The input embedding [V, d] of the model in `folder`; no other tensor is read. Raises ModelError if missing."""
     model = empty(folder)
-    embedding = model.get_input_embeddings().weight
-    names = {name for name, value in model.named_parameters(remove_duplicate=False) if value is embedding}
-    names |= {name.removeprefix(f"{model.base_model_prefix}.") for name in names}  # as in files of the bare model
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            for name in names & set(tensors.keys()):
-                return torch.as_tensor(tensors.get_tensor(name))
-    raise ModelError(f"{folder} holds no input embedding ({', '.join(sorted(names))}): rerun the stage base")
+    layer = model.get_input_embeddings()
+    own = next(f"{name}.weight" for name, module in model.named_modules() if module is layer)
+    # A file may hold a tied weight under another of its names, and leaves the prefix out if it is of the bare model.
+    tied = (name for name, value in model.named_parameters(remove_duplicate=False) if value is layer.weight)
+    prefix = f"{model.base_model_prefix}."
+    names = list(dict.fromkeys(form for name in (own, *tied) for form in (name, name.removeprefix(prefix))))
+    files = sorted(folder.glob("*.safetensors"))
+    for name in names:
+        for file in files:
+            with safe_open(file, framework="pt") as tensors:
+                if name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                    return torch.as_tensor(tensors.get_tensor(name))
+    raise ModelError(f"{folder} holds no input embedding ({', '.join(names)}): rerun the stage base")
 
 
 def positions(model: torch.nn.Module) -> Positions | None:
