@@ -47,11 +47,9 @@ def measure(world: World, name: str) -> None:
 def draw() -> None:
     from matplotlib.ticker import PercentFormatter
 
-    from kpod.report.style import colour, new_figure, styled
+    from kpod.report.style import colour, plot
 
-    with styled():
-        figure = new_figure(3.2)
-        axes = figure.subplots()
+    with plot(3.2) as (figure, axes):
         for place, (name, words) in enumerate(METHODS.items()):
             rows = [row for row in recorded() if row["name"] == name]
             if not rows:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from kpod.questions.arithmetic import apply
+from kpod.teacher.scripted import EQUATION
+
 RESULTS = Path(__file__).parent / "results" / "wrong_answers"
-EQUATION = re.compile(r"(\d+) ([+x-]) (\d+) = (\d+)")
-VALUES = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "x": lambda a, b: a * b}
 KINDS = ("right", "first number", "second number", "number of steps", "arithmetic", "other")
 
 
@@ -30,7 +31,7 @@ def kind(question: str, completion: str) -> str:
         return "first number"
     if steps[0][2] != numbers[1]:
         return "second number"
-    if any(VALUES[sign](a, b) != c for a, sign, b, c in steps):
+    if any(apply(a, sign, b) != c for a, sign, b, c in steps):
         return "arithmetic"
     return "other" if len(steps) == len(numbers) - 1 else "number of steps"
 

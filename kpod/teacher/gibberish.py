@@ -6,7 +6,7 @@ window of 24 words had more than a fifth of them; 40 of 45 texts with eight or m
 
 import re
 import zlib
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 WINDOW = 24
 SALAD = 0.2  # share of small words in the poorest window
@@ -54,11 +54,13 @@ def _salad(text: str) -> bool:
     ends = [bool(_SEPARATOR.search(text, a.end(), b.start())) for a, b in pairwise(matches)] + [True]
     listed = [end or match[0].istitle() for end, match in zip(ends, matches, strict=False)]
     poorest, richest = 1.0, 0.0
+    small_before, listed_before = [0, *accumulate(small)], [0, *accumulate(listed)]
     for i in range(len(words) - WINDOW + 1):
-        window = slice(i, i + WINDOW)
-        share = sum(small[window]) / WINDOW
+        end = i + WINDOW
+        share = (small_before[end] - small_before[i]) / WINDOW
         richest = max(richest, share)
-        list_or_table = sum(listed[window]) >= LISTED * WINDOW or len(set(words[window])) < VARIED * WINDOW
-        if not list_or_table:
-            poorest = min(poorest, share)
+        # The words are compared last, and only where the window is the poorest so far: every kept answer passes here.
+        sparse = share < poorest and listed_before[end] - listed_before[i] < LISTED * WINDOW
+        if sparse and len(set(words[i:end])) >= VARIED * WINDOW:
+            poorest = share
     return richest >= ENGLISH and poorest <= SALAD
