@@ -1,7 +1,8 @@
 """The pictures of MLflow's pages in docs/images, from a finished run: `python bench/mlflow_pictures.py HOME [RUN]`.
 
-HOME is a state folder (KPOD_HOME), RUN a name or id as in `kpod runs` (the newest `demo` by default). Starts an MLflow
-server on the folder and headless Chromium, which is steered over its DevTools protocol.
+HOME is a state folder (KPOD_HOME), RUN a name or id as in `kpod runs` (the newest `demo` by default). Of a sweep it
+takes the losses of its arms, of another run everything else. Starts an MLflow server on the folder and headless
+Chromium, which is steered over its DevTools protocol.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -25,6 +27,7 @@ PORT = 5137
 SERVER = f"http://127.0.0.1:{PORT}"
 SIDE = 200  # pixels of MLflow's menu, left out
 NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
+ARMS = ["scotd-1/s0", "scotd/s0", "kpod/s0"]  # of the sweep
 SHOW_MORE = "[...document.querySelectorAll('button, a')].find(e => e.innerText == 'Show more')?.click()"
 ONLY_DIFFERENT = "document.querySelectorAll('button[role=switch]').forEach(e => e.click())"
 FOLD = "[...document.querySelectorAll('h3, h4, span, div')].findLast(e => e.innerText == 'Visualizations')?.click()"
@@ -69,19 +72,31 @@ class Page:
 
 
 async def take(page: Page, run: str) -> None:
-    """All pictures; `run` is the id of the pipeline's run."""
+    """The pictures of the pipeline or sweep `run`."""
     from kpod import tracking
     from kpod.run.results import find
-    from kpod.tracking.views import comparison_page, run_page
 
     parent = find(run)
     experiment = tracking.experiment_id(tracking.client())
-    methods = parent.data.tags["kpod.methods"].split(",")
-    below = {child.info.run_name: child.info.run_id for child in tracking.runs_of(["method"])
-             if child.data.tags["mlflow.parentRunId"] == parent.info.run_id}  # fmt: skip
     await page.call("Page.enable")
     await page.call("Emulation.setDeviceMetricsOverride", width=1300, height=1500, deviceScaleFactor=1, mobile=False)
     await page.call("Page.addScriptToEvaluateOnNewDocument", source=NO_ASSISTANT)
+    below = {child.info.run_name: child.info.run_id for child in tracking.runs_of(["method", "arm"])
+             if child.data.tags["mlflow.parentRunId"] == parent.info.run_id}  # fmt: skip
+    if parent.data.tags["kpod.stage"] == "sweep":
+        runs, experiments = (quote(json.dumps(ids)) for ids in ([below[arm] for arm in ARMS], [experiment]))
+        shown = "plot_metric_keys=%5B%22loss%22%5D&x_axis=step&line_smoothness=80"
+        await page.open(f"#/metric?runs={runs}&metric=%22loss%22&experiments={experiments}&{shown}", ARMS[-1])
+        await page.picture("mlflow-loss", 480)
+        return
+    await take_methods(page, parent, experiment, below)
+
+
+async def take_methods(page: Page, parent: Any, experiment: str, below: dict[str, str]) -> None:
+    """The pictures of the run of a pipeline; `below`: the ids of its methods by name."""
+    from kpod.tracking.views import comparison_page, run_page
+
+    methods = parent.data.tags["kpod.methods"].split(",")
     await page.open(run_page(experiment, parent.info.run_id), "Metrics (")
     await page.script(SHOW_MORE)
     await page.picture("mlflow-run", 1400)
