@@ -65,6 +65,19 @@ def test_at_the_start_the_loss_and_the_weighters_gradient_are_those_of_the_bare_
     assert torch.nn.functional.cosine_similarity(found["lora"][1].flatten(), found["full"][1].flatten(), 0) > 1 - near
 
 
+@pytest.mark.parametrize("adapter", ["full", "lora"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_predictor_of_its_own_scores_all_prefixes_in_one_pass(tmp_path: Path, precision: Any, adapter: Any) -> None:
+    models.save(llama(len(TOKENIZER)), TOKENIZER, tmp_path)
+    config = Weights(precision=precision, predictor=tmp_path, predictor_adapter=adapter, predictor_lr=1e-3)
+    student = llama(len(TOKENIZER)).to(models.compute_dtype(precision))
+    predictor, _ = build_predictor(student, TOKENIZER, config)
+    batch = collate(examples(4), 4, 0, 0, torch.device("cpu"))
+    embedded = student.get_input_embeddings()(batch.rationale)
+    assert predictor.projection is not None
+    assert isinstance(one_row_a_prefix(predictor, batch, embedded), OnePass)
+
+
 def test_the_base_stays_as_it_is_and_the_adapters_learn(tmp_path: Path) -> None:
     run = training(tmp_path, predictor_adapter="lora", predictor_lr=1e-2, predictor_rank=4, warmup=4, epochs=0)
     model = run.predictor.model

@@ -1,6 +1,7 @@
 """Stage `steps`: `rationales.parquet` in, `steps.parquet` out."""
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 from kpod import observe, schemas
 from kpod.config import Steps
 from kpod.errors import DataError
-from kpod.steps.cutting import merged, spans, split
+from kpod.steps.cutting import merged, split
 from kpod.text.groups import Keys
 
 _ROWS = 16_384  # rationales cut at a time
@@ -72,14 +73,16 @@ def _cut(text: str, config: Steps) -> list[str]:
 
 def _columns(keys: Keys, rows: np.ndarray, cut: list[list[str]]) -> dict[str, Any]:
     """The columns of `schemas.STEPS` of some rationales."""
+    texts = list(chain.from_iterable(cut))
     count = np.array([len(parts) for parts in cut], dtype=np.int64)
-    each = np.repeat(rows, count)
-    places = np.concatenate([np.empty((0, 2), dtype=np.int32), *map(spans, cut)])
+    length = np.fromiter(map(len, texts), np.int64, len(texts))
+    each, first, start = np.repeat(rows, count), np.cumsum(count) - count, np.cumsum(length) - length
+    start -= np.repeat(start[first], count)  # steps tile their rationale
     return {
         "question_id": keys.names.take(pa.array(keys.code[each])),
         "sample": keys.sample[each],
-        "step": (np.arange(len(each)) - np.repeat(np.cumsum(count) - count, count)).astype(np.int32),
-        "text": [text for parts in cut for text in parts],
-        "char_start": places[:, 0],
-        "char_end": places[:, 1],
+        "step": (np.arange(len(each)) - np.repeat(first, count)).astype(np.int32),
+        "text": texts,
+        "char_start": start.astype(np.int32),
+        "char_end": (start + length).astype(np.int32),
     }

@@ -77,7 +77,8 @@ class PromptFormat:
         """Ids of a prompt whose question holds special tokens as plain characters."""
         front, _, behind = text.rpartition(question)
         first, last = _around(tokenizer) if self.specials else ([], [])
-        return [*first, *_plain(tokenizer, front), *_words(tokenizer, question), *_plain(tokenizer, behind), *last]
+        [words] = _words(tokenizer, [question])
+        return [*first, *_plain(tokenizer, front), *words, *_plain(tokenizer, behind), *last]
 
     def dialogue_ids(
         self, tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], question: str
@@ -98,11 +99,15 @@ class PromptFormat:
 
     def answer_ids(self, tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
         """Ids of the end of the thinking, the statement of the answer, and EOS."""
-        stated = self.answer.statement(answer)
-        if not self.closing:
-            return [*_words(tokenizer, stated), self.eos_id(tokenizer)]
-        ids = [*_plain(tokenizer, self.closing), *_words(tokenizer, stated.lstrip())]
-        return [*ids, self.eos_id(tokenizer)]
+        return self.answers_ids(tokenizer, [answer])[0]
+
+    def answers_ids(self, tokenizer: PreTrainedTokenizerBase, answers: Sequence[str]) -> list[list[int]]:
+        """As `answer_ids`, for many answers."""
+        stated = [self.answer.statement(answer) for answer in answers]
+        if self.closing:
+            stated = [text.lstrip() for text in stated]
+        front, end = _plain(tokenizer, self.closing), self.eos_id(tokenizer)
+        return [[*front, *ids, end] for ids in _words(tokenizer, stated)]
 
     def eos_id(self, tokenizer: PreTrainedTokenizerBase) -> int:
         """The id of the token that ends a row and a generation."""
@@ -250,6 +255,8 @@ def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
 
-def _words(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of a text, with special tokens as plain characters."""
-    return list(reader(tokenizer, [text])(text, add_special_tokens=False, **AS_TEXT)["input_ids"])
+def _words(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of texts, with special tokens as plain characters."""
+    if not texts:
+        return []
+    return list(reader(tokenizer, texts)(list(texts), add_special_tokens=False, **AS_TEXT, **_IDS)["input_ids"])

@@ -99,11 +99,13 @@ def one_row_a_prefix(predictor: Predictor, batch: Batch, rationale: Tensor) -> P
     Tested on one batch, because no attribute tells: models with relative biases, recurrent layers or windows ignore
     position ids or a four-dimensional mask. `rationale`: embeddings, float [B, R, d].
     """
-    near = 1e-3 if predictor.model.dtype is torch.float32 else 5e-2
     if not isinstance(predictor, OnePass):
         return predictor
+    exact = predictor.model.dtype is torch.float32
+    near = 1e-3 if exact else 5e-2
     twin = Separate(predictor.model, predictor.template, predictor.eos, predictor.projection)
-    with torch.no_grad():
+    rationale = rationale.float()  # as a projection's weights are, whatever the precision of student and predictor
+    with torch.no_grad(), models.autocast("fp32" if exact else "bf16"):
         try:
             same = torch.allclose(predictor.nll(batch, rationale), twin.nll(batch, rationale), rtol=near, atol=near)
         except (RuntimeError, TypeError, ValueError):

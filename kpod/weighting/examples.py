@@ -84,7 +84,7 @@ def with_segments(tokens: Tokens, reader: PreTrainedTokenizerBase, form: PromptF
     rows = pc.index_in(tokens.keys.names, value_set=table["id"].combine_chunks())
     columns = table.take(rows).select(names[1:]).to_pydict()
     prompts = form.prompts_ids(reader, list(zip(columns["question"], columns["choices"], strict=True)))
-    answers = [form.answer_ids(reader, answer) for answer in columns["answer"]]
+    answers = form.answers_ids(reader, columns["answer"])
     prompt, answer = (Column.of(ids).take(tokens.keys.code) for ids in (prompts, answers))
     return tokens.replaced(prompt=prompt, answer=answer)
 
@@ -120,7 +120,7 @@ def predictor_form(reader: PreTrainedTokenizerBase, form: Form) -> PromptFormat:
 
 def template_length(tokenizer: PreTrainedTokenizerBase, form: PromptFormat = COT) -> int:
     """Number of leading tokens of `answer_ids` that are the same for all answers, at least 1. Raises DataError."""
-    several = [form.answer_ids(tokenizer, answer) for answer in ("7", "x", "-1", "$2", "A", "(B)")]
+    several = form.answers_ids(tokenizer, ("7", "x", "-1", "$2", "A", "(B)"))
     common = 0
     while len({tuple(ids[: common + 1]) for ids in several}) == 1:
         common += 1
