@@ -120,11 +120,11 @@ def main() -> None:
         return table()
     from kpod.sweep.plan import arms
 
-    started, done = time.monotonic(), {(one.variant, one.seed) for one in made()}
+    started = time.monotonic()
     for arm in arms(sweep(given.data)):
         wanted = not given.methods or arm.variant in given.methods.split(",")
         wanted &= not given.seeds or str(arm.seed or 0) in given.seeds.split(",")
-        if not wanted or (arm.variant, arm.seed or 0) in done:
+        if not wanted or (arm.variant, arm.seed or 0) in {(one.variant, one.seed) for one in made()}:
             continue
         if time.monotonic() - started > 60 * given.minutes:
             break

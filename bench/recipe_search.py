@@ -54,14 +54,14 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], str]] = {
     "oracle, floor 0.8 alone": ("kpod-wo-prog", {"distill.weight_floor": 0.8}, "oracle"),
     "uncertainty, floor 0.5 alone": ("kpod-wo-prog", {}, "uncertainty"),
     "excess loss, floor 0.5 alone": ("kpod-wo-prog", {}, "excess"),
-    "pruned": ("kpod-wo-prog", {"distill.prune_steps": 0.1, "distill.weight_floor": 1.0}, "learned"),
-    "pruned, floor 0.5": ("kpod-wo-prog", {"distill.prune_steps": 0.1}, "learned"),
-    "pruned, T 0.25": ("kpod", {"distill.prune_steps": 0.1, "distill.weight_floor": 1.0}, "learned"),
-    "pruned, floor 0.5, T 0.25": ("kpod", {"distill.prune_steps": 0.1}, "learned"),
-    "pruned by oracle": ("kpod-wo-prog", {"distill.prune_steps": 0.1, "distill.weight_floor": 1.0}, "oracle"),
-    "pruned by oracle, floor 0.5": ("kpod-wo-prog", {"distill.prune_steps": 0.1}, "oracle"),
+    "pruned": ("kpod-wo-prog", {"distill.keypoints": 0.2, "distill.weight_floor": 1.0}, "learned"),
+    "pruned, floor 0.5": ("kpod-wo-prog", {"distill.keypoints": 0.2}, "learned"),
+    "pruned, T 0.25": ("kpod", {"distill.keypoints": 0.2, "distill.weight_floor": 1.0}, "learned"),
+    "pruned, floor 0.5, T 0.25": ("kpod", {"distill.keypoints": 0.2}, "learned"),
+    "pruned by oracle": ("kpod-wo-prog", {"distill.keypoints": 0.2, "distill.weight_floor": 1.0}, "oracle"),
+    "pruned by oracle, floor 0.5": ("kpod-wo-prog", {"distill.keypoints": 0.2}, "oracle"),
     "rule, floor 0.5 alone": ("kpod-wo-prog", {}, "rule"),
-    "pruned by rule, floor 0.5": ("kpod-wo-prog", {"distill.prune_steps": 0.1}, "rule"),
+    "pruned by rule, floor 0.5": ("kpod-wo-prog", {"distill.keypoints": 0.2}, "rule"),
     "three of six, easiest": ("scotd", {}, "none"),
     "three of six, most different": ("scotd", {}, "none"),
     "three of six, different and easy": ("scotd", {}, "none"),
@@ -84,7 +84,7 @@ class World:
         tree = {f"{key}.seed": self.seed for key in seeds}
         tree |= {"questions.sources.0.validation": 800, "questions.sources.0.harder": 0, "teacher.samples": 6}
         tree |= {"questions.sources.0.longer_by": "steps", "questions.sources.0.longer_steps": 5}
-        tree |= {"distill.weight_floor": 0.5, "distill.prune_steps": 0.0, "curriculum.T": 0.25}
+        tree |= {"distill.weight_floor": 0.5, "distill.keypoints": 0.0, "curriculum.T": 0.25}
         tree |= {"methods": [method], "evaluate.splits": [split]}
         tree |= changes
         return apply(load("demo", [f"{key}={json.dumps(value)}" for key, value in tree.items()]), method)

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import distill_tiny
@@ -161,13 +162,27 @@ def test_steps_without_a_keypoint_are_left_out(inputs: dict[str, Path]) -> None:
         for key, row in plain.items()
         for number in set(row.step.tolist()) - {ANSWER}
     }
-    for least in [0.0, *sorted(tops.values()), 1.1]:
-        for row in pruned(examples, column, least):
+    occurrences = sorted((mean[token] for token, values in of_token.items() for _ in values), reverse=True)
+    for share in [0.0, 0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9, 1.0]:
+        heaviest = occurrences[max(0, math.ceil(share * len(occurrences)) - 1)]
+        least = max(0.1, heaviest) if share else 0.0
+        for row in pruned(examples, column, share):
             whole = plain[row.key]
-            left = [number for (key, number), top in tops.items() if key == row.key and top >= least - 1e-9]
+            left = [number for (key, number), top in tops.items() if key == row.key and top >= least - 1e-6]
             kept = np.isin(whole.step, [*(left or whole.step.tolist()), ANSWER])  # nothing left: all stays
             assert row.target.tolist() == whole.target[kept].tolist()
             assert row.step.tolist() == whole.step[kept].tolist()  # numbers stay: given steps are found by them
+
+
+def test_weights_that_are_all_near_one_leave_out_the_same_steps(inputs: dict[str, Path]) -> None:
+    examples, _ = usable(Tokens.read(inputs["tokens"]), 512)
+    rng = np.random.default_rng(0)
+    drawn = [rng.uniform(0.2, 1, row.rationale_tokens) for row in examples]
+    near_one = Column.of([0.9 + 0.05 * weight for weight in drawn], np.float64)
+    for share in (0.001, 0.01, 0.2):
+        found, expected = (pruned(examples, column, share) for column in (near_one, Column.of(drawn, np.float64)))
+        assert [row.step.tolist() for row in found] == [row.step.tolist() for row in expected]
+        assert share > 0.001 or sum(found.targets) < sum(examples.targets)
 
 
 def test_all_steps_are_kept_if_weights_would_leave_out_half_of_the_tokens(
@@ -183,7 +198,7 @@ def test_all_steps_are_kept_if_weights_would_leave_out_half_of_the_tokens(
         weight = np.where(np.isin(step, high), 0.9, 0.2).astype(np.float32)
         row = {"question_id": "q", "sample": 0, "token_ids": ids, "step": step, "weight": weight}
         schemas.write(tmp_path / "weights.parquet", schemas.table([row], schemas.WEIGHTS))
-        found, rejected = _weigh(examples, CONFIG.model_copy(update={"prune_steps": 0.8}), tmp_path)
+        found, rejected = _weigh(examples, CONFIG.model_copy(update={"keypoints": 0.01}), tmp_path)
         assert not rejected
         assert found.weight is not None
         return found

@@ -60,7 +60,7 @@ def test_the_papers_size_has_the_papers_students_ranks_epochs_and_splits() -> No
         llama = 40 if train in ("asdiv", "svamp") else 20
         epochs = llama if student == "llama-7b" else 100
         assert config.distill.budget == Budget(epochs=epochs)  # of each method, as in the paper
-        assert (config.distill.weight_floor, config.distill.prune_steps, config.curriculum.T) == (0, 0, 0.5)
+        assert (config.distill.weight_floor, config.distill.keypoints, config.curriculum.T) == (0, 0, 0.5)
         assert config.questions.sources[0].dataset == train
         assert config.questions.sources[0].splits == ["train", "validation", "test"]
         assert config.distill.validation.questions == 300

@@ -54,10 +54,10 @@ class Distill(StudentStage):
         "learnt, and the student fails at them when it writes a rationale by itself.",
     )
     weight_scale: Literal["raw", "mean1"] = Field("raw", description="mean1: scale each rationale's weights to mean 1.")
-    prune_steps: Fraction = Field(
-        0.1,
-        description="Leave out each step of a rationale in which no token weighs this much on average over all its "
-        "occurrences: it has no keypoint. 0 keeps every step, as in the paper.",
+    keypoints: Fraction = Field(
+        0.2,
+        description="Share of the tokens that are keypoints: those that weigh most, and at least 0.1, on average over "
+        "all their occurrences. Each step without one is left out. 0 keeps every step, as in the paper.",
     )
     samples: int | None = Field(
         None, ge=1, description="Train on the first so many different rationales of each question; null: on all."

@@ -31,7 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "kpod": _KPOD,
     # As published: no floor, every step, whole rationales from half of the epochs on, and budget.epochs epochs.
     "kpod-paper": {
-        "distill": {**_KPOD["distill"], "weight_floor": 0.0, "prune_steps": 0.0, "budget": {"of": None}},
+        "distill": {**_KPOD["distill"], "weight_floor": 0.0, "keypoints": 0.0, "budget": {"of": None}},
         "curriculum": {"T": 0.5},
     },
     "kpod-wo-sig": {"distill": {"token_weights": False, "progressive": True}},

@@ -36,7 +36,7 @@ def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str,
     Reads the folders of `tokens` and `base`; of `weights` with `token_weights`; of `curriculum` with `progressive`, if
     there is one; of `questions` with `validation`; of `questions`, `rationales` and `steps` for a method with its own
     records. A rationale that is too long, has no weights or is missing in the curriculum is quarantined. Steps without
-    a keypoint (`prune_steps`) are left out. Weights whose mean is near 0 or 1 are replaced by ones, with a warning. A
+    a keypoint (`keypoints`) are left out. Weights whose mean is near 0 or 1 are replaced by ones, with a warning. A
     LoRA adapter is merged into `student/`, and with `adapter.keep` also written to `adapter/`. With `validation` the
     student is that of the best epoch, and validation.json has the right answers after each.
 
@@ -176,7 +176,7 @@ def _weigh(examples: Examples, config: Distill, folder: Path) -> tuple[Examples,
             " in kpod-wo-sig; see weights.alpha"
         )
         return Examples(weighed.tokens, weighed.rows), rejected
-    shorter = pruned(weighed, weights[0], config.prune_steps)
+    shorter = pruned(weighed, weights[0], config.keypoints)
     if shorter.targets.sum() < weighed.targets.sum() / 2:
         observe.warning("distill: weights would leave out more than half of the target tokens, so no step is left out")
         return weighed, rejected

@@ -11,6 +11,7 @@ from kpod.errors import DataError
 from kpod.text.table import Column, Tokens
 from kpod.training.examples import Examples, reject
 
+LEAST = 0.1  # mean weight of a keypoint
 _ROWS = 4096  # rationales whose weights are read at a time
 
 
@@ -79,18 +80,16 @@ def _scaled(column: Column, floor: float, scale: Literal["raw", "mean1"]) -> Col
     return Column(values, column.begin, column.size)
 
 
-def pruned(examples: Examples, weights: Column, least: float) -> Examples:
-    """The examples without the steps that have no keypoint; a rationale without any keypoint stays whole.
+def pruned(examples: Examples, weights: Column, share: float) -> Examples:
+    """The examples without the steps that have no keypoint (see `keypoints`); a rationale without any stays whole.
 
-    A keypoint is a token whose mean weight over all its occurrences in `examples` is at least `least`: single weights
-    can miss the first steps of a rationale, because the answer can be predicted from the last one. `weights`: a row for
-    each row of the table of tokens. Steps keep their numbers, so that a curriculum still fits.
+    `weights`: a row for each row of the table of tokens. Steps keep their numbers, so that a curriculum still fits.
     """
-    if least <= 0:
+    if share <= 0:
         return examples
     tokens, kept = examples.tokens, []
     size = np.zeros(len(tokens), dtype=np.int64)
-    keypoint = _means(examples, weights) >= least
+    keypoint = keypoints(examples, weights, share)
     for part in examples.parts():
         rows, steps = part.rows, tokens.steps[part.rows]
         row = np.repeat(np.arange(len(rows)), tokens.rationale.size[rows])
@@ -112,12 +111,23 @@ def pruned(examples: Examples, weights: Column, least: float) -> Examples:
     return Examples(shorter, examples.rows, None if examples.weight is None else rest(examples.weight))
 
 
-def _means(examples: Examples, weights: Column) -> np.ndarray:
-    """Mean weight of each token of the vocabulary over its occurrences, float64; 0 for one that does not occur."""
-    count, total = np.zeros(0), np.zeros(0)
+def keypoints(examples: Examples, weights: Column, share: float) -> np.ndarray:
+    """Which tokens of the vocabulary are keypoints: the heaviest ones that make up `share` of all tokens, bool [V].
+
+    A token is as heavy as the mean of its weights over all its occurrences in `examples`: single weights can miss the
+    first steps of a rationale, because the answer can be predicted from the last one. The order of the means decides,
+    because their size depends on `weights.alpha` and the length of training: after little of it all are near 1. A mean
+    below LEAST is no keypoint in any case. Equally heavy tokens are keypoints together.
+    """
+    count, total = np.zeros(0, np.int64), np.zeros(0)
     for part in examples.parts():
         ids = examples.tokens.rationale.flat(part.rows)
         more = np.bincount(ids, minlength=len(count)), np.bincount(ids, weights.flat(part.rows), len(count))
         missing = (0, len(more[0]) - len(count))
         count, total = np.pad(count, missing) + more[0], np.pad(total, missing) + more[1]
-    return total / np.maximum(count, 1)
+    mean = np.round(total / np.maximum(count, 1), 6)  # sums of equal float32 weights differ in their last digits
+    order = np.argsort(-mean, kind="stable")
+    reached = np.cumsum(count[order])
+    least = mean[order[np.searchsorted(reached, share * reached[-1])]]
+    keypoint: np.ndarray = mean >= max(least, LEAST)
+    return keypoint
