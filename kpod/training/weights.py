@@ -1,5 +1,6 @@
 """Token weights of the stage `weights`, and the steps that they leave out."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -89,7 +90,7 @@ def pruned(examples: Examples, weights: Column, share: float) -> Examples:
         return examples
     tokens, kept = examples.tokens, []
     size = np.zeros(len(tokens), dtype=np.int64)
-    keypoint = keypoints(examples, weights, share)
+    keypoint = keypoints(((tokens.rationale.flat(p.rows), weights.flat(p.rows)) for p in examples.parts()), share)
     for part in examples.parts():
         rows, steps = part.rows, tokens.steps[part.rows]
         row = np.repeat(np.arange(len(rows)), tokens.rationale.size[rows])
@@ -111,18 +112,18 @@ def pruned(examples: Examples, weights: Column, share: float) -> Examples:
     return Examples(shorter, examples.rows, None if examples.weight is None else rest(examples.weight))
 
 
-def keypoints(examples: Examples, weights: Column, share: float) -> np.ndarray:
+def keypoints(parts: Iterable[tuple[np.ndarray, np.ndarray]], share: float) -> np.ndarray:
     """Which tokens of the vocabulary are keypoints: the heaviest ones that make up `share` of all tokens, bool [V].
 
-    A token is as heavy as the mean of its weights over all its occurrences in `examples`: single weights can miss the
-    first steps of a rationale, because the answer can be predicted from the last one. The order of the means decides,
-    because their size depends on `weights.alpha` and the length of training: after little of it all are near 1. A mean
-    below LEAST is no keypoint in any case. Equally heavy tokens are keypoints together.
+    `parts`: token ids, int [n], and their weights, float [n], of some rationales each. A token is as heavy as the mean
+    of its weights over all its occurrences: single weights can miss the first steps of a rationale, because the answer
+    can be predicted from the last one. The order of the means decides, because their size depends on `weights.alpha`
+    and the length of training: after little of it all are near 1. A mean below LEAST is no keypoint in any case.
+    Equally heavy tokens are keypoints together. V: the highest id, plus 1.
     """
     count, total = np.zeros(0, np.int64), np.zeros(0)
-    for part in examples.parts():
-        ids = examples.tokens.rationale.flat(part.rows)
-        more = np.bincount(ids, minlength=len(count)), np.bincount(ids, weights.flat(part.rows), len(count))
+    for ids, weights in parts:
+        more = np.bincount(ids, minlength=len(count)), np.bincount(ids, weights, len(count))
         missing = (0, len(more[0]) - len(count))
         count, total = np.pad(count, missing) + more[0], np.pad(total, missing) + more[1]
     mean = np.round(total / np.maximum(count, 1), 6)  # sums of equal float32 weights differ in their last digits
