@@ -56,6 +56,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], str]] = {
     "excess loss, floor 0.5 alone": ("kpod-wo-prog", {}, "excess"),
     "pruned": ("kpod-wo-prog", {"distill.keypoints": 0.2, "distill.weight_floor": 1.0}, "learned"),
     "pruned, floor 0.5": ("kpod-wo-prog", {"distill.keypoints": 0.2}, "learned"),
+    "pruned, alpha 0.3, floor 0.5": ("kpod-wo-prog", {"distill.keypoints": 0.2, "weights.alpha": 0.3}, "learned"),
     "pruned, T 0.25": ("kpod", {"distill.keypoints": 0.2, "distill.weight_floor": 1.0}, "learned"),
     "pruned, floor 0.5, T 0.25": ("kpod", {"distill.keypoints": 0.2}, "learned"),
     "pruned by oracle": ("kpod-wo-prog", {"distill.keypoints": 0.2, "distill.weight_floor": 1.0}, "oracle"),
