@@ -165,7 +165,7 @@ def test_steps_without_a_keypoint_are_left_out(inputs: dict[str, Path]) -> None:
     occurrences = sorted((mean[token] for token, values in of_token.items() for _ in values), reverse=True)
     for share in [0.0, 0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9, 1.0]:
         heaviest = occurrences[max(0, math.ceil(share * len(occurrences)) - 1)]
-        least = max(0.1, heaviest) if share else 0.0
+        least = max(0.03, heaviest) if share else 0.0
         for row in pruned(examples, column, share):
             whole = plain[row.key]
             left = [number for (key, number), top in tops.items() if key == row.key and top >= least - 1e-6]

@@ -56,7 +56,7 @@ class Distill(StudentStage):
     weight_scale: Literal["raw", "mean1"] = Field("raw", description="mean1: scale each rationale's weights to mean 1.")
     keypoints: Fraction = Field(
         0.2,
-        description="Share of the tokens that are keypoints: those that weigh most, and at least 0.1, on average over "
+        description="Share of the tokens that are keypoints: those that weigh most, and at least 0.03, on average over "
         "all their occurrences. Each step without one is left out. 0 keeps every step, as in the paper.",
     )
     samples: int | None = Field(

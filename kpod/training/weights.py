@@ -12,7 +12,7 @@ from kpod.errors import DataError
 from kpod.text.table import Column, Tokens
 from kpod.training.examples import Examples, reject
 
-LEAST = 0.1  # mean weight of a keypoint
+LEAST = 0.03  # mean weight of a keypoint, however few there are
 _ROWS = 4096  # rationales whose weights are read at a time
 
 

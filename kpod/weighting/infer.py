@@ -15,7 +15,7 @@ from kpod.weighting.classes import classify
 from kpod.weighting.examples import Examples
 from kpod.weighting.network import Weighter
 
-RULE_HIGH, RULE_LOW = 0.9, 0.05  # low: no keypoint, see kpod.training.weights
+RULE_HIGH, RULE_LOW = 0.9, 0.02  # low: no keypoint, see kpod.training.weights
 
 
 def infer(examples: Examples, weighter: Weighter, embedding: nn.Embedding, batch_tokens: int) -> Column:
