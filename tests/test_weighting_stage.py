@@ -160,8 +160,8 @@ def test_the_rule_needs_no_training(tmp_path: Path) -> None:
     assert not (folder / "weighter").exists()
     assert figures["weight_digit"] == pytest.approx(0.9)
     assert figures["weight_operator"] == pytest.approx(0.9)
-    assert figures["weight_function"] == pytest.approx(0.05)
-    assert {round(w, 3) for row in weights(folder) for w in row["weight"]} == {0.9, 0.05}
+    assert figures["weight_function"] == pytest.approx(0.02)
+    assert {round(w, 3) for row in weights(folder) for w in row["weight"]} == {0.9, 0.02}
 
 
 def test_a_predictor_of_another_width_and_vocabulary(tmp_path: Path) -> None:

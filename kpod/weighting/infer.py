@@ -42,7 +42,7 @@ def infer(examples: Examples, weighter: Weighter, embedding: nn.Embedding, batch
 
 
 def by_rule(texts: Sequence[str], spans: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Weights by class, float32 [n] for each text: 0.9 for digits, operators and names, 0.05 for other tokens.
+    """Weights by class, float32 [n] for each text: 0.9 for digits, operators and names, 0.02 for other tokens.
 
     `spans`: character spans of the tokens, int64 [n, 2] for each text.
     """
