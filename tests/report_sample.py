@@ -15,8 +15,12 @@ from kpod.distill.points import Point
 from kpod.evaluate.accuracy import Accuracy
 from kpod.report.data import Comparison, Cost, Example, ReportData
 from kpod.report.example import find
+from kpod.report.left_out import LeftOut
 from kpod.report.settings import Lineage
 from kpod.report.token_views import Shaded
+from kpod.text.table import Column, Tokens
+from kpod.training.examples import Examples
+from kpod.training.weights import pruned
 
 METHODS = ("base", "scotd", "kpod-wo-prog", "kpod")
 THINGS = ("apples", "marbles", "stamps", "pencils")
@@ -79,6 +83,31 @@ def weight_row(index: int, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]
             steps.append(step)
             weights.append((0.78 if strong else 0.31) + 0.1 * ((7 * len(ids) + index) % 10) / 10)
     return {"question_id": f"wp-{index:04d}", "sample": 0, "token_ids": ids, "step": steps, "weight": weights}
+
+
+def token_rows(weights: pa.Table) -> list[dict[str, Any]]:
+    """Rows of schemas.TOKENS for the rationales of schemas.WEIGHTS, each with an answer of one token."""
+    return [
+        {
+            "question_id": row["question_id"],
+            "sample": row["sample"],
+            "prompt_ids": [1],
+            "rationale_ids": row["token_ids"],
+            "step": row["step"],
+            "steps": max(row["step"]) + 1,
+            "visible": len(row["step"]),
+            "answer_ids": [2],
+        }
+        for row in weights.to_pylist()
+    ]
+
+
+def left_out(weights: pa.Table, share: float, method: str = "kpod") -> LeftOut:
+    """The steps without a keypoint of the rationales in schemas.WEIGHTS."""
+    rows = token_rows(weights)
+    tokens = Tokens.of([{name: [row[name] for row in rows] for name in schemas.TOKENS.names}])
+    column = Column.of(weights["weight"].to_pylist(), np.float32)
+    return LeftOut(method, tokens, pruned(Examples(tokens), column, share))
 
 
 def schedule(lengths: list[int], difficulties: list[np.ndarray], stages: int = 8) -> pa.Table:
@@ -174,6 +203,7 @@ def _example(predictions: dict[str, pa.Table], tokenizer: PreTrainedTokenizerFas
 def full_report(count: int = 150) -> ReportData:
     """Every field filled."""
     tokenizer = byte_tokenizer([rationale(i)["rationale"] for i in range(count)])
+    weights = schemas.table([weight_row(i, tokenizer) for i in range(count)], schemas.WEIGHTS)
     draw = np.random.default_rng(0)
     lengths = [len(steps_of(i)) for i in range(count)]
     difficulties = [draw.gamma(2.0, 1.5, n).astype(np.float32) + np.arange(n) for n in lengths]
@@ -201,7 +231,8 @@ def full_report(count: int = 150) -> ReportData:
         validations={m: validation(i) for i, m in enumerate(METHODS[1:])},
         questions=schemas.table([question(i) for i in range(count)], schemas.QUESTIONS),
         rationales=schemas.table([rationale(i) for i in range(count)], schemas.RATIONALES),
-        weights=schemas.table([weight_row(i, tokenizer) for i in range(count)], schemas.WEIGHTS),
+        weights=weights,
+        left_out=left_out(weights, 0.2),
         tokenizer=tokenizer,
         difficulty=schemas.table(step_rows, schemas.DIFFICULTY),
         curriculum=schedule(lengths, difficulties),
@@ -262,4 +293,5 @@ def hostile_report(count: int = 30) -> ReportData:
         row["question_id"] = told["question_id"]
         row["step"] = [i // 9 for i in range(len(row["token_ids"]))]
         row["weight"] = [(i % 10) / 10 for i in range(len(row["token_ids"]))]
-    return dataclasses.replace(data, weights=schemas.table(weights, schemas.WEIGHTS))
+    table = schemas.table(weights, schemas.WEIGHTS)
+    return dataclasses.replace(data, weights=table, left_out=left_out(table, 0.02, data.left_out.method))

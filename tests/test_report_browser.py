@@ -67,9 +67,9 @@ def pages(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     data = full_report(60) if request.param == "full" else hostile_report(20)
     write_report(folder / "report.html", data)
-    write_token_view(
-        data.weights, data.questions, data.rationales, data.tokenizer, folder / "tokens.html", folder / "tokens.png"
-    )
+    tables = (data.weights, data.questions, data.rationales)
+    paths = (folder / "tokens.html", folder / "tokens.png")
+    write_token_view(*tables, data.tokenizer, *paths, left_out=data.left_out)
     return folder
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from configs import pipeline
-from report_sample import METHODS, full_report
+from report_sample import METHODS, full_report, token_rows
 
 from kpod import schemas
 from kpod.report.settings import Lineage, ReportSettings
@@ -31,9 +31,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         schemas.write(root / f"{name}.parquet", table)
     for method, points in data.validations.items():
         (root / f"{method}.distill" / "validation.json").write_text(json.dumps([vars(point) for point in points]))
+    (root / "tokens").mkdir()
+    with schemas.writing(root / "tokens" / "tokens.arrow", schemas.TOKENS) as write:
+        write(token_rows(data.weights))
     data.tokenizer.save_pretrained(root / "base" / "student")
     (root / "my-questions.jsonl").write_text("{}")
-    shared = ("questions", "rationales", "weights", "difficulty", "curriculum", "base")
+    shared = ("questions", "rationales", "tokens", "weights", "difficulty", "curriculum", "base")
     inputs = {f"kpod.{name}": root / name for name in shared}
     inputs |= {f"{m}.evaluate": root / f"{m}.evaluate" for m in METHODS}
     inputs |= {f"{m}.distill": root / f"{m}.distill" for m in METHODS[1:]}
@@ -51,6 +54,13 @@ def test_the_page_has_every_part(written: Path) -> None:
     assert "Paired comparisons" in page
     assert "Validation accuracy over target tokens" in page
     assert {path.name for path in (written / "figures").iterdir()} >= {"tokens.html", "tokens.png"}
+
+
+def test_steps_without_a_keypoint_are_marked_on_both_pages(written: Path) -> None:
+    for name in ("report.html", "figures/tokens.html"):
+        page = (written / name).read_text()
+        assert page.count("<del>") > 1  # beside that of the legend
+        assert "have no keypoint and are left out of what <bdi>kpod</bdi> is trained on" in page
 
 
 def test_nothing_that_is_written_tells_where_files_lie_on_this_machine(written: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kpod import observe, schemas
-from kpod.config import Distill, Lora, collapsed
+from kpod.config import Distill, Lora
 from kpod.distill import points
 from kpod.distill.plan import read_plan
 from kpod.distill.validation import Validator, questions_of
@@ -27,7 +27,7 @@ from kpod.training.processes import launch
 from kpod.training.ranks import ranks
 from kpod.training.task import Position
 from kpod.training.turns import Turns, allowed
-from kpod.training.weights import pruned, read_weights, weighted
+from kpod.training.weights import weigh
 
 
 def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
@@ -115,8 +115,10 @@ def _records(
     if config.samples:
         examples = examples.first(config.samples)
     if config.token_weights and examples:
-        examples, more = _weigh(examples, config, inputs["weights"])
+        examples, more, why = weigh(examples, config, inputs["weights"])
         rejected += more
+        if why:
+            observe.warning(f"distill: {why}")
     follows = config.progressive and "curriculum" in inputs  # there is none if its T is 0
     plan = read_plan(inputs["curriculum"], tokens.keys) if follows else None
     if plan:
@@ -158,26 +160,3 @@ def _figures(end: Position, records: _Records, validator: Validator | None) -> d
         kept = points.best(validator.points)
         figures |= {"kept_epoch": kept.epoch, "kept_tokens": kept.tokens, "validation_accuracy": kept.accuracy}
     return figures
-
-
-def _weigh(examples: Examples, config: Distill, folder: Path) -> tuple[Examples, list[dict[str, str]]]:
-    """The examples with the weights of Eq. 15, without steps that have no keypoint, and rows of schemas.QUARANTINE.
-
-    If the weights have collapsed, all are 1. If more than half of the target tokens would be left out, no step is.
-    """
-    weights = read_weights(folder, examples.tokens)
-    weighed, rejected = weighted(examples, weights, config.weight_floor, config.weight_scale)
-    if not weighed:
-        return weighed, rejected
-    mean = Examples(weighed.tokens, weighed.rows, weights[0]).mean_weight()
-    if collapsed(mean):
-        observe.warning(
-            f"distill: the mean token weight is {mean:.3f}, so the weights carry no information: all tokens weigh 1, as"
-            " in kpod-wo-sig; see weights.alpha"
-        )
-        return Examples(weighed.tokens, weighed.rows), rejected
-    shorter = pruned(weighed, weights[0], config.keypoints)
-    if shorter.targets.sum() < weighed.targets.sum() / 2:
-        observe.warning("distill: weights would leave out more than half of the target tokens, so no step is left out")
-        return weighed, rejected
-    return shorter, rejected

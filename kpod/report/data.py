@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from kpod.distill.points import Point
 from kpod.evaluate.accuracy import Accuracy
+from kpod.report.left_out import LeftOut
 from kpod.report.settings import Lineage
 from kpod.report.token_views import Shaded
 
@@ -92,6 +93,7 @@ class ReportData:
     rationales: pa.Table | None = None  # RATIONALES; teacher yield, and needed for token heat maps
     teachers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by name, of several: their report.json
     weights: pa.Table | None = None  # WEIGHTS
+    left_out: LeftOut | None = None  # steps without a keypoint, marked in the heat maps
     tokenizer: Any = None  # the student's; needed for token heat maps
     difficulty: pa.Table | None = None  # DIFFICULTY
     curriculum: pa.Table | None = None  # CURRICULUM, with its metadata

@@ -64,7 +64,9 @@ def write_report(out: Path, data: ReportData) -> None:
     if data.weights is not None and (data.example is not None or data.tokenizer):
         values["scale"] = weight_scale(data.weights)
     if data.weights is not None and data.questions is not None and data.rationales is not None and data.tokenizer:
-        values["views"] = token_views(data.weights, data.questions, data.rationales, data.tokenizer, HEAT_MAPS)
+        values["views"] = token_views(
+            data.weights, data.questions, data.rationales, data.tokenizer, HEAT_MAPS, data.left_out
+        )
         values["weighted"] = len(data.weights)
     write_text(out, render("report.html", values))
 

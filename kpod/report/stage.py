@@ -21,6 +21,7 @@ from kpod.report.curriculum import write_curriculum_figures
 from kpod.report.data import Comparison, ReportData
 from kpod.report.example import Example, find, with_weights
 from kpod.report.headline import ONE, PLAIN, reported
+from kpod.report.left_out import left_out
 from kpod.report.page import write_report
 from kpod.report.results import accuracy_bars
 from kpod.report.settings import ReportSettings
@@ -72,6 +73,7 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
         config=identity(config.pipeline),  # files by their content, so that no path of this machine is shown
         lineage=config.lineage,
         tokenizer=tokenizer,
+        left_out=left_out(inputs, config.pipeline),
         teachers=_teachers(inputs),
         **tables,
     )
@@ -84,7 +86,7 @@ def run(inputs: Mapping[str, Path], config: ReportSettings, out_dir: Path) -> di
         write_png(accuracy_bars(data.accuracy), pictures / "accuracy.png")
     if data.weights is not None and data.questions is not None and data.rationales is not None:
         paths = (pictures / "tokens.html", pictures / "tokens.png")
-        write_token_view(data.weights, data.questions, data.rationales, data.tokenizer, *paths)
+        write_token_view(data.weights, data.questions, data.rationales, data.tokenizer, *paths, left_out=data.left_out)
     if data.curriculum is not None and data.difficulty is not None and data.clusters is not None:
         write_curriculum_figures(data.curriculum, data.difficulty, data.clusters, pictures)
     return {"methods": len(methods)}

@@ -8,12 +8,37 @@ import numpy as np
 import pyarrow as pa
 
 from kpod import schemas
+from kpod.config import Distill, collapsed
 from kpod.errors import DataError
 from kpod.text.table import Column, Tokens
 from kpod.training.examples import Examples, reject
 
 LEAST = 0.03  # mean weight of a keypoint, however few there are
 _ROWS = 4096  # rationales whose weights are read at a time
+
+
+def weigh(examples: Examples, config: Distill, folder: Path) -> tuple[Examples, list[dict[str, str]], str | None]:
+    """The examples with the weights of Eq. 15 and without steps that have no keypoint.
+
+    `folder` is that of the stage `weights`. Also returns rows of schemas.QUARANTINE, and why the weights leave out no
+    step, if so: if they have collapsed, all are 1; if more than half of the target tokens would go, all steps stay.
+    """
+    weights = read_weights(folder, examples.tokens)
+    weighed, rejected = weighted(examples, weights, config.weight_floor, config.weight_scale)
+    if not weighed:
+        return weighed, rejected, None
+    mean = Examples(weighed.tokens, weighed.rows, weights[0]).mean_weight()
+    if collapsed(mean):
+        return (
+            Examples(weighed.tokens, weighed.rows),
+            rejected,
+            f"the mean token weight is {mean:.3f}, so the weights carry no information: all tokens weigh 1, as in"
+            " kpod-wo-sig; see weights.alpha",
+        )
+    shorter = pruned(weighed, weights[0], config.keypoints)
+    if shorter.targets.sum() < weighed.targets.sum() / 2:
+        return weighed, rejected, "weights would leave out more than half of the target tokens, so no step is left out"
+    return shorter, rejected, None
 
 
 def read_weights(folder: Path, tokens: Tokens) -> tuple[Column, dict[int, str]]:
