@@ -41,11 +41,12 @@ def test_pictures_get_one_line_of_known_glyphs():
 
 def test_every_value_of_a_template_is_cleaned_and_escaped():
     scale = type("Scale", (), {"low": 0.0, "high": 1.0})
-    token = {"text": HOSTILE, "shade": 1.0, "weight": 1.0, "starts_step": False}
+    token = {"text": HOSTILE, "shade": 1.0, "weight": 1.0, "starts_step": False, "left_out": True}
+    left_out = {"method": HOSTILE, "count": 1, "steps": 3}
     view = dict.fromkeys(("question", "answer", "taught", "question_id"), HOSTILE)
     page = render("tokens.html", {"views": [view | {"correct": False, "sample": 0, "tokens": [token]}], "scale": scale,
-                                  "total": 1})  # fmt: skip
-    assert page.count("&lt;script&gt;") == 5
+                                  "total": 1, "left_out": left_out})  # fmt: skip
+    assert page.count("&lt;script&gt;") == 6
     assert "<script" not in page
     assert "\x00" not in page
     assert "{{ 7 * 7 }}" in page
