@@ -19,6 +19,7 @@ from kpod.report.token_views import token_views, weight_scale
 from kpod.report.tokens import write_token_view
 from kpod.report.tokens_figure import _SOFT, token_figure
 from kpod.text.hygiene import clean
+from kpod.training.weights import LEAST
 
 Key = tuple[str, int]
 
@@ -31,7 +32,7 @@ def reference(weights: pa.Table, share: float) -> dict[Key, set[int]]:
             of_token.setdefault(token, []).append(weight)
     mean = {token: round(sum(values) / len(values), 6) for token, values in of_token.items()}
     heaviest = sorted((mean[token] for token, values in of_token.items() for _ in values), reverse=True)
-    least = max(0.1, heaviest[math.ceil(share * len(heaviest)) - 1])
+    least = max(LEAST, heaviest[math.ceil(share * len(heaviest)) - 1])
     found = {}
     for row in rows:
         steps = set(row["step"])
