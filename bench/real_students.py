@@ -83,24 +83,25 @@ def _of(answers: pa.Table, variant: str, seed: int) -> Any:
 
 
 def table() -> None:
-    """The table of what is there, over the seeds that all trained methods have."""
+    """The table of the methods that have all seeds of plain distillation."""
     from kpod.report.costs import cost
     from kpod.sweep.table import Result, markdown, rows
 
     known, answers = list(made()), pq.read_table(ANSWERS)
-    trained = {one.variant for one in known if one.variant != "base"}
-    seeds = sorted(set.intersection(*({one.seed for one in known if one.variant == name} for name in trained)))
+    seeds_of = {name: {one.seed for one in known if one.variant == name} for name in {one.variant for one in known}}
+    seeds = sorted(seeds_of["scotd"])
+    whole = {name for name, found in seeds_of.items() if found >= set(seeds) or name == "base"}
     results = []
     for one in known:
-        if one.seed in seeds or one.variant == "base":
+        if one.variant in whole and (one.seed in seeds or one.variant == "base"):
             told = answers.filter(_of(answers, one.variant, one.seed))
             told = told.append_column("answer", pa.array([""] * len(told)))  # the gold answer is not kept
             told = told.append_column("completion", pa.array([""] * len(told)))
             results.append(Result("svamp-asdiv", "smollm2-135m", one.variant, told, cost(one.took)))
     head = ["# Students of SmolLM2-135M on real rationales", "", "`python bench/real_students.py DATA`"]
     place = f"{platform.machine()}, OMP {os.environ.get('OMP_NUM_THREADS', '')}, Python {platform.python_version()}"
-    others = [f"{one.variant}/s{one.seed}" for one in known if one.seed not in seeds and one.variant != "base"]
-    more = [f"Made too, but not of all methods: {', '.join(others)}.", ""] if others else []
+    others = [f"{one.variant}/s{one.seed}" for one in known if one.variant not in whole]
+    more = [f"Made too, but not with all seeds: {', '.join(others)}.", ""] if others else []
     about = [f"Seeds {', '.join(map(str, seeds))} of each trained method; {place}.", "", *more]
     notes = TABLE.with_name("real_students_notes.md")
     told = [notes.read_text(encoding="utf-8")] if notes.exists() else []
