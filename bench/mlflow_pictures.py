@@ -18,7 +18,6 @@ import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -75,6 +74,7 @@ async def take(page: Page, run: str) -> None:
     """The pictures of the pipeline or sweep `run`."""
     from kpod import tracking
     from kpod.run.results import find
+    from kpod.tracking.views import comparison_page
 
     parent = find(run)
     experiment = tracking.experiment_id(tracking.client())
@@ -84,9 +84,9 @@ async def take(page: Page, run: str) -> None:
     below = {child.info.run_name: child.info.run_id for child in tracking.runs_of(["method", "arm"])
              if child.data.tags["mlflow.parentRunId"] == parent.info.run_id}  # fmt: skip
     if parent.data.tags["kpod.stage"] == "sweep":
-        runs, experiments = (quote(json.dumps(ids)) for ids in ([below[arm] for arm in ARMS], [experiment]))
-        shown = "plot_metric_keys=%5B%22loss%22%5D&x_axis=step&line_smoothness=80"
-        await page.open(f"#/metric?runs={runs}&metric=%22loss%22&experiments={experiments}&{shown}", ARMS[-1])
+        address = comparison_page(experiment, [below[arm] for arm in ARMS]).replace("compare-runs", "metric")
+        shown = "metric=%22loss%22&plot_metric_keys=%5B%22loss%22%5D&x_axis=step&line_smoothness=80"
+        await page.open(f"{address}&{shown}", ARMS[-1])
         await page.picture("mlflow-loss", 480)
         return
     await take_methods(page, parent, experiment, below)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from kpod import observe, schemas
 from kpod.config import Steps
 from kpod.errors import DataError
-from kpod.steps.cutting import merged, split
+from kpod.steps.cutting import merged, spans, split
 from kpod.text.groups import Keys
 
 _ROWS = 16_384  # rationales cut at a time
@@ -75,14 +75,14 @@ def _columns(keys: Keys, rows: np.ndarray, cut: list[list[str]]) -> dict[str, An
     """The columns of `schemas.STEPS` of some rationales."""
     texts = list(chain.from_iterable(cut))
     count = np.array([len(parts) for parts in cut], dtype=np.int64)
-    length = np.fromiter(map(len, texts), np.int64, len(texts))
-    each, first, start = np.repeat(rows, count), np.cumsum(count) - count, np.cumsum(length) - length
-    start -= np.repeat(start[first], count)  # steps tile their rationale
+    each, first = np.repeat(rows, count), np.cumsum(count) - count
+    places = spans(texts)  # as if all were one rationale
+    places -= np.repeat(places[first, :1], count, axis=0)
     return {
         "question_id": keys.names.take(pa.array(keys.code[each])),
         "sample": keys.sample[each],
         "step": (np.arange(len(each)) - np.repeat(first, count)).astype(np.int32),
         "text": texts,
-        "char_start": start.astype(np.int32),
-        "char_end": (start + length).astype(np.int32),
+        "char_start": places[:, 0],
+        "char_end": places[:, 1],
     }
