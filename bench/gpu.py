@@ -8,16 +8,18 @@ or takes too long says so in it, and the next one goes on.
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import SequentialSampler
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from kpod.config import Difficulty, Distill, Evaluate, Form, Lora, Weights
@@ -29,6 +31,7 @@ from kpod.evaluate import vllm
 from kpod.evaluate.generate import Question, generate
 from kpod.methods.train import train
 from kpod.questions.wordproblems import easy
+from kpod.store.files import publish
 from kpod.student.pretrain import build_tokenizer
 from kpod.text.formats import resolve
 from kpod.training import head, models
@@ -55,8 +58,8 @@ SECONDS = {  # 450 in sum; the tests take 130 at most
 class Bench:
     """Models, rows and the clock, at full or toy size."""
 
-    def __init__(self, smoke: bool) -> None:
-        self.smoke, self.cuda = smoke, torch.cuda.is_available()
+    def __init__(self, smoke: bool, students: Path) -> None:
+        self.smoke, self.cuda, self.students = smoke, torch.cuda.is_available(), students
         self.small, self.large = (TOY, TOY) if smoke else (SMALL, LARGE)
         self.precision: Any = "bf16" if self.cuda else "fp32"
         self.work = Path(tempfile.mkdtemp(prefix="kpod-gpu-"))
@@ -67,12 +70,14 @@ class Bench:
         )
 
     def folder(self, shape: dict[str, Any]) -> Path:
-        """A student of random weights, saved once."""
-        folder = self.work / f"student-{shape['hidden_size']}"
+        """A student of random weights, saved once for all parts."""
+        folder = self.students / f"student-{shape['hidden_size']}"
         if not folder.exists():
             torch.manual_seed(0)
-            dtype = torch.bfloat16 if self.cuda else torch.float32
-            models.save(LlamaForCausalLM(self.config(shape)).to(dtype), build_tokenizer(easy(50, 0, "stories")), folder)
+            with models.device():  # a billion random numbers take long on a CPU
+                model = LlamaForCausalLM(self.config(shape)).to(torch.bfloat16 if self.cuda else torch.float32)
+            models.save(model, build_tokenizer(easy(50, 0, "stories")), self.work / folder.name)
+            publish(self.work / folder.name, folder)  # a part that is killed leaves none
         return folder
 
     def rows(self, count: int, vocabulary: int, target: int | None = None) -> list[Example]:
@@ -99,23 +104,42 @@ class Bench:
         )  # fmt: skip
 
     def trained(self, shape: dict[str, Any], config: Distill, rows: list[Example], name: str) -> dict[str, float]:
-        """Train twice, measure the second time: the first warms kernels up."""
+        """Rates of training on `rows`, by `steady`."""
         loaded = config.precision if config.adapter.kind == "lora" else "fp32"
         model, tokenizer = models.load(self.folder(shape), loaded, config.attn_implementation)
-        for turn in range(2):
+
+        def run(part: list[Example]) -> None:
+            work = self.work / f"{name}-{len(part)}"
+            shutil.rmtree(work, ignore_errors=True)
+            train(model, tokenizer, part, config, None, work)
+
+        found = self.steady(run, rows, config.batch_size)
+        flop = memory.distillation(Shape(self.config(shape)), config, _longest(rows))[1] * found["tokens_a_second"]
+        if self.cuda and (peak := _peak()):
+            found |= {"share_of_peak": flop / peak}
+        return found
+
+    def steady(self, run: Callable[[list[Example]], None], rows: list[Example], batch: int) -> dict[str, float]:
+        """Tokens a second of `run` without what it takes however many rows it is given, and the peak memory.
+
+        It is given one batch to warm up, then a fifth of `rows` and all of them: the difference counts.
+        """
+        run(rows[:batch])
+        took = []
+        for part in (rows[: len(rows) // 5], rows):
             if self.cuda:
                 torch.cuda.reset_peak_memory_stats()
             started = self.sync()
-            done = train(model, tokenizer, rows, config, None, self.work / f"{name}-{turn}")
-            seconds = self.sync() - started
-        tokens = sum(row.tokens for row in rows)
-        flop = memory.distillation(Shape(self.config(shape)), config, _longest(rows))[1] * tokens
-        found = {"tokens_a_second": tokens / seconds, "target_tokens_a_second": done.done / seconds, "seconds": seconds}
-        if self.cuda:
-            found |= {"peak_gb": torch.cuda.max_memory_allocated() / 1e9}
-            if peak := _peak():
-                found["share_of_peak"] = flop / seconds / peak
-        return found
+            run(part)
+            tokens, targets = (sum(row.tokens for row in part), sum(len(row.target) for row in part))
+            took.append((self.sync() - started, tokens, targets))
+        seconds, tokens, targets = (after - before for before, after in zip(*took, strict=True))
+        found = {
+            "tokens_a_second": tokens / seconds,
+            "target_tokens_a_second": targets / seconds,
+            "seconds": took[1][0],
+        }
+        return found | ({"peak_gb": torch.cuda.max_memory_allocated() / 1e9} if self.cuda else {})
 
 
 def sft(bench: Bench) -> dict[str, Any]:
@@ -139,7 +163,7 @@ def _cases(bench: Bench) -> Iterator[tuple[str, dict[str, Any], str, int, list[E
 
 
 def _trl(bench: Bench, shape: dict[str, Any], adapter: str, batch: int, rows: list[Example]) -> dict[str, Any]:
-    """TRL's SFTTrainer on the same rows in batches of like length, second run measured."""
+    """TRL's SFTTrainer on the same rows in batches of like length."""
     try:
         import peft
         from datasets import Dataset
@@ -149,29 +173,32 @@ def _trl(bench: Bench, shape: dict[str, Any], adapter: str, batch: int, rows: li
         return {"left_out": f"{error}"}
     folder = bench.folder(shape)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    ordered = sorted(rows, key=lambda row: row.tokens)
-    data = Dataset.from_dict({
-        "input_ids": [[*row.prompt.tolist(), *row.target.tolist()] for row in ordered],
-        "completion_mask": [[0] * len(row.prompt) + [1] * len(row.target) for row in ordered],
-    })  # fmt: skip
     lora = peft.LoraConfig(r=64, lora_alpha=128, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
     dtype = torch.bfloat16 if bench.cuda and adapter == "lora" else torch.float32
-    seconds = 0.0
-    for turn in range(2):
+
+    class InOrder(SFTTrainer):  # its own sampler mixes lengths
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            return SequentialSampler(dataset if dataset is not None else self.train_dataset)
+
+    def run(part: list[Example]) -> None:
+        ordered = sorted(part, key=lambda row: row.tokens)
+        data = Dataset.from_dict({
+            "input_ids": [[*row.prompt.tolist(), *row.target.tolist()] for row in ordered],
+            "completion_mask": [[0] * len(row.prompt) + [1] * len(row.target) for row in ordered],
+        })  # fmt: skip
         settings = SFTConfig(
-            output_dir=str(bench.work / f"trl-{turn}"), num_train_epochs=1, per_device_train_batch_size=batch,
+            output_dir=str(bench.work / "trl"), num_train_epochs=1, per_device_train_batch_size=batch,
             max_length=2048, learning_rate=1e-5, lr_scheduler_type="constant", bf16=bench.cuda, use_cpu=not bench.cuda,
             gradient_checkpointing=False, completion_only_loss=True, save_strategy="no", report_to="none",
             logging_steps=1000, disable_tqdm=True, shuffle_dataset=False,
         )  # fmt: skip
-        trainer = SFTTrainer(
+        trainer = InOrder(
             model=AutoModelForCausalLM.from_pretrained(folder, dtype=dtype), processing_class=tokenizer, args=settings,
             train_dataset=data, peft_config=lora if adapter == "lora" else None,
         )  # fmt: skip
-        started = bench.sync()
         trainer.train()
-        seconds = bench.sync() - started
-    return {"tokens_a_second": sum(row.tokens for row in rows) / seconds, "seconds": seconds}
+
+    return bench.steady(run, rows, batch)
 
 
 def _against_trl(parts: dict[str, Any]) -> dict[str, float]:
@@ -304,17 +331,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--smoke", action="store_true", help="toy size, on any machine")
-    parser.add_argument("--part", choices=PARTS)
+    parser.add_argument("--part", choices=PARTS, help="only this one, printed")
+    parser.add_argument("--students", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
-        print(json.dumps(PARTS[options.part](Bench(options.smoke))))
+        with tempfile.TemporaryDirectory() as own:
+            print(json.dumps(PARTS[options.part](Bench(options.smoke, options.students or Path(own)))))
         return
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     command = f"sh bench/gpu.sh{' --smoke' if options.smoke else ''}"
     result: dict[str, Any] = {"command": command, "device": device, "torch": torch.__version__, "parts": {}}
+    students = tempfile.mkdtemp(prefix="kpod-gpu-students-")
     for name in PARTS:
         started = time.monotonic()
-        argv = [sys.executable, __file__, "--out", str(options.out), "--part", name]
+        argv = [sys.executable, __file__, "--out", str(options.out), "--part", name, "--students", students]
         try:
             done = subprocess.run(
                 argv + ["--smoke"] * options.smoke, capture_output=True, text=True, check=False,
@@ -328,6 +358,7 @@ def main() -> None:
         print(name, json.dumps(told)[:600], flush=True)
         options.out.write_text(json.dumps(result, indent=1) + "\n")
     print("against TRL", json.dumps(result["against_trl"]), flush=True)
+    shutil.rmtree(students)
     if any("failed" in part for part in result["parts"].values()):
         sys.exit("a part failed")
 

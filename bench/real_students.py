@@ -1,138 +1,268 @@
 """SmolLM2-135M on SVAMP and ASDiv with stored GPT-3.5 rationales: methods at equal target tokens, asked GSM8K too.
 
-    python bench/real_students.py DATA [--methods scotd-1,scotd] [--seeds 0,1] [--minutes 60]
-    python bench/real_students.py --table
+    python bench/real_students.py DATA [--only kpod,scotd] [--seeds 0,1] [--minutes 60]
+    python bench/real_students.py DATA --settings bench/real_students_full.yaml --jobs 8
+    python bench/real_students.py --table            only the table, from the result files
 
-DATA holds questions/*.jsonl.gz and rationales/*.jsonl.gz; bench/real_students.yaml has the settings, a sweep's file
-that `kpod sweep` reads too. Each student, first seed first, is added to the result files as soon as it is evaluated:
-one that they hold is not made again, and one that was killed goes on from its checkpoint in KPOD_HOME. After
-`--minutes` no further student is begun.
+DATA holds questions/*.jsonl.gz and rationales/*.jsonl.gz. The settings are sweeps that `kpod sweep` reads too:
+real_students.yaml is for hours of a CPU, real_students_full.yaml for a GPU. Students, first seed first and `--jobs`
+at a time, are added to the result files as soon as they are evaluated: one that the files hold is not made again, and
+one that was killed goes on from its checkpoint in KPOD_HOME. After `--minutes` no further student is begun. MLflow is
+not used. `--prepare` only computes what comes before the students.
 
-Writes bench/results/real_students.parquet (the answer read from what each student wrote, right or wrong, by question
-id; neither questions nor texts), real_students.jsonl (what each student took) and real_students.md.
+Writes, by the name of the settings, real_students.parquet (the answer read from what each student wrote, right or
+wrong, by question id; neither questions nor texts), real_students.jsonl (what each student took) and real_students.md
+into bench/results or `--out`, and the picture docs/images/real_students.png.
 """
 
 import argparse
+import gzip
 import json
-import os
-import platform
+import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-SETTINGS = Path(__file__).with_suffix(".yaml")
+from kpod.run.chain import Chain, students
+from kpod.run.stages import STAGES, Stage, key_of
+from kpod.store import artifacts
+from kpod.store.artifacts import ArtifactRef
+from kpod.store.files import atomic, file_lock
+from kpod.store.home import home, prepare, quiet_libraries
+
 RESULTS = Path(__file__).parent / "results"
-ANSWERS, TOOK, TABLE = (RESULTS / f"real_students.{kind}" for kind in ("parquet", "jsonl", "md"))
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
 COLUMNS = ["dataset", "split", "question_id", "predicted", "correct", "truncated"]
+HELD_OUT = 13  # one training question in so many chooses the epoch
 
 
-@dataclass(frozen=True)
-class Made:
-    """A student in the result files."""
+class Folders(Chain):
+    """Obtains results in this process from kpod's folder, or computes them into it, without MLflow."""
 
-    variant: str
-    seed: int
-    took: dict[str, Any]
+    def __init__(self) -> None:
+        self.finished: dict[str, artifacts.Finished] = {}
+        self.keys: dict[str, str] = {}
+
+    def obtain(self, stage: Stage, config: Any, method: str, inputs: Mapping[str, ArtifactRef]) -> ArtifactRef:
+        key = key_of(stage, config, inputs)
+        if self.keys.get(stage.name) != key:
+            with file_lock(home() / "locks" / f"{key}.lock"):
+                self.finished[stage.name] = artifacts.sealed(stage.name, key) or _computed(stage, config, inputs, key)
+            self.keys[stage.name] = key
+        sha256 = self.finished[stage.name].sha256
+        return ArtifactRef(stage=stage.name, key=key, run_id="", uri="", sha256=sha256)
+
+    def folder(self, stage: str) -> Path:
+        return artifacts.folder_of(stage, self.keys[stage])
 
 
-def sweep(data: str) -> Any:
+def _computed(stage: Stage, config: Any, inputs: Mapping[str, ArtifactRef], key: str) -> artifacts.Finished:
+    out, cpu, started = artifacts.workspace(stage.name, key), time.process_time(), time.monotonic()
+    folders = {name: artifacts.folder_of(ref.stage, ref.key) for name, ref in inputs.items()}
+    figures = import_module(stage.module).run(folders, stage.config(config), out)
+    took = {"wall_seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - cpu}
+    shutil.rmtree(out / "work", ignore_errors=True)
+    return artifacts.seal(stage.name, key, out, {**took, **figures})
+
+
+def held_out(source: Path) -> Path:
+    """A folder in KPOD_HOME with the questions in other splits: some of training are for validation, those of
+    validation for test. The epoch is chosen by the former."""
+    folder = home() / "real-students"
+    folder.mkdir(exist_ok=True)
+    for name in ("svamp", "asdiv", "gsm8k"):
+        parts = {"test": list(_rows(source / "questions" / f"{name}.val.jsonl.gz"))}
+        if name != "gsm8k":
+            training = list(_rows(source / "questions" / f"{name}.train.jsonl.gz"))
+            held = [not zlib.crc32(row["id"].encode()) % HELD_OUT for row in training]
+            parts["train"] = [row for row, out in zip(training, held, strict=True) if not out]
+            parts["validation"] = [row for row, out in zip(training, held, strict=True) if out]
+        for split, rows in parts.items():
+            with atomic(folder / f"{name}.{split}.jsonl") as path:
+                path.write_text("".join(json.dumps({**row, "split": split}) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
+def arms(settings: Path, source: Path) -> list[Any]:
+    """The students of the settings, whose DATA is `source` and whose HELD_OUT the folder `held_out(source)`."""
     from kpod.config.settings import checked
     from kpod.config.sweep import Sweep
+    from kpod.sweep import plan
 
-    return checked(yaml.safe_load(SETTINGS.read_text(encoding="utf-8").replace("DATA", data)), Sweep)
-
-
-def made() -> Iterator[Made]:
-    if TOOK.exists():
-        for line in TOOK.read_text(encoding="utf-8").splitlines():
-            yield Made(**json.loads(line))
+    text = settings.read_text(encoding="utf-8").replace("DATA", str(source.resolve()))
+    return plan.arms(checked(yaml.safe_load(text.replace("HELD_OUT", str(held_out(source)))), Sweep))
 
 
-def make(arm: Any) -> None:
-    """Train and evaluate one student and add it to the result files, its answers first."""
-    import kpod
-    from kpod.run.results import references, took
+def prepared(planned: list[Any]) -> None:
+    """Compute what the students share, and each variant's weights and curriculum."""
+    for arm in planned:
+        if not arm.seed:
+            chain = Folders()
+            needs = ("base",) if arm.variant == "base" else STAGES["distill"].needs(arm.config)
+            for name in ("questions", *needs):
+                print(f"{time.strftime('%H:%M:%S')} {arm.variant}: {name}", flush=True)
+                chain.result(name, arm.config, arm.method)
 
-    run = kpod.run(arm.config)
-    answers = run.table("predictions").select(COLUMNS)
+
+def make(arm: Any, out: Path) -> None:
+    """Train and evaluate a student; its answers and what it took go to `out`."""
+    chain = Folders()
+    for config, method, student in students(chain, arm.config, None):
+        chain.result("evaluate", config, method, student=student)
+    answers = pq.read_table(chain.folder("evaluate") / "predictions.parquet").select(COLUMNS)
     added = {"variant": pa.array([arm.variant] * len(answers)), "seed": pa.array([arm.seed or 0] * len(answers))}
     for place, (name, column) in enumerate(added.items()):
         answers = answers.add_column(place, name, column)
-    if ANSWERS.exists():
-        known = pq.read_table(ANSWERS)
-        mine = pa.compute.and_(
-            pa.compute.equal(known["variant"], arm.variant), pa.compute.equal(known["seed"], arm.seed or 0)
-        )
-        answers = pa.concat_tables([known.filter(pa.compute.invert(mine)), answers.cast(known.schema)])
-    pq.write_table(answers, ANSWERS, compression="zstd")
-    figures = {ref.stage: took(ref) for ref in references(run.run_id).values()}
-    with TOOK.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"variant": arm.variant, "seed": arm.seed or 0, "took": figures}) + "\n")
+    told = {"variant": arm.variant, "seed": arm.seed or 0}
+    if arm.config.distill.validation and arm.variant != "base":
+        told["validation"] = json.loads((chain.folder("distill") / "validation.json").read_text(encoding="utf-8"))
+    told["took"] = {stage: finished.figures for stage, finished in chain.finished.items()}
+    out.mkdir(parents=True)
+    pq.write_table(answers, out / "answers.parquet")
+    (out / "took.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The result files of one settings file, `name`, in a folder."""
+
+    folder: Path
+    name: str
+
+    def file(self, kind: str) -> Path:
+        return self.folder / f"{self.name}{kind}"
+
+    @property
+    def answers(self) -> Path:
+        return self.file(".parquet")
+
+    @property
+    def took(self) -> Path:
+        return self.file(".jsonl")
+
+    def made(self) -> list[dict[str, Any]]:
+        """What each student took, in the order in which they were made."""
+        return [json.loads(line) for line in self.took.read_text().splitlines()] if self.took.exists() else []
+
+    def add(self, made: Path) -> None:
+        """Add a student to the files, its answers first."""
+        answers, told = pq.read_table(made / "answers.parquet"), json.loads((made / "took.json").read_text())
+        if self.answers.exists():
+            known = pq.read_table(self.answers)
+            mine = _of(known, told["variant"], told["seed"])
+            answers = pa.concat_tables([known.filter(pc.invert(mine)), answers.cast(known.schema)])
+        with atomic(self.answers) as path:
+            pq.write_table(answers, path, compression="zstd")
+        with self.took.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(told) + "\n")
+
+    def table(self) -> None:
+        """Write the table of the methods that have all seeds of plain distillation."""
+        from kpod.report.costs import cost
+        from kpod.sweep.figure import accuracy_by_variant
+        from kpod.sweep.table import Result, markdown, rows
+
+        known, answers = self.made(), pq.read_table(self.answers)
+        seeds_of = {one["variant"]: {two["seed"] for two in known if two["variant"] == one["variant"]} for one in known}
+        seeds = sorted(seeds_of["scotd"])
+        whole = {name for name, found in seeds_of.items() if found >= set(seeds) or name == "base"}
+        results = []
+        for one in known:
+            if one["variant"] in whole and (one["seed"] in seeds or one["variant"] == "base"):
+                told = answers.filter(_of(answers, one["variant"], one["seed"]))
+                for column in ("answer", "completion"):  # neither gold answers nor texts are kept
+                    told = told.append_column(column, pa.array([""] * len(told)))
+                results.append(Result("svamp-asdiv", "smollm2-135m", one["variant"], told, cost(one["took"])))
+        others = [f"{one['variant']}/s{one['seed']}" for one in known if one["variant"] not in whole]
+        more = [f"Made too, but not with all seeds: {', '.join(others)}.", ""] if others else []
+        about = f"Seeds {', '.join(map(str, seeds))} of each trained method."
+        more_than = "" if self.name == "real_students" else f" --settings bench/{self.name}.yaml"
+        command = f"`python bench/real_students.py DATA{more_than}`"
+        head = ["# Students of SmolLM2-135M on real rationales", "", command, "", about, ""]
+        notes = self.file("_notes.md")
+        told = [notes.read_text(encoding="utf-8")] if notes.exists() else []
+        found = rows(results, "scotd")
+        if self.folder == RESULTS:
+            accuracy_by_variant(found).savefig(IMAGES / f"{self.name}.png")
+        page = "\n".join([*head, *more, markdown(found), *told])
+        self.file(".md").write_text(page, encoding="utf-8")
+        print(page)
 
 
 def _of(answers: pa.Table, variant: str, seed: int) -> Any:
     """Which rows are of one student."""
-    return pa.compute.and_(pa.compute.equal(answers["variant"], variant), pa.compute.equal(answers["seed"], seed))
-
-
-def table() -> None:
-    """The table of the methods that have all seeds of plain distillation."""
-    from kpod.report.costs import cost
-    from kpod.sweep.table import Result, markdown, rows
-
-    known, answers = list(made()), pq.read_table(ANSWERS)
-    seeds_of = {name: {one.seed for one in known if one.variant == name} for name in {one.variant for one in known}}
-    seeds = sorted(seeds_of["scotd"])
-    whole = {name for name, found in seeds_of.items() if found >= set(seeds) or name == "base"}
-    results = []
-    for one in known:
-        if one.variant in whole and (one.seed in seeds or one.variant == "base"):
-            told = answers.filter(_of(answers, one.variant, one.seed))
-            told = told.append_column("answer", pa.array([""] * len(told)))  # the gold answer is not kept
-            told = told.append_column("completion", pa.array([""] * len(told)))
-            results.append(Result("svamp-asdiv", "smollm2-135m", one.variant, told, cost(one.took)))
-    head = ["# Students of SmolLM2-135M on real rationales", "", "`python bench/real_students.py DATA`"]
-    place = f"{platform.machine()}, OMP {os.environ.get('OMP_NUM_THREADS', '')}, Python {platform.python_version()}"
-    others = [f"{one.variant}/s{one.seed}" for one in known if one.variant not in whole]
-    more = [f"Made too, but not with all seeds: {', '.join(others)}.", ""] if others else []
-    about = [f"Seeds {', '.join(map(str, seeds))} of each trained method; {place}.", "", *more]
-    notes = TABLE.with_name("real_students_notes.md")
-    told = [notes.read_text(encoding="utf-8")] if notes.exists() else []
-    TABLE.write_text("\n".join([*head, "", *about, markdown(rows(results, "scotd")), *told]), encoding="utf-8")
-    print(TABLE.read_text(encoding="utf-8"))
+    return pc.and_(pc.equal(answers["variant"], variant), pc.equal(answers["seed"], seed))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?")
-    parser.add_argument("--methods", help="only these, comma-separated")
+    parser.add_argument("data", nargs="?", type=Path)
+    parser.add_argument("--settings", type=Path, default=Path(__file__).with_suffix(".yaml"))
+    parser.add_argument("--only", help="only these methods and variants, comma-separated")
     parser.add_argument("--seeds", help="only these, comma-separated")
+    parser.add_argument("--jobs", type=int, default=1, help="students made at a time, each in its own process")
     parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--prepare", action="store_true", help="only compute what comes before the students")
     parser.add_argument("--table", action="store_true", help="only write the table anew")
+    parser.add_argument("--make", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    study, started = Study(given.out, given.settings.stem), time.monotonic()
     if given.table or not given.data:
-        return table()
-    from kpod.sweep.plan import arms
+        return study.table()
+    quiet_libraries()
+    prepare()
+    planned = arms(given.settings, given.data)
+    if given.make:
+        return make(next(arm for arm in planned if arm.label == given.make), given.out)
+    if given.prepare:
+        return prepared(planned)
+    given.out.mkdir(parents=True, exist_ok=True)
+    known = {(one["variant"], one["seed"]) for one in study.made()}
 
-    started = time.monotonic()
-    for arm in arms(sweep(given.data)):
-        wanted = not given.methods or arm.variant in given.methods.split(",")
-        wanted &= not given.seeds or str(arm.seed or 0) in given.seeds.split(",")
-        if not wanted or (arm.variant, arm.seed or 0) in {(one.variant, one.seed) for one in made()}:
-            continue
+    def one(arm: Any) -> None:
+        folder = home() / "real-students" / arm.label.replace("/", "-")
         if time.monotonic() - started > 60 * given.minutes:
-            break
-        print(f"{arm.label} begins at {time.strftime('%H:%M:%S')}", flush=True)
-        make(arm)
-        table()
-    return None
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"{time.strftime('%H:%M:%S')} {arm.label} begins", flush=True)
+        argv = [sys.executable, __file__, str(given.data), "--settings", str(given.settings)]
+        with folder.with_suffix(".log").open("w") as log:
+            made = [*argv, "--make", arm.label, "--out", str(folder)]
+            failed = subprocess.run(made, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+        if failed:
+            print(f"{arm.label} failed:", folder.with_suffix(".log").read_text()[-1500:], flush=True)
+            return
+        with file_lock(home() / "locks" / "real-students.lock"):
+            study.add(folder)
+        print(f"{time.strftime('%H:%M:%S')} {arm.label} ends", flush=True)
+
+    wanted = [
+        arm for arm in planned
+        if (not given.only or arm.variant in given.only.split(","))
+        and (not given.seeds or str(arm.seed or 0) in given.seeds.split(","))
+        and (arm.variant, arm.seed or 0) not in known
+    ]  # fmt: skip
+    with ThreadPoolExecutor(given.jobs) as pool:
+        list(pool.map(one, wanted))
+    return study.table()
 
 
 if __name__ == "__main__":
