@@ -42,9 +42,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="<eos>")
 
 
-def llama(seed: int = 0) -> PreTrainedModel:
+def llama(seed: int = 0, heads: int = 4) -> PreTrainedModel:
     torch.manual_seed(seed)
-    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": heads}
     config = LlamaConfig(vocab_size=VOCABULARY, num_key_value_heads=2, pad_token_id=0, eos_token_id=1, **shape)
     return LlamaForCausalLM(config).eval()
 

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None) -> Iterator[None]:
     """Prepare `model` for training inside the block; afterwards it is a plain model in eval mode, adapters merged.
 
-    Adapters are fp32 and are merged in fp32, because bf16 would round small changes away. Before merging, the adapter
-    is saved to the folder `alone`, if given. It is not merged into a quantised `model`, which would round it to 4 bits
-    (see `merged`). During training the dropout of the model is `config.dropout`, or that of the objective.
+    Adapters are fp32 and are merged in fp32, because bf16 would round small changes away, and in main memory, because
+    a GPU that trains in bf16 need not have room for all weights in fp32: afterwards the model is on the CPU. Before
+    merging, the adapter is saved to the folder `alone`, if given. It is not merged into a quantised `model`, which
+    would round it to 4 bits (see `merged`). During training the dropout of the model is `config.dropout`, or that of
+    the objective.
     """
     dropout = set_dropout(model, config.objective.training_dropout(config.dropout))
     if config.gradient_checkpointing:
@@ -41,7 +43,8 @@ def trainable(model: PreTrainedModel, config: Distill, alone: Path | None = None
         if wrapped is not None and config.quantised:
             wrapped.unload()
         elif wrapped is not None:
-            wrapped.float()
+            if not config.sharding:  # a sharded student is fp32 already
+                wrapped.to(device="cpu", dtype=torch.float32)
             wrapped.merge_and_unload()
         if config.gradient_checkpointing:
             model.gradient_checkpointing_disable()
