@@ -56,6 +56,23 @@ def test_flash_attention_is_not_asked_for_in_fp32() -> None:
         Distill(attn_implementation="flash_attention_2", precision="fp32")
 
 
+@pytest.mark.parametrize("stage_name", ["weights", "difficulty", "distill", "evaluate"])
+def test_more_processes_than_gpus_are_refused_in_one_line(stage_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = pipeline({stage_name: {"processes": 3}})
+    extras.check(config)  # without a GPU they share the cores
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match=rf"^{stage_name}\.processes: 3 need a GPU each, and torch sees 2: set it"):
+        extras.check(config)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    extras.check(config)
+
+
+def test_a_stage_by_itself_refuses_more_processes_than_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match=r"^processes: 2 need a GPU each"):
+        stage.run({}, Evaluate(processes=2), tmp_path)
+
+
 def test_a_model_without_the_kernel_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package seems to be there, and cannot be imported: as with one built for another torch."""
     monkeypatch.setattr(models, "check_attention", lambda chosen: None)

@@ -20,6 +20,8 @@ def check(config: Pipeline) -> None:
         check_quantize("distill.adapter.")
     if config.evaluate.backend == "vllm":
         check_vllm("evaluate.")
+    for name in ("weights", "difficulty", "distill", "evaluate"):
+        check_processes(getattr(config, name).processes, f"{name}.")
 
 
 def check_attention(chosen: Attention, stage: str = "") -> None:
@@ -50,6 +52,17 @@ def check_vllm(stage: str = "") -> None:
         raise ConfigError(f"{stage}backend: vllm is not installed: pip install 'kpod[vllm]', or take transformers")
     if not cuda():
         raise ConfigError(f"{stage}backend: vllm needs a CUDA device, and torch sees none: take transformers")
+
+
+def check_processes(count: int, stage: str = "") -> None:
+    """Raise ConfigError if this machine has GPUs, but fewer than `count` processes need; `stage` prefixes the key."""
+    if count == 1:  # the usual case, without the import
+        return
+    import torch
+
+    found = torch.cuda.device_count()
+    if 0 < found < count:
+        raise ConfigError(f"{stage}processes: {count} need a GPU each, and torch sees {found}: set it to {found}")
 
 
 def cuda() -> bool:

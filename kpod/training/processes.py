@@ -14,6 +14,7 @@ import yaml
 from kpod import errors, observe
 from kpod.config import Difficulty, Distill, Evaluate, Weights
 from kpod.store.liveness import kill_descendants
+from kpod.training.extras import check_processes
 
 MARK = "kpod-event:"  # in front of what a rank reports, on its stdout
 
@@ -29,8 +30,8 @@ def launch(
 
     Ranks are `config.processes` on this machine, or those of the config file `config.accelerate`, of whose machines
     this is the first. `part`: a function of a module that ranks can import; `unit`: the unit of its progress. The
-    processes on this machine end with this one, however it ends. Raises the KpodError of `part`, or ModelError if a
-    rank dies without one.
+    processes on this machine end with this one, however it ends. Raises the KpodError of `part`, ModelError if a rank
+    dies without one, or ConfigError for more processes than GPUs.
     """
     accelerate = config.accelerate if isinstance(config, Distill) else None
     if config.processes == 1 and not accelerate:
@@ -46,6 +47,7 @@ def launch(
         how = ["--accelerate", str(accelerate.resolve())]
         _name_other_machines(accelerate.resolve(), job)
     else:
+        check_processes(config.processes)
         how = ["--processes", str(config.processes)]
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.processes)))
     command = [sys.executable, "-m", "kpod.training.worker", *how, str(job)]
