@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from kpod.report.data import grouped
 from kpod.report.style import colour, new_figure, styled
@@ -26,6 +26,7 @@ def accuracy_by_variant(rows: Sequence[Row]) -> Figure:
             title = f"{label(name[2], 24)}, {label(name[3], 12)}  (n = {panel[0].questions:,})"
             axes.set_title(f"{label(name[0], 16)}, {label(name[1], 16)}: {title}" if several else title)
         grid[-1, 0].set_xlabel("accuracy: seeds (dots), mean and 95% interval")
+        grid[-1, 0].xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))  # no halves of a percent
         grid[-1, 0].xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return figure
 
