@@ -21,7 +21,7 @@ from kpod.evaluate.judge import examine, prediction
 from kpod.evaluate.statistics import wilson
 from kpod.student import gguf
 from kpod.student.check import gguf_file
-from kpod.text.formats import resolve
+from kpod.text.chat import resolve
 from kpod.training.models import compute_dtype
 
 PROMPTS = {

@@ -33,7 +33,7 @@ from kpod.methods.train import train
 from kpod.questions.wordproblems import easy
 from kpod.store.files import publish
 from kpod.student.pretrain import build_tokenizer
-from kpod.text.formats import resolve
+from kpod.text.chat import resolve
 from kpod.training import head, models
 from kpod.training.batches import collate
 from kpod.training.examples import ANSWER, Example, Examples

@@ -21,7 +21,7 @@ from kpod.steps import stage as steps
 from kpod.student import gguf
 from kpod.student.check import gguf_file
 from kpod.teacher import stage as teacher
-from kpod.text.formats import CHOSEN, resolve
+from kpod.text.chat import CHOSEN, resolve
 from kpod.text.rationales import read_rationales
 from kpod.tokens import stage as tokenised
 from kpod.tokens.rows import tokenise

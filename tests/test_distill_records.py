@@ -22,7 +22,8 @@ from kpod.errors import ConfigError, DataError
 from kpod.methods import Objective, StudentData, objective_of
 from kpod.methods.scott import FORM
 from kpod.methods.specialized import AT_ONCE, other_formats
-from kpod.text.formats import COT, PromptFormat, resolve
+from kpod.text.chat import resolve
+from kpod.text.formats import COT, PromptFormat
 from kpod.text.rationales import read_rationales
 from kpod.tokens.rows import tokenise
 from kpod.training import models

@@ -31,7 +31,8 @@ from kpod.run.stages import SETTINGS
 from kpod.store import artifacts
 from kpod.store.files import sha256_tree
 from kpod.teacher.http import HttpRequest
-from kpod.text.formats import COT, resolve
+from kpod.text.chat import resolve
+from kpod.text.formats import COT
 from kpod.training import models
 
 PROMPT = Prompt(kind="chat", system="Count.")

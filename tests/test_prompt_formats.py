@@ -12,7 +12,8 @@ from segments import answer_ids, prompt_ids, rationale_ids
 from kpod.config import Answer, Form, Prompt
 from kpod.config.settings import validate
 from kpod.errors import ConfigError
-from kpod.text.formats import COT, PromptFormat, resolve
+from kpod.text.chat import resolve
+from kpod.text.formats import COT, PromptFormat
 
 
 def form(tokens: Any, **settings: Any) -> PromptFormat:

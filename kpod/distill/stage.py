@@ -18,7 +18,8 @@ from kpod.errors import DataError
 from kpod.methods import StudentData, objective_of
 from kpod.methods.train import train
 from kpod.store.files import publish, write_text
-from kpod.text.formats import CHOSEN, PromptFormat, resolve
+from kpod.text.chat import CHOSEN, resolve
+from kpod.text.formats import PromptFormat
 from kpod.text.table import Tokens
 from kpod.training import models
 from kpod.training.adapter import merged

@@ -20,7 +20,8 @@ from kpod.evaluate.page import page
 from kpod.evaluate.served import ask
 from kpod.observe import warning
 from kpod.store.files import write_text
-from kpod.text.formats import CHOSEN, PromptFormat, resolve
+from kpod.text.chat import CHOSEN, resolve
+from kpod.text.formats import PromptFormat
 from kpod.text.prompts import answer_format
 from kpod.training import models
 from kpod.training.processes import launch

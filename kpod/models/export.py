@@ -18,7 +18,8 @@ from kpod.run.stages import SETTINGS
 from kpod.store import artifacts
 from kpod.store.artifacts import ArtifactRef
 from kpod.store.files import write_text
-from kpod.text.formats import PromptFormat, resolve
+from kpod.text.chat import resolve
+from kpod.text.formats import PromptFormat
 from kpod.text.templates import PROBE
 
 if TYPE_CHECKING:

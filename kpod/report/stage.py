@@ -31,7 +31,7 @@ from kpod.report.token_views import weight_scale
 from kpod.report.tokens import write_token_view
 from kpod.store.files import write_text
 from kpod.store.keys import identity
-from kpod.text.formats import resolve
+from kpod.text.chat import resolve
 
 # Files that the report shows as they are, from the stage that the last method used.
 _TABLES = {

@@ -155,7 +155,7 @@ def export_task(run: str, folder: Path) -> None:
         return write_task(folder, questions, ids, settings)
     from transformers import AutoTokenizer
 
-    from kpod.text.formats import resolve
+    from kpod.text.chat import resolve
 
     tokenizer = AutoTokenizer.from_pretrained(_student(run), local_files_only=True)
     form = resolve(tokenizer, settings.form)

@@ -4,10 +4,12 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING, NoReturn
 
+from kpod.errors import ConfigError
 from kpod.text.prompts import question_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from transformers import PreTrainedTokenizerBase
 
 PROBE = "How many pens are in 4 boxes of 3?"  # a question to test templates with
 OPTIONS = ("12", "7")
@@ -22,7 +24,7 @@ def check_custom(template: str, system: str | None) -> None:
         compiled = _environment().from_string(template)
         shown = compiled.render(question=question, system=system, bos_token="", eos_token="")
     except Exception as error:  # a template can raise anything
-        raise ValueError(f"prompt.template: {reason(error)}") from error
+        raise ValueError(f"prompt.template: {_reason(error)}") from error
     if question not in shown:
         raise ValueError("prompt.template loses the question: it must show {{ question }} unchanged")
     if system is not None and system not in shown:
@@ -44,7 +46,26 @@ def _environment() -> "Environment":
     return environment
 
 
-def reason(error: Exception) -> str:
+def rendered(
+    tokenizer: "PreTrainedTokenizerBase", template: str, messages: list[dict[str, str]], generation: bool = True
+) -> str:
+    """A chat of `messages` (role and content) by a chat template; `generation`: up to the assistant's next words.
+
+    Raises ConfigError if the template raises.
+    """
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                messages, chat_template=template, tokenize=False, add_generation_prompt=generation
+            )
+        )
+    except Exception as error:  # a template can raise anything
+        raise ConfigError(
+            f"prompt: the chat template cannot be used ({_reason(error)}): use prompt.kind cot"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
     """The message of an error in one line, or its type."""
     return " ".join(str(error).split()) or type(error).__name__
 

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 from kpod import observe, schemas
 from kpod.config import Form
 from kpod.errors import DataError
-from kpod.text.formats import resolve
+from kpod.text.chat import resolve
 from kpod.text.rationales import CHUNK, read_rationales
 from kpod.text.table import FILE
 from kpod.tokens.rows import columns, unusable

@@ -68,7 +68,7 @@ def _save_student(folder: Path, destination: str, form: Form) -> None:
     from mlflow.types.schema import ColSpec, DataType, Schema
     from transformers import pipeline
 
-    from kpod.text.formats import resolve
+    from kpod.text.chat import resolve
 
     logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)  # it misses a model card and a licence
     student = pipeline("text-generation", model=str(folder), device="cpu")

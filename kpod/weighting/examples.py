@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerBase
 from kpod import schemas
 from kpod.config import Form, Prompt
 from kpod.errors import DataError
-from kpod.text.formats import COT, PromptFormat, resolve
+from kpod.text.chat import resolve
+from kpod.text.formats import COT, PromptFormat
 from kpod.text.groups import Key
 from kpod.text.table import Column, TokenRows, Tokens
 from kpod.training.examples import Positions, reject, within

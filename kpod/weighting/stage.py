@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from kpod import observe, schemas
 from kpod.config import Weights, collapsed
 from kpod.errors import DataError, ModelError
-from kpod.text.formats import resolve
+from kpod.text.chat import resolve
 from kpod.text.table import Column, Tokens, list_array
 from kpod.text.tokens import token_spans
 from kpod.training import models
