@@ -16,7 +16,7 @@ from server_tools import until
 from teacher_tools import Sums, execute, stats, teacher
 
 from kpod.config import ReplayEndpoint, ScriptedEndpoint, WordProblems
-from kpod.errors import DataError, TeacherError
+from kpod.errors import ConfigError, DataError
 from kpod.questions.wordproblems import generate
 from kpod.steps import split
 from kpod.teacher.faults import KINDS, Faults
@@ -215,7 +215,7 @@ def test_faults_follow_from_the_seed_and_hold_their_rates() -> None:
 
 def test_a_taken_port_is_one_line(url: str) -> None:
     port = int(url.split(":")[2].split("/")[0])
-    with pytest.raises(TeacherError, match=f"port {port} .* choose another"):
+    with pytest.raises(ConfigError, match=f"port {port} .* choose another"):
         serve(ScriptedEndpoint(), port=port)
 
 

@@ -39,11 +39,7 @@ def serve(run: str, port: int, engine: str = "auto") -> None:
         export(run, student)
         model, tokenizer = models.load(student, "auto")
         form = form_of(result_of(run, "distill"), tokenizer)
-        try:
-            serve_forever(StudentServer(model, tokenizer, form).handle, LOOPBACK, port)
-        except OSError as error:
-            wrong = f"port {port} on {LOOPBACK} cannot be opened ({error.strerror}): choose another"
-            raise ConfigError(wrong) from error
+        serve_forever(StudentServer(model, tokenizer, form).handle, LOOPBACK, port)
 
 
 def _command(run: str, student: Path, port: int, engine: str) -> list[str] | None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from kpod.errors import ConfigError
+
 LOOPBACK = "127.0.0.1"
 MAX_BODY = 256 * 1024 * 1024
 
@@ -92,10 +94,13 @@ class HttpServer:
 
 
 def serve_forever(handler: Handler, host: str, port: int) -> None:
-    """Print the base URL (".../v1") and serve until interrupted. Raises OSError if the port is taken."""
+    """Print the base URL (".../v1") and serve until interrupted. Raises ConfigError if the port is taken."""
 
     async def forever() -> None:
-        bound = await HttpServer(handler).start(host, port)
+        try:
+            bound = await HttpServer(handler).start(host, port)
+        except OSError as error:
+            raise ConfigError(f"port {port} on {host} cannot be opened ({error.strerror}): choose another") from error
         print(f"http://{host}:{bound}/v1", flush=True)
         await asyncio.Event().wait()
 

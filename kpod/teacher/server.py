@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter
 
 from kpod.config import ReplayEndpoint, ScriptedEndpoint
-from kpod.errors import KpodError, TeacherError
+from kpod.errors import KpodError
 from kpod.teacher.batchroutes import BatchRoutes
 from kpod.teacher.faults import Faults
 from kpod.teacher.http import LOOPBACK, HttpRequest, HttpResponse, refusal, reply, serve_forever, serving
@@ -169,11 +169,8 @@ class TeacherServer:
 def serve(
     endpoint: ScriptedEndpoint | ReplayEndpoint, port: int = 8000, faults: Faults | None = None, host: str = LOOPBACK
 ) -> None:
-    """Print the base URL and serve until interrupted. Raises TeacherError if the port is taken."""
-    try:
-        serve_forever(TeacherServer(answerer_of(endpoint), faults or Faults()).handle, host, port)
-    except OSError as error:
-        raise TeacherError(f"port {port} on {host} cannot be opened ({error.strerror}): choose another") from error
+    """Print the base URL and serve until interrupted. Raises ConfigError if the port is taken."""
+    serve_forever(TeacherServer(answerer_of(endpoint), faults or Faults()).handle, host, port)
 
 
 @contextmanager
