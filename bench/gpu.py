@@ -1,9 +1,9 @@
 """Speed and memory on a GPU, a process a part; run by gpu.sh. Random weights of real shapes: nothing is downloaded.
 
-Parts: `sft` (tokens a second, share of the peak), `trl` (the same rows by TRL where installed), `memory` (peak of a
-1.5-billion LoRA against `kpod.estimate`), `attention` (each kernel that is installed), `weights`, `difficulty`,
-`generate` (the built-in generator), `vllm` (where installed). Writes one JSON file after each part; a part that fails
-or takes too long says so in it, and the next one goes on.
+Parts: `sft` (tokens a second, share of the peak, memory against `kpod.estimate`), `trl` (the same rows by TRL where
+installed), `memory` (of a 1.5-billion LoRA on rows of one length), `attention` (each kernel that is installed),
+`weights`, `difficulty`, `generate` (the built-in generator), `vllm` (where installed). Writes one JSON file after each
+part; a part that fails or takes too long says so in it, and the next one goes on.
 """
 
 import argparse
@@ -50,8 +50,8 @@ LARGE = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28
 TOY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
        "num_key_value_heads": 2, "vocab_size": 2048}  # fmt: skip
 LORA = Lora(rank=64, alpha=128)
-SECONDS = {  # 450 in sum; the tests take 130 at most
-    "sft": 70, "trl": 70, "memory": 50, "attention": 60, "weights": 50, "difficulty": 25, "generate": 35, "vllm": 90,
+SECONDS = {  # 580 in sum; the tests take 130 at most
+    "sft": 110, "trl": 110, "memory": 60, "attention": 80, "weights": 60, "difficulty": 35, "generate": 35, "vllm": 90,
 }  # fmt: skip
 
 
@@ -104,19 +104,23 @@ class Bench:
         )  # fmt: skip
 
     def trained(self, shape: dict[str, Any], config: Distill, rows: list[Example], name: str) -> dict[str, float]:
-        """Rates of training on `rows`, by `steady`."""
+        """Rates of training on `rows`, by `steady`; peak memory against `kpod.estimate`."""
         loaded = config.precision if config.adapter.kind == "lora" else "fp32"
-        model, tokenizer = models.load(self.folder(shape), loaded, config.attn_implementation)
+        folder = self.folder(shape)
 
         def run(part: list[Example]) -> None:
+            model, tokenizer = models.load(folder, loaded, config.attn_implementation)  # LoRA leaves it merged, in fp32
             work = self.work / f"{name}-{len(part)}"
             shutil.rmtree(work, ignore_errors=True)
             train(model, tokenizer, part, config, None, work)
 
         found = self.steady(run, rows, config.batch_size)
-        flop = memory.distillation(Shape(self.config(shape)), config, _longest(rows))[1] * found["tokens_a_second"]
+        told, flop = memory.distillation(Shape(self.config(shape)), config, _longest(rows))
+        found["estimated_gb"] = told.total / 1e9
+        if self.cuda:
+            found["estimate_by_measured"] = found["estimated_gb"] / found["peak_gb"]
         if self.cuda and (peak := _peak()):
-            found |= {"share_of_peak": flop / peak}
+            found["share_of_peak"] = flop * found["tokens_a_second"] / peak
         return found
 
     def steady(self, run: Callable[[list[Example]], None], rows: list[Example], batch: int) -> dict[str, float]:
@@ -218,11 +222,7 @@ def peak_memory(bench: Bench) -> dict[str, Any]:
         config = bench.distill("lora", 4 if bench.smoke else 16, gradient_checkpointing=checkpointed)
         rows = bench.rows(2 * config.batch_size, bench.large["vocab_size"], target=180)
         name = "checkpointed" if checkpointed else "plain"
-        found = bench.trained(bench.large, config, rows, f"memory-{name}")
-        told = memory.distillation(Shape(bench.config(bench.large)), config, _longest(rows))[0].total / 1e9
-        result[name] = {"estimated_gb": told, **found}
-        if "peak_gb" in found:
-            result[name]["estimate_by_measured"] = told / found["peak_gb"]
+        result[name] = bench.trained(bench.large, config, rows, f"memory-{name}")
     return result
 
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# All that is measured on a GPU, in under ten minutes, without a download; then the tests marked gpu.
+# All that is measured on a GPU, in ten minutes or so, without a download; then the tests marked gpu. Students of up to
+# 3 GB are written to TMPDIR.
 #   sh bench/gpu.sh            writes gpu.json and gpu_tests.txt into $OUT, or bench/results
 #   sh bench/gpu.sh --smoke    the same at toy size on any machine, into a folder of its own
 set -u
