@@ -35,10 +35,10 @@ def train(
 ) -> Position:
     """Train `model` in place; returns the final position, with a row of history for each step.
 
-    The weights must be fp32 (see `models.load`), or bf16 if they are frozen under LoRA. Training ends with the step
-    that spends `config.budget`; a budget in tokens of plain distillation allows `target_tokens`, by default those of
-    `examples`. `input_steps`, int [stages, examples]: c_i(t) of Eq. 15; None: the student generates every rationale
-    whole. Epochs after the last stage are like it.
+    The weights must be fp32 (see `models.load`), or bf16 if they are frozen under LoRA, which leaves the model merged,
+    in fp32, in main memory. Training ends with the step that spends `config.budget`; a budget in tokens of plain
+    distillation allows `target_tokens`, by default those of `examples`. `input_steps`, int [stages, examples]: c_i(t)
+    of Eq. 15; None: the student generates every rationale whole. Epochs after the last stage are like it.
 
     The loss of a step is that of `config.objective`, by default Eq. 15, normalised by the target tokens of its
     `config.batch_size` examples, so that neither `micro_batch` nor padding changes it. The order of rows depends on
