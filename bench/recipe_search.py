@@ -59,6 +59,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], str]] = {
     "pruned, alpha 0.3, floor 0.5": ("kpod-wo-prog", {"distill.keypoints": 0.2, "weights.alpha": 0.3}, "learned"),
     "pruned, T 0.25": ("kpod", {"distill.keypoints": 0.2, "distill.weight_floor": 1.0}, "learned"),
     "pruned, floor 0.5, T 0.25": ("kpod", {"distill.keypoints": 0.2}, "learned"),
+    "pruned, floor 0.5, T by validation": ("kpod", {"distill.keypoints": 0.2, "curriculum.T": 0.5}, "learned"),
     "pruned by oracle": ("kpod-wo-prog", {"distill.keypoints": 0.2, "distill.weight_floor": 1.0}, "oracle"),
     "pruned by oracle, floor 0.5": ("kpod-wo-prog", {"distill.keypoints": 0.2}, "oracle"),
     "rule, floor 0.5 alone": ("kpod-wo-prog", {}, "rule"),
@@ -165,7 +166,35 @@ class World:
             made["weights"] = self.weights(SETTINGS[name][2].replace("none", "learned"), config, made)
         for stage in ("difficulty", "curriculum") if config.distill.progressive else ():
             made[stage] = self.stage(stage, config, made)
+        if name.endswith("T by validation"):
+            made["curriculum"] = self.ended(config, made)
         return config, made
+
+    def ended(self, config: Any, made: Mapping[str, Path]) -> Path:
+        """The curriculum without given steps after the first epoch that brings no more right validation answers.
+
+        A student is trained with the whole curriculum and asked 200 questions after each epoch; up to that epoch it is
+        the one that training with the shorter curriculum gives.
+        """
+        from kpod import schemas
+        from kpod.config import Validation
+        from kpod.distill import points
+
+        asked = Validation(questions=200, max_new_tokens=config.evaluate.max_new_tokens, batch_size=200)
+        changed = config.distill.model_copy(update={"validation": asked})
+        watched = self.stage("distill", config.model_copy(update={"distill": changed}), made)
+        validated = points.read(watched / points.FILE)
+        last = next((b.epoch for a, b in itertools.pairwise(validated) if b.right <= a.right), len(validated))
+        out = self.folder / f"curriculum-ended-{watched.name[-12:]}"
+        if not (out / "curriculum.parquet").is_file():
+            out.mkdir(exist_ok=True)
+            table = schemas.read(made["curriculum"] / "curriculum.parquet", schemas.CURRICULUM)
+            place = table.schema.get_field_index("input_steps")
+            given = np.where(table["stage"].to_numpy() > last, 0, table["input_steps"].to_numpy())
+            steps = pa.array(given, table.schema.field("input_steps").type)
+            schemas.write(out / "curriculum.parquet", table.set_column(place, table.schema.field("input_steps"), steps))
+        print(self.seed, "right after each epoch:", [point.right for point in validated], "whole after", last)
+        return out
 
     def student(self, name: str, split: str) -> tuple[Path, Any, dict[str, Path]]:
         """The distilled student's folder of one setting."""
