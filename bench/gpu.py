@@ -119,8 +119,8 @@ class Bench:
         found["estimated_gb"] = told.total / 1e9
         if self.cuda:
             found["estimate_by_measured"] = found["estimated_gb"] / found["peak_gb"]
-        if self.cuda and (peak := _peak()):
-            found["share_of_peak"] = flop * found["tokens_a_second"] / peak
+            if peak := _peak():
+                found["share_of_peak"] = flop * found["tokens_a_second"] / peak
         return found
 
     def steady(self, run: Callable[[list[Example]], None], rows: list[Example], batch: int) -> dict[str, float]:

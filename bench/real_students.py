@@ -7,8 +7,7 @@
 DATA holds questions/*.jsonl.gz and rationales/*.jsonl.gz. The settings are sweeps that `kpod sweep` reads too:
 real_students.yaml is for hours of a CPU, real_students_full.yaml for a GPU. Students, first seed first and `--jobs`
 at a time, are added to the result files as soon as they are evaluated: one that the files hold is not made again, and
-one that was killed goes on from its checkpoint in KPOD_HOME. After `--minutes` no further student is begun. MLflow is
-not used. `--prepare` only computes what comes before the students.
+one that was killed goes on from its checkpoint in KPOD_HOME. After `--minutes` no further student is begun.
 
 Writes, by the name of the settings, real_students.parquet (the answer read from what each student wrote, right or
 wrong, by question id; neither questions nor texts), real_students.jsonl (what each student took) and real_students.md
@@ -23,10 +22,9 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,46 +33,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from kpod.run.chain import Chain, students
-from kpod.run.stages import STAGES, Stage, key_of
-from kpod.store import artifacts
-from kpod.store.artifacts import ArtifactRef
 from kpod.store.files import atomic, file_lock
-from kpod.store.home import home, prepare, quiet_libraries
+from kpod.store.home import home, prepare
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 COLUMNS = ["dataset", "split", "question_id", "predicted", "correct", "truncated"]
 HELD_OUT = 13  # one training question in so many chooses the epoch
-
-
-class Folders(Chain):
-    """Obtains results in this process from kpod's folder, or computes them into it, without MLflow."""
-
-    def __init__(self) -> None:
-        self.finished: dict[str, artifacts.Finished] = {}
-        self.keys: dict[str, str] = {}
-
-    def obtain(self, stage: Stage, config: Any, method: str, inputs: Mapping[str, ArtifactRef]) -> ArtifactRef:
-        key = key_of(stage, config, inputs)
-        if self.keys.get(stage.name) != key:
-            with file_lock(home() / "locks" / f"{key}.lock"):
-                self.finished[stage.name] = artifacts.sealed(stage.name, key) or _computed(stage, config, inputs, key)
-            self.keys[stage.name] = key
-        sha256 = self.finished[stage.name].sha256
-        return ArtifactRef(stage=stage.name, key=key, run_id="", uri="", sha256=sha256)
-
-    def folder(self, stage: str) -> Path:
-        return artifacts.folder_of(stage, self.keys[stage])
-
-
-def _computed(stage: Stage, config: Any, inputs: Mapping[str, ArtifactRef], key: str) -> artifacts.Finished:
-    out, cpu, started = artifacts.workspace(stage.name, key), time.process_time(), time.monotonic()
-    folders = {name: artifacts.folder_of(ref.stage, ref.key) for name, ref in inputs.items()}
-    figures = import_module(stage.module).run(folders, stage.config(config), out)
-    took = {"wall_seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - cpu}
-    shutil.rmtree(out / "work", ignore_errors=True)
-    return artifacts.seal(stage.name, key, out, {**took, **figures})
 
 
 def held_out(source: Path) -> Path:
@@ -110,30 +75,21 @@ def arms(settings: Path, source: Path) -> list[Any]:
     return plan.arms(checked(yaml.safe_load(text.replace("HELD_OUT", str(held_out(source)))), Sweep))
 
 
-def prepared(planned: list[Any]) -> None:
-    """Compute what the students share, and each variant's weights and curriculum."""
-    for arm in planned:
-        if not arm.seed:
-            chain = Folders()
-            needs = ("base",) if arm.variant == "base" else STAGES["distill"].needs(arm.config)
-            for name in ("questions", *needs):
-                print(f"{time.strftime('%H:%M:%S')} {arm.variant}: {name}", flush=True)
-                chain.result(name, arm.config, arm.method)
-
-
 def make(arm: Any, out: Path) -> None:
     """Train and evaluate a student; its answers and what it took go to `out`."""
-    chain = Folders()
-    for config, method, student in students(chain, arm.config, None):
-        chain.result("evaluate", config, method, student=student)
-    answers = pq.read_table(chain.folder("evaluate") / "predictions.parquet").select(COLUMNS)
+    import kpod
+    from kpod.distill import points
+    from kpod.run.results import references, took
+
+    run = kpod.run(arm.config)
+    answers = run.table("predictions").select(COLUMNS)
     added = {"variant": pa.array([arm.variant] * len(answers)), "seed": pa.array([arm.seed or 0] * len(answers))}
     for place, (name, column) in enumerate(added.items()):
         answers = answers.add_column(place, name, column)
     told = {"variant": arm.variant, "seed": arm.seed or 0}
     if arm.config.distill.validation and arm.variant != "base":
-        told["validation"] = json.loads((chain.folder("distill") / "validation.json").read_text(encoding="utf-8"))
-    told["took"] = {stage: finished.figures for stage, finished in chain.finished.items()}
+        told["validation"] = [vars(point) for point in points.read(run.folder("distill") / points.FILE)]
+    told["took"] = {ref.stage: took(ref) for ref in references(run.run_id).values()}
     out.mkdir(parents=True)
     pq.write_table(answers, out / "answers.parquet")
     (out / "took.json").write_text(json.dumps(told), encoding="utf-8")
@@ -220,20 +176,16 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="students made at a time, each in its own process")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--prepare", action="store_true", help="only compute what comes before the students")
     parser.add_argument("--table", action="store_true", help="only write the table anew")
     parser.add_argument("--make", help=argparse.SUPPRESS)
     given = parser.parse_args()
     study, started = Study(given.out, given.settings.stem), time.monotonic()
     if given.table or not given.data:
         return study.table()
-    quiet_libraries()
     prepare()
     planned = arms(given.settings, given.data)
     if given.make:
         return make(next(arm for arm in planned if arm.label == given.make), given.out)
-    if given.prepare:
-        return prepared(planned)
     given.out.mkdir(parents=True, exist_ok=True)
     known = {(one["variant"], one["seed"]) for one in study.made()}
 

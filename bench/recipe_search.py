@@ -120,9 +120,8 @@ class World:
             table = schemas.read(learned / "weights.parquet", schemas.WEIGHTS)
             found = SOURCES[source](self, table, made, config)
             keys = zip(table["question_id"].to_pylist(), table["sample"].to_pylist(), strict=True)
-            values = pa.array([found[key].tolist() for key in keys], schemas.WEIGHTS.field("weight").type)
-            place = table.schema.get_field_index("weight")
-            schemas.write(out / "weights.parquet", table.set_column(place, schemas.WEIGHTS.field("weight"), values))
+            values = [found[key].tolist() for key in keys]
+            schemas.write(out / "weights.parquet", replaced(table, "weight", values))
         return out
 
     def chosen(self, name: str, made: Mapping[str, Path]) -> Path:
@@ -147,9 +146,8 @@ class World:
                 )
             }
             keys = zip(table["question_id"].to_pylist(), table["sample"].to_pylist(), strict=True)
-            place = table.schema.get_field_index("kept")
-            flags = pa.array([key in kept for key in keys], pa.bool_())
-            schemas.write(out / "rationales.parquet", table.set_column(place, table.schema.field("kept"), flags))
+            flags = [key in kept for key in keys]
+            schemas.write(out / "rationales.parquet", replaced(table, "kept", flags))
         return out
 
     def before(self, name: str, split: str) -> tuple[Any, dict[str, Path]]:
@@ -189,10 +187,8 @@ class World:
         if not (out / "curriculum.parquet").is_file():
             out.mkdir(exist_ok=True)
             table = schemas.read(made["curriculum"] / "curriculum.parquet", schemas.CURRICULUM)
-            place = table.schema.get_field_index("input_steps")
             given = np.where(table["stage"].to_numpy() > last, 0, table["input_steps"].to_numpy())
-            steps = pa.array(given, table.schema.field("input_steps").type)
-            schemas.write(out / "curriculum.parquet", table.set_column(place, table.schema.field("input_steps"), steps))
+            schemas.write(out / "curriculum.parquet", replaced(table, "input_steps", given))
         print(self.seed, "right after each epoch:", [point.right for point in validated], "whole after", last)
         return out
 
@@ -225,6 +221,12 @@ class World:
             right.setdefault(row["dataset"], []).append(int(row["correct"]))
         figures = {key: spent.get(key) for key in ("target_tokens", "cpu_seconds", "wall_seconds")}
         return {"name": name, "seed": self.seed, "split": split, **figures, "right": right}
+
+
+def replaced(table: pa.Table, column: str, values: Any) -> pa.Table:
+    """The table with other values in a column, of the same type."""
+    field = table.schema.field(column)
+    return table.set_column(table.schema.get_field_index(column), field, pa.array(values, field.type))
 
 
 def _pieces(world: World, table: pa.Table, made: Mapping[str, Path]) -> dict[tuple[str, int], list[str]]:
