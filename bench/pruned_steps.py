@@ -1,7 +1,7 @@
 """Which steps learned token weights leave out, in the worlds of recipe_search.py and on real rationales.
 
     python bench/pruned_steps.py FOLDER --seeds 0,1,2,3,4     # FOLDER as in recipe_search.py, whose stages it shares
-    python bench/pruned_steps.py --real WEIGHTS STUDENT       # folders of the stages weights and base (base/student)
+    python bench/pruned_steps.py --real WEIGHTS STUDENT NAME  # folders of the stages weights and base (base/student)
 
 A step is needed if it has an equation; on real rationales, if it has a digit. Adds to bench/results/pruned_steps.json
 and writes pruned_steps.md.
@@ -23,7 +23,7 @@ SHARES = (0.1, 0.15, 0.2, 0.25, 0.3)  # of distill.keypoints
 WORLDS = {"alpha 1.0": "pruned, floor 0.5", "alpha 0.3": "pruned, alpha 0.3, floor 0.5"}
 HEAD = """# Steps that learned weights leave out
 
-`python bench/pruned_steps.py FOLDER --seeds 0,1,2,3,4`, `python bench/pruned_steps.py --real WEIGHTS STUDENT`
+`python bench/pruned_steps.py FOLDER --seeds 0,1,2,3,4`, `python bench/pruned_steps.py --real WEIGHTS STUDENT NAME`
 
 Needed are steps with an equation, in real rationales those with a digit. *AUC of steps*: of the heaviest token of a
 step, by its mean weight over all occurrences, for needed against other steps. The columns behind show the share that is
@@ -108,12 +108,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--seeds", default="0,1,2,3,4")
-    parser.add_argument("--real", type=Path, nargs=2, metavar=("WEIGHTS", "STUDENT"))
+    parser.add_argument("--real", nargs=3, metavar=("WEIGHTS", "STUDENT", "NAME"))
     options = parser.parse_args()
     file = RESULT.with_suffix(".json")
     results = json.loads(file.read_text()) if file.is_file() else {}
     if options.real:
-        results["SVAMP and ASDiv, SmolLM2-135M"] = of_rationales(*options.real)
+        weights, student, name = options.real
+        results[name] = of_rationales(Path(weights), Path(student))
     for seed in map(int, options.seeds.split(",")) if options.folder else ():
         for name, setting in WORLDS.items():
             results[f"generated, {name}, seed {seed}"] = of_world(options.folder, seed, setting)

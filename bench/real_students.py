@@ -11,7 +11,7 @@ one that was killed goes on from its checkpoint in KPOD_HOME. After `--minutes` 
 
 Writes, by the name of the settings, real_students.parquet (the answer read from what each student wrote, right or
 wrong, by question id; neither questions nor texts), real_students.jsonl (what each student took) and real_students.md
-into bench/results or `--out`, and the picture docs/images/real_students.png.
+into bench/results or `--out`; with `--table --picture` also the picture docs/images/real_students.png.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ from kpod.store.files import atomic, file_lock
 from kpod.store.home import home, prepare
 
 RESULTS = Path(__file__).parent / "results"
-IMAGES = Path(__file__).parents[1] / "docs" / "images"
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "real_students.png"
 COLUMNS = ["dataset", "split", "question_id", "predicted", "correct", "truncated"]
 HELD_OUT = 13  # one training question in so many chooses the epoch
 
@@ -129,37 +129,59 @@ class Study:
         with self.took.open("a", encoding="utf-8") as file:
             file.write(json.dumps(told) + "\n")
 
-    def table(self) -> None:
-        """Write the table of the methods that have all seeds of plain distillation."""
-        from kpod.report.costs import cost
+    def table(self, picture: bool = False) -> None:
+        """Write the table of the methods that have all seeds of plain distillation, then those with fewer seeds against
+        the same seeds of it."""
         from kpod.sweep.figure import accuracy_by_variant
-        from kpod.sweep.table import Result, markdown, rows
+        from kpod.sweep.table import markdown, rows
 
-        known, answers = self.made(), pq.read_table(self.answers)
-        seeds_of = {one["variant"]: {two["seed"] for two in known if two["variant"] == one["variant"]} for one in known}
-        seeds = sorted(seeds_of["scotd"])
-        whole = {name for name, found in seeds_of.items() if found >= set(seeds) or name == "base"}
-        results = []
-        for one in known:
-            if one["variant"] in whole and (one["seed"] in seeds or one["variant"] == "base"):
+        seeds_of: dict[str, set[int]] = {}
+        for one in self.made():
+            seeds_of.setdefault(one["variant"], set()).add(one["seed"])
+        if "scotd" not in seeds_of:
+            return print("no table yet: all methods are compared with scotd, which is not made")
+        base, plain = seeds_of.pop("base", None), seeds_of.pop("scotd")
+        whole = ["scotd", *(name for name, seeds in seeds_of.items() if seeds >= plain)]
+        found = rows(self.results(["base", *whole] if base else whole, plain), "scotd")
+        head = f"# Students of SmolLM2-135M on real rationales\n\n`python bench/real_students.py DATA{self.option}`"
+        page = [head, _seeds(plain, "each trained method"), markdown(found)]
+        for name in [name for name in seeds_of if name not in whole and seeds_of[name] & plain]:
+            common = seeds_of[name] & plain
+            page += [
+                _seeds(common, f"`{name}`, not all"),
+                markdown(rows(self.results(["scotd", name], common), "scotd")),
+            ]
+        notes = self.file("_notes.md")
+        if notes.exists():
+            page.append(notes.read_text(encoding="utf-8"))
+        if picture:
+            accuracy_by_variant(found).savefig(PICTURE)
+        text = "\n\n".join(part.strip() for part in page) + "\n"
+        self.file(".md").write_text(text, encoding="utf-8")
+        print(text)
+
+    def results(self, variants: Sequence[str], seeds: Set[int]) -> list[Any]:
+        """The answers and costs of these variants with these seeds; those of the student before training have one."""
+        from kpod.report.costs import cost
+        from kpod.sweep.table import Result
+
+        answers, found = pq.read_table(self.answers), []
+        for one in sorted(self.made(), key=lambda one: one["seed"]):
+            if one["variant"] in variants and (one["seed"] in seeds or one["variant"] == "base"):
                 told = answers.filter(_of(answers, one["variant"], one["seed"]))
                 for column in ("answer", "completion"):  # neither gold answers nor texts are kept
                     told = told.append_column(column, pa.array([""] * len(told)))
-                results.append(Result("svamp-asdiv", "smollm2-135m", one["variant"], told, cost(one["took"])))
-        others = [f"{one['variant']}/s{one['seed']}" for one in known if one["variant"] not in whole]
-        more = [f"Made too, but not with all seeds: {', '.join(others)}.", ""] if others else []
-        about = f"Seeds {', '.join(map(str, seeds))} of each trained method."
-        more_than = "" if self.name == "real_students" else f" --settings bench/{self.name}.yaml"
-        command = f"`python bench/real_students.py DATA{more_than}`"
-        head = ["# Students of SmolLM2-135M on real rationales", "", command, "", about, ""]
-        notes = self.file("_notes.md")
-        told = [notes.read_text(encoding="utf-8")] if notes.exists() else []
-        found = rows(results, "scotd")
-        if self.folder == RESULTS:
-            accuracy_by_variant(found).savefig(IMAGES / f"{self.name}.png")
-        page = "\n".join([*head, *more, markdown(found), *told])
-        self.file(".md").write_text(page, encoding="utf-8")
-        print(page)
+                found.append(Result("svamp-asdiv", "smollm2-135m", one["variant"], told, cost(one["took"])))
+        return sorted(found, key=lambda result: variants.index(result.variant))
+
+    @property
+    def option(self) -> str:
+        """The option of the command that names the settings; empty for the default ones."""
+        return "" if self.name == Path(__file__).stem else f" --settings bench/{self.name}.yaml"
+
+
+def _seeds(seeds: Set[int], of: str) -> str:
+    return f"Seeds {', '.join(map(str, sorted(seeds)))} of {of}."
 
 
 def _of(answers: pa.Table, variant: str, seed: int) -> Any:
@@ -177,11 +199,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="only write the table anew")
+    parser.add_argument("--picture", action="store_true", help="and the picture")
     parser.add_argument("--make", help=argparse.SUPPRESS)
     given = parser.parse_args()
     study, started = Study(given.out, given.settings.stem), time.monotonic()
     if given.table or not given.data:
-        return study.table()
+        return study.table(given.picture)
     prepare()
     planned = arms(given.settings, given.data)
     if given.make:

@@ -100,7 +100,7 @@ def test_bf16_computes_in_bf16_and_learns_the_same_with_fp32_weights(student: st
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device and -m gpu")
 @pytest.mark.parametrize("student", STUDENTS)
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=["full", "lora"])
 def test_a_gpu_has_the_losses_of_the_cpu(student: str, adapter: dict, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_operations_are_those_that_torch_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device and -m gpu")
 @pytest.mark.parametrize("checkpointed", [False, True], ids=["plain", "checkpointed"])
 def test_on_a_gpu_lora_on_1_5_billion_parameters_takes_what_was_estimated(checkpointed: bool, tmp_path: Path) -> None:
     shape = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12}

@@ -114,7 +114,7 @@ def test_two_processes_share_the_questions_and_answer_the_same(inputs: dict[str,
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device and -m gpu")
 def test_on_a_gpu_vllm_itself_answers_as_the_built_in_generator(inputs: dict[str, Path], tmp_path: Path) -> None:
     pytest.importorskip("vllm")
     own = told(inputs, tmp_path / "own", backend="transformers", precision="bf16")

@@ -100,7 +100,7 @@ def test_the_kernel_that_is_asked_for_trains_and_answers_the_same(tmp_path: Path
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device and -m gpu")
 @pytest.mark.parametrize("chosen", ["flash_attention_2", "flash_attention_3", "flex_attention"])
 def test_on_a_gpu_each_kernel_learns_what_sdpa_learns(chosen: Any, tmp_path: Path) -> None:
     try:

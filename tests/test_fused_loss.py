@@ -122,7 +122,7 @@ def test_elsewhere_the_chunks_do(case: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device and -m gpu")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_on_a_gpu_liger_itself_equals_whole_logits(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("liger_kernel")

@@ -103,7 +103,7 @@ def test_the_student_is_the_unquantised_base_with_the_adapter_merged(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device and -m gpu")
 def test_on_a_gpu_the_loss_falls(tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
     models.save(distill_tiny.llama(), distill_tiny.tokenizer(), tmp_path / "base")
