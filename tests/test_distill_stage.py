@@ -196,12 +196,14 @@ def test_all_steps_are_kept_if_weights_would_leave_out_half_of_the_tokens(tmp_pa
         weight = np.where(np.isin(step, high), 0.9, 0.2).astype(np.float32)
         row = {"question_id": "q", "sample": 0, "token_ids": ids, "step": step, "weight": weight}
         schemas.write(tmp_path / "weights.parquet", schemas.table([row], schemas.WEIGHTS))
-        found, rejected, why = weigh(examples, CONFIG.model_copy(update={"keypoints": 0.01}), tmp_path)
-        assert not rejected
-        assert found.weight is not None
-        return found, why
+        found = weigh(examples, CONFIG.model_copy(update={"keypoints": 0.01}), tmp_path)
+        assert not found.rejected
+        assert found.examples.weight is not None
+        assert found.left_out == pytest.approx(1 - found.examples.targets.sum() / examples.targets.sum())
+        return found.examples, found.why_none
 
     found, why = weighed([0, 2, 3])
+    assert sum(found.targets) < sum(examples.targets)
     assert found[0].step.tolist() == [k for k in examples[0].step.tolist() if k != 1]
     assert why is None
     found, why = weighed([3])
@@ -220,6 +222,21 @@ def test_weights_that_say_nothing_are_replaced_by_ones_with_a_warning(
     (inputs["out"] / "plain").mkdir()
     ones = run(inputs, CONFIG.model_copy(update={"token_weights": False}), inputs["out"] / "plain")
     assert figures["loss"] == ones["loss"]
+
+
+@pytest.mark.parametrize("differ", [True, False])
+def test_keypoints_that_leave_out_hardly_a_step_are_told(
+    inputs: dict[str, Path], differ: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if differ:
+        path = inputs["weights"] / "weights.parquet"
+        rows = schemas.read(path, schemas.WEIGHTS).to_pylist()
+        for row in rows:
+            row["weight"] = [0.9 if step == max(row["step"]) else 0.1 for step in row["step"]]
+        schemas.write(path, schemas.table(rows, schemas.WEIGHTS))
+    figures = run(inputs, CONFIG.model_copy(update={"keypoints": 0.01}), inputs["out"])
+    assert (figures["left_out"] > 0.01) == differ
+    assert ("0.0% of the target tokens, so hardly any is left out" in capsys.readouterr().err) != differ
 
 
 def test_the_stage_writes_a_plain_student_and_its_history(inputs: dict[str, Path]) -> None:
@@ -247,6 +264,7 @@ def test_the_stage_writes_a_plain_student_and_its_history(inputs: dict[str, Path
         "rationales_a_question": 1.5,
         "target_tokens_a_rationale": float(np.mean([len(row.target) for row in whole])),
         "quarantined": 0,
+        "left_out": 0,
     }
     student = AutoModelForCausalLM.from_pretrained(inputs["out"] / "student")
     tokenizer = AutoTokenizer.from_pretrained(inputs["out"] / "student")

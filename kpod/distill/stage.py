@@ -30,6 +30,8 @@ from kpod.training.task import Position
 from kpod.training.turns import Turns, allowed
 from kpod.training.weights import weigh
 
+HARDLY = 0.01  # share of the target tokens from which on steps that are left out change a student
+
 
 def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
     """Distil the student of `inputs["base"]` on the kept rationales (Eq. 15 and the answer term of Eq. 1).
@@ -56,6 +58,7 @@ class _Records:
     input_steps: np.ndarray | None  # c_i(t), int [stages, rows]; None: no curriculum
     difficulty: Sequence[float] | None  # H(t) of each stage, if known
     target_tokens: int  # of the budget; 0 if it counts epochs
+    left_out: float | None  # share of the target tokens, in steps without a keypoint; None: all steps are kept
     rejected: list[dict[str, str]]  # rows of schemas.QUARANTINE
 
 
@@ -115,11 +118,18 @@ def _records(
     target_tokens = allowed(config.budget, examples.targets, Turns(examples.questions))
     if config.samples:
         examples = examples.first(config.samples)
+    left_out: float | None = None
     if config.token_weights and examples:
-        examples, more, why = weigh(examples, config, inputs["weights"])
-        rejected += more
-        if why:
-            observe.warning(f"distill: {why}")
+        weighed = weigh(examples, config, inputs["weights"])
+        examples, left_out = weighed.examples, weighed.left_out if config.keypoints else None
+        rejected += weighed.rejected
+        if weighed.why_none:
+            observe.warning(f"distill: {weighed.why_none}")
+        elif left_out is not None and left_out < HARDLY:
+            observe.warning(
+                f"distill: steps without a keypoint have {left_out:.1%} of the target tokens, so hardly any is left"
+                " out: see the report's token view"
+            )
     follows = config.progressive and "curriculum" in inputs  # there is none if its T is 0
     plan = read_plan(inputs["curriculum"], tokens.keys) if follows else None
     if plan:
@@ -130,7 +140,7 @@ def _records(
     rows = objective_of(config).make_examples(data, config)
     rows, long = within(rows, config.max_tokens, positions)  # records may be longer than their rationales
     steps = plan.input_steps[:, examples.rows] if plan else None
-    return _Records(rows, steps, plan.difficulty if plan else None, target_tokens, rejected + long)
+    return _Records(rows, steps, plan.difficulty if plan else None, target_tokens, left_out, rejected + long)
 
 
 def _history(end: Position, records: _Records) -> list[dict[str, Any]]:
@@ -157,6 +167,8 @@ def _figures(end: Position, records: _Records, validator: Validator | None) -> d
         "target_tokens_a_rationale": float(np.mean(rows.targets)),
         "quarantined": len(records.rejected),
     }
+    if records.left_out is not None:
+        figures["left_out"] = records.left_out
     if validator:
         kept = points.best(validator.points)
         figures |= {"kept_epoch": kept.epoch, "kept_tokens": kept.tokens, "validation_accuracy": kept.accuracy}

@@ -58,8 +58,8 @@ def left_out(inputs: Mapping[str, Path], config: Pipeline) -> LeftOut | None:
             examples, _ = usable(Tokens.read(inputs[f"{method}.tokens"]), settings.max_tokens)
             if settings.samples:
                 examples = examples.first(settings.samples)
-            rest, _, why = weigh(examples, settings, inputs[f"{method}.weights"])
-            return LeftOut(method, examples.tokens, rest, why)
+            weighed = weigh(examples, settings, inputs[f"{method}.weights"])
+            return LeftOut(method, examples.tokens, weighed.examples, weighed.why_none)
     return None
 
 

@@ -1,6 +1,7 @@
 """Token weights of the stage `weights`, and the steps that they leave out."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,28 +18,38 @@ LEAST = 0.03  # mean weight of a keypoint, however few there are
 _ROWS = 4096  # rationales whose weights are read at a time
 
 
-def weigh(examples: Examples, config: Distill, folder: Path) -> tuple[Examples, list[dict[str, str]], str | None]:
-    """The examples with the weights of Eq. 15 and without steps that have no keypoint.
+@dataclass(frozen=True)
+class Weighed:
+    """Examples with the weights of Eq. 15 and without steps that have no keypoint."""
 
-    `folder` is that of the stage `weights`. Also returns rows of schemas.QUARANTINE, and why the weights leave out no
-    step, if so: if they have collapsed, all are 1; if more than half of the target tokens would go, all steps stay.
+    examples: Examples
+    rejected: list[dict[str, str]]  # rows of schemas.QUARANTINE
+    left_out: float = 0.0  # share of the target tokens, in the steps that are left out
+    why_none: str | None = None  # if the weights leave out no step
+
+
+def weigh(examples: Examples, config: Distill, folder: Path) -> Weighed:
+    """The examples with the weights of the stage `weights` in `folder`, without steps that have no keypoint.
+
+    If the weights have collapsed, all are 1; if more than half of the target tokens would go, all steps stay.
     """
     weights = read_weights(folder, examples.tokens)
     weighed, rejected = weighted(examples, weights, config.weight_floor, config.weight_scale)
     if not weighed:
-        return weighed, rejected, None
+        return Weighed(weighed, rejected)
     mean = Examples(weighed.tokens, weighed.rows, weights[0]).mean_weight()
     if collapsed(mean):
-        return (
-            Examples(weighed.tokens, weighed.rows),
-            rejected,
+        why = (
             f"the mean token weight is {mean:.3f}, so the weights carry no information: all tokens weigh 1, as in"
-            " kpod-wo-sig; see weights.alpha",
+            " kpod-wo-sig; see weights.alpha"
         )
+        return Weighed(Examples(weighed.tokens, weighed.rows), rejected, why_none=why)
     shorter = pruned(weighed, weights[0], config.keypoints)
-    if shorter.targets.sum() < weighed.targets.sum() / 2:
-        return weighed, rejected, "weights would leave out more than half of the target tokens, so no step is left out"
-    return shorter, rejected, None
+    left_out = 1 - float(shorter.targets.sum() / weighed.targets.sum())
+    if left_out > 0.5:
+        why = "weights would leave out more than half of the target tokens, so no step is left out"
+        return Weighed(weighed, rejected, why_none=why)
+    return Weighed(shorter, rejected, left_out)
 
 
 def read_weights(folder: Path, tokens: Tokens) -> tuple[Column, dict[int, str]]:
