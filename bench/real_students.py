@@ -11,7 +11,7 @@ one that was killed goes on from its checkpoint in KPOD_HOME. After `--minutes` 
 
 Writes, by the name of the settings, real_students.parquet (the answer read from what each student wrote, right or
 wrong, by question id; neither questions nor texts), real_students.jsonl (what each student took) and real_students.md
-into bench/results or `--out`; with `--table --picture` also the picture docs/images/real_students.png.
+into bench/results or `--out`, and with `--picture` docs/images/real_students.png.
 """
 
 import argparse
@@ -139,18 +139,17 @@ class Study:
         for one in self.made():
             seeds_of.setdefault(one["variant"], set()).add(one["seed"])
         if "scotd" not in seeds_of:
-            return print("no table yet: all methods are compared with scotd, which is not made")
+            print("no table yet: all methods are compared with scotd, which is not made")
+            return
         base, plain = seeds_of.pop("base", None), seeds_of.pop("scotd")
         whole = ["scotd", *(name for name, seeds in seeds_of.items() if seeds >= plain)]
         found = rows(self.results(["base", *whole] if base else whole, plain), "scotd")
         head = f"# Students of SmolLM2-135M on real rationales\n\n`python bench/real_students.py DATA{self.option}`"
-        page = [head, _seeds(plain, "each trained method"), markdown(found)]
+        page = [head, f"Seeds {_listed(plain)} of each trained method.", markdown(found)]
         for name in [name for name in seeds_of if name not in whole and seeds_of[name] & plain]:
             common = seeds_of[name] & plain
-            page += [
-                _seeds(common, f"`{name}`, not all"),
-                markdown(rows(self.results(["scotd", name], common), "scotd")),
-            ]
+            page.append(f"`{name}` has fewer; on seeds {_listed(common)}:")
+            page.append(markdown(rows(self.results(["scotd", name], common), "scotd")))
         notes = self.file("_notes.md")
         if notes.exists():
             page.append(notes.read_text(encoding="utf-8"))
@@ -180,8 +179,8 @@ class Study:
         return "" if self.name == Path(__file__).stem else f" --settings bench/{self.name}.yaml"
 
 
-def _seeds(seeds: Set[int], of: str) -> str:
-    return f"Seeds {', '.join(map(str, sorted(seeds)))} of {of}."
+def _listed(seeds: Set[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))
 
 
 def _of(answers: pa.Table, variant: str, seed: int) -> Any:
@@ -199,11 +198,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="only write the table anew")
-    parser.add_argument("--picture", action="store_true", help="and the picture")
+    parser.add_argument("--picture", action="store_true", help="write table and picture anew")
     parser.add_argument("--make", help=argparse.SUPPRESS)
     given = parser.parse_args()
     study, started = Study(given.out, given.settings.stem), time.monotonic()
-    if given.table or not given.data:
+    if given.table or given.picture or not given.data:
         return study.table(given.picture)
     prepare()
     planned = arms(given.settings, given.data)
