@@ -225,7 +225,10 @@ def full_report(count: int = 150) -> ReportData:
             Comparison("scotd", "kpod", "wordproblems", "test", 100, 8, 27, 0.08, 0.30, 0.0018),
             Comparison("scotd", "kpod", "wordproblems-longer", "test", 50, 6, 9, -0.08, 0.20, 0.607),
         ],
-        costs={m: Cost(160_000 + i, 8 + i, 60.5, 41.0, 12.25 if m == "kpod" else 0) for i, m in enumerate(METHODS[1:])},
+        costs={
+            m: Cost(160_000 + i, 8 + i, 60.5, 41.0, 12.25 if m == "kpod" else 0, 1.7 + i)
+            for i, m in enumerate(METHODS[1:])
+        },
         example=_example(predictions, tokenizer),
         histories={m: history(i, 400 - 60 * i) for i, m in enumerate(METHODS[1:])},
         validations={m: validation(i) for i, m in enumerate(METHODS[1:])},

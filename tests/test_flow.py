@@ -148,7 +148,8 @@ def test_a_methods_run_carries_what_people_compare(home: Path) -> None:
     ends = {
         f"{name}{of}" for name in ("accuracy", "accuracy_low", "accuracy_high") for of in ("", ".wordproblems.test")
     }
-    assert ends | {"target_tokens", "cpu_seconds", "wall_seconds", "preparation_seconds"} <= kpod.data.metrics.keys()
+    costs = {"target_tokens", "rationales_a_question", "cpu_seconds", "wall_seconds", "preparation_seconds"}
+    assert ends | costs <= kpod.data.metrics.keys()
     assert kpod.data.params["distill.progressive"] != methods["scotd"].data.params["distill.progressive"]
     for run in (parent, kpod):
         assert {one.dataset.name for one in run.inputs.dataset_inputs} == {"questions", "rationales"}

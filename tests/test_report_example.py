@@ -143,7 +143,8 @@ def test_tables_say_at_what_budget_methods_were_compared(costs: list[Cost], said
 
 def test_the_cost_of_a_method_is_that_of_its_training_and_of_what_prepares_it() -> None:
     trained = {"target_tokens": 500.0, "epochs": 2.0, "cpu_seconds": 9.0, "wall_seconds": 5.0}
+    trained["rationales_a_question"] = 2.5
     figures = {"weights": {"cpu_seconds": 3.0}, "curriculum": {"cpu_seconds": 0.5}, "evaluate": {"cpu_seconds": 7.0}}
-    assert cost({**figures, "distill": trained}) == Cost(500, 2.0, 9.0, 5.0, 3.5)
-    assert cost({"weights": {}, "distill": trained}) == Cost(500, 2.0, 9.0, 5.0, None)
+    assert cost({**figures, "distill": trained}) == Cost(500, 2.0, 9.0, 5.0, 3.5, 2.5)
+    assert cost({"weights": {}, "distill": trained}) == Cost(500, 2.0, 9.0, 5.0, None, 2.5)
     assert cost(figures) is None

@@ -11,9 +11,10 @@ from PIL import Image
 from report_sample import full_report, hostile_report
 
 from kpod.config.flat import flatten
-from kpod.report.data import ReportData
+from kpod.report.data import Cost, ReportData
 from kpod.report.page import write_report
 from kpod.report.samples import sample_groups
+from kpod.report.summary import markdown, summary
 from kpod.report.teacher import teacher_yield
 from kpod.run.stages import STAGES
 
@@ -110,6 +111,17 @@ def test_the_page_begins_with_the_outcome(undrawn, tmp_path):
     assert "Methods are compared <b>at equal target tokens</b>" in html
     assert "plain distillation" in html[places[0] : places[1]]
     assert "160,002" in html  # target tokens
+
+
+def test_page_and_summary_say_how_many_rationales_a_question_has(undrawn, tmp_path):
+    data = full_report(12)
+    data = replace(data, costs={**data.costs, "older": Cost(160_000)})
+    html, text = written(data, tmp_path), markdown(data)
+    assert '<th class="n">Rationales a question</th>' in html
+    for method, cells in (("kpod", ["160,002", "10", "3.7"]), ("older", ["160,000", "–", "–"])):
+        assert f"| {method} | {' | '.join(cells)} |" in text
+        assert "".join(f'<td class="n">{cell}</td>' for cell in cells) in html
+    assert summary(data)["costs"]["kpod"]["rationales_a_question"] == 3.7
 
 
 PARTS = {

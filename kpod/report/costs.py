@@ -33,6 +33,7 @@ def cost(figures: Mapping[str, Mapping[str, float]]) -> Cost | None:
         cpu_seconds=trained.get("cpu_seconds"),
         wall_seconds=trained.get("wall_seconds"),
         preparation_seconds=_total(prepared),
+        rationales_a_question=trained.get("rationales_a_question"),
     )
 
 

@@ -37,13 +37,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one method's student; None if it is not known."""
+    """The cost of one method's student, and what it was trained on; None if it is not known."""
 
     target_tokens: int
     epochs: float | None = None
     cpu_seconds: float | None = None  # of its training
     wall_seconds: float | None = None
     preparation_seconds: float | None = None  # CPU seconds of token weights, difficulty and curriculum
+    rationales_a_question: float | None = None  # different ones to train on, mean over the questions
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,12 @@ def markdown(data: ReportData) -> str:
     if data.costs:
         lines += [
             "",
-            "| method | target tokens | epochs | CPU s | wall s | preparation, CPU s |",
-            "|---|---|---|---|---|---|",
+            "| method | target tokens | epochs | rationales a question | CPU s | wall s | preparation, CPU s |",
+            "|---|---|---|---|---|---|---|",
         ]
         lines += [
-            f"| {method} | {spent.target_tokens:,} | {figure(spent.epochs)} | {figure(spent.cpu_seconds)} |"
-            f" {figure(spent.wall_seconds)} | {figure(spent.preparation_seconds)} |"
+            f"| {method} | {spent.target_tokens:,} | {figure(spent.epochs)} | {figure(spent.rationales_a_question)} |"
+            f" {figure(spent.cpu_seconds)} | {figure(spent.wall_seconds)} | {figure(spent.preparation_seconds)} |"
             for method, spent in data.costs.items()
         ]
     if at := compared_at(data.costs):
