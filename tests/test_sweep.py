@@ -1,6 +1,7 @@
 """Sweeps without an orchestrator: what is compared, the statistics over seeds and questions, the table."""
 
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -271,13 +272,18 @@ def test_arms_that_answered_other_questions_are_refused(other: Result) -> None:
 
 
 def test_markdown_and_picture_show_every_row() -> None:
-    found = rows(RESULTS, "scotd")
+    prepared = {"base": None, "scotd": 12.34, "kpod": None}  # seconds; None: not known
+    found = [replace(row, preparation_seconds=prepared[row.variant]) for row in rows(RESULTS, "scotd")]
     text = markdown(found)
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(lines) == 1 + len(found)
-    assert {line.count("|") for line in lines} == {15}  # four comparisons: with Holm's p
+    assert {line.count("|") for line in lines} == {16}  # four comparisons: with Holm's p
     assert "| kpod | sums test | 4 | 2 | 100.0% |" in text
     assert "+62.5" in text
+    assert lines[0].endswith(" | CPU s | wall s | preparation, CPU s |")
+    assert {row.variant: line.rsplit(" | ", 3)[1:] for row, line in zip(found, lines[1:], strict=True)} == {
+        "base": ["–", "–", "– |"], "scotd": ["10", "5", "12.3 |"], "kpod": ["5.5", "2.8", "– |"],
+    }  # fmt: skip
     assert png(accuracy_by_variant(found)) == png(accuracy_by_variant(found))
 
 

@@ -195,7 +195,7 @@ def markdown(rows: Sequence[Row]) -> str:
         names = [
             *("variant", "asked", "n", "seeds", "accuracy", "95%", f"- {reference}", "95%", "p"),
             *(["p (Holm)"] if many else []),
-            *("cut off", "target tokens", "CPU s", "wall s"),
+            *("cut off", "target tokens", "CPU s", "wall s", "preparation, CPU s"),
         ]
         lines += [
             f"Trained on {train}, student {student}{f'; compared {at}' if at else ''}; differences in points against"
@@ -218,5 +218,5 @@ def _cells(row: Row, many: bool) -> list[str]:
     return [
         *(row.variant, f"{row.dataset} {row.split}", str(row.questions), str(row.seeds)),
         *(f"{row.accuracy:.1%}", f"{row.low:.1%} to {row.high:.1%}", *against, f"{row.truncated:.1%}"),
-        *(f"{row.target_tokens:,}", figure(row.cpu_seconds), figure(row.wall_seconds)),
+        *(f"{row.target_tokens:,}", figure(row.cpu_seconds), figure(row.wall_seconds), figure(row.preparation_seconds)),
     ]
