@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paired
 from stage_folders import computed
 
 RESULTS = Path(__file__).parent / "results" / "demo_world"
@@ -54,6 +55,7 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
          "distill.batch_size=16", "distill.lr=1.0e-3", "distill.budget.epochs=10"],
     ),
 }  # fmt: skip
+ALSO = [("kpod", "longer"), ("kpod-double", "double")]  # compared with each other
 
 
 def main() -> None:
@@ -122,10 +124,15 @@ def share(bits: str) -> float:
 
 
 def page(found: Sequence[dict[str, Any]]) -> str:
-    """The table: accuracy of each seed, the mean, and the difference to the demo's plain distillation."""
+    """The tables: each part with the accuracy by seed, the mean and the difference to the demo's plain distillation,
+    and the differences of ALSO."""
     by_part: dict[str, dict[int, dict[str, Any]]] = {}
     for row in sorted(found, key=lambda row: row["seed"]):
         by_part.setdefault(row["part"], {})[row["seed"]] = row
+    right = {
+        part: {seed: [int(bit) for bit in row["right"][SETS[0]]] for seed, row in runs.items()}
+        for part, runs in by_part.items()
+    }
     demo = by_part.get("demo", {})
     size = {name: len(next(iter(demo.values()))["right"][name]) if demo else 0 for name in SETS}
     where = f" ({found[0]['date']}, {found[0]['machine']})" if found else ""
@@ -135,49 +142,46 @@ def page(found: Sequence[dict[str, Any]]) -> str:
         "`python bench/demo_world.py --work DIR`",
         "",
         "Each row is the demo with one thing changed, at the demo's target tokens; plain distillation (`scotd`) unless",
-        f"it names another method. {', '.join(f'{count} of {name}' for name, count in size.items())} are asked. "
-        "A seed is that of questions, student, teacher and training. The difference to the demo's plain distillation,",
-        "in points, has the 95% interval of a bootstrap over seeds and questions.",
+        f"it names another method. {', '.join(f'{count} of {name}' for name, count in size.items())} are asked.",
+        "A seed is that of questions, student, teacher and training. The difference is that of the first set to the",
+        "demo's plain distillation.",
         "",
-        "| changed | accuracy, by seed | mean | difference | longer | harder | CPU s, base + distillation |",
-        "|---|---|---|---|---|---|---|",
+        paired.ABOUT,
+        "",
+        f"| changed | accuracy, by seed | mean | difference | {' | '.join(paired.COLUMNS)} | longer | harder "
+        "| CPU s, base + weights + distillation |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for part, (words, method, _) in PARTS.items():
-        if runs := by_part.get(part):
-            lines.append(_line(words if method in ("scotd", "base") else f"{words} (`{method}`)", runs, demo))
+    parts = [part for part in PARTS if part in by_part]
+    compared = paired.cells([(right[part], right.get("demo", {})) if part != "demo" else None for part in parts])
+    lines += [_line(part, by_part[part], cells) for part, cells in zip(parts, compared, strict=True)]
+    pairs = [pair for pair in ALSO if right.keys() >= set(pair)]
+    lines += ["", f"| also compared | difference | {' | '.join(paired.COLUMNS)} |", "|---|---|---|---|---|"]
+    for (part, other), cells in zip(pairs, paired.cells([(right[a], right[b]) for a, b in pairs]), strict=True):
+        lines.append(f"| {' | '.join([f'{PARTS[part][0]}, against {PARTS[other][0]}', *cells])} |")
     if missing := [words for part, (words, *_) in PARTS.items() if part not in by_part]:
         lines += ["", f"Not measured: {'; '.join(missing)}."]
     return "\n".join(lines) + "\n"
 
 
-def _line(words: str, runs: dict[int, dict[str, Any]], demo: dict[int, dict[str, Any]]) -> str:
+def _line(part: str, runs: dict[int, dict[str, Any]], compared: Sequence[str]) -> str:
+    words, method, _ = PARTS[part]
     first, longer, harder = (
         [share(run["right"][name]) for run in runs.values() if run["right"][name]] for name in SETS
     )
-    base, distill = (
-        np.mean([run["cpu_seconds"].get(stage, 0) for run in runs.values()]) for stage in ("base", "distill")
-    )
-    shared = [seed for seed in runs if seed in demo] if runs is not demo else []
-    own, other = ([group[seed]["right"][SETS[0]] for seed in shared] for group in (runs, demo))
-    change = _difference(own, other) if shared else ""
-    shown = [", ".join(f"{100 * x:.1f}" for x in first), _mean(first), change, _mean(longer), _mean(harder)]
-    return f"| {words} | {' | '.join(shown)} | {base:.0f} + {distill:.0f} |"
+    spent = [
+        np.mean([run["cpu_seconds"].get(stage, 0) for run in runs.values()]) for stage in ("base", "weights", "distill")
+    ]
+    shown = [
+        words if method in ("scotd", "base") else f"{words} (`{method}`)",
+        ", ".join(f"{100 * x:.1f}" for x in first), _mean(first), *compared, _mean(longer), _mean(harder),
+        " + ".join(f"{seconds:.0f}" for seconds in spent),
+    ]  # fmt: skip
+    return f"| {' | '.join(shown)} |"
 
 
 def _mean(shares: Sequence[float]) -> str:
     return f"{100 * np.mean(shares):.1f}%" if shares else ""
-
-
-def _difference(part: Sequence[str], demo: Sequence[str], draws: int = 4000) -> str:
-    """Mean difference in points with a bootstrap interval; `part` and `demo` hold a string of 0 and 1 a seed."""
-    delta = np.array([[int(a) - int(b) for a, b in zip(x, y, strict=True)] for x, y in zip(part, demo, strict=True)])
-    rng = np.random.default_rng(0)
-    seeds, questions = delta.shape
-    drawn = [
-        delta[rng.integers(0, seeds, seeds)][:, rng.integers(0, questions, questions)].mean() for _ in range(draws)
-    ]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return f"{100 * delta.mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 if __name__ == "__main__":

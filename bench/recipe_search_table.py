@@ -2,15 +2,16 @@
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paired
 
 RESULTS = Path(__file__).parent / "results"
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "recipe_search.png"
-DRAWS = 4000
+KPOD = "pruned, floor 0.5"
 SHOWN = {  # settings in the picture, and their names there
     "base": "before distillation",
     "scotd-1": "plain, one rationale",
@@ -19,62 +20,66 @@ SHOWN = {  # settings in the picture, and their names there
     "floor 0.5, T 0.25": "weights and curriculum",
     "pruned, floor 0.5, T 0.25": "weights, pruned, curriculum",
     "pruned": "pruned steps alone",
-    "pruned, floor 0.5": "weights, pruned steps (kpod)",
+    KPOD: "weights, pruned steps (kpod)",
 }
 
 
 def write(rows: list[dict[str, Any]]) -> None:
-    """Write bench/results/recipe_search.md: a table for each split and set."""
+    """Write bench/results/recipe_search.md: the tables of each split and set."""
     head = f"# Settings of KPOD in the small world ({platform.machine()}, {os.cpu_count()} cores, no GPU)"
     about = (
         "`python bench/recipe_search.py FOLDER`; equal target tokens for all but `kpod-paper`. (*): with the runs by\n"
         "single weights (a step went if none of its own tokens weighed 0.1) on seeds that have no other."
     )
-    parts = [head, "", about, ""]
+    parts = [head, "", about, "", paired.ABOUT, ""]
     for split in ("validation", "test"):
         sets = sorted({name for row in rows if row["split"] == split for name in row["right"]})
         for dataset in sets:
-            parts += [f"## {split}: {dataset}", "", *table(rows, split, dataset), ""]
+            found = by_setting([row for row in rows if row["split"] == split and dataset in row["right"]])
+            right = {name: {seed: row["right"][dataset] for seed, row in runs.items()} for name, runs in found.items()}
+            parts += [f"## {split}: {dataset}", "", *table(found, right), ""]
+            parts += ["The settings that leave out steps, against `kpod`:", "", *pruned(right), ""]
     draw(rows)
     text = "\n".join(parts)
     (RESULTS / "recipe_search.md").write_text(text)
     print(text)
 
 
-def table(rows: list[dict[str, Any]], split: str, dataset: str) -> list[str]:
-    """Markdown lines. Intervals: bootstrap over questions, and over seeds and questions together."""
-    by_name: dict[str, dict[int, dict[str, Any]]] = {}
-    some = {row["name"] for row in rows}
-    together = [
-        {**row, "name": f"{name} (*)"}
-        for name in some
-        if len(both := either(rows, name)) > sum(row["name"] == name for row in rows)
-        for row in both
-    ]
-    for row in rows + together:
-        if row["split"] == split and dataset in row["right"]:
-            by_name.setdefault(row["name"], {})[row["seed"]] = row
+def by_setting(rows: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, Any]]]:
+    """Rows of one split by setting and seed, and those of `either` as settings of their own, marked (*)."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["name"], {})[row["seed"]] = row
+    together = {f"{name} (*)": {row["seed"]: row for row in either(rows, name)} for name in found}
+    return found | {name: runs for name, runs in together.items() if len(runs) > len(found[name.removesuffix(" (*)")])}
+
+
+def table(found: dict[str, dict[int, dict[str, Any]]], right: Mapping[str, paired.Answers]) -> list[str]:
+    """Markdown lines: every setting, the best first, and its difference from plain distillation."""
     lines = [
-        "| setting | right % by seed | mean | minus scotd | 95% questions | 95% seeds and questions | tokens | CPU s |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| setting | right % by seed | mean | minus scotd | {' | '.join(paired.COLUMNS)} | tokens | CPU s |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    plain = by_name.get("scotd", {})
-    order = sorted(by_name, key=lambda name: -np.mean([np.mean(r["right"][dataset]) for r in by_name[name].values()]))
-    for name in order:
-        found = by_name[name]
-        shares = {seed: 100 * float(np.mean(row["right"][dataset])) for seed, row in sorted(found.items())}
-        cells = [name, ", ".join(f"{share:.1f}" for share in shares.values()), f"{np.mean(list(shares.values())):.1f}"]
-        both = sorted(found.keys() & plain.keys())
-        if name == "scotd" or not both:
-            cells += ["", "", ""]
-        else:
-            gaps = 100.0 * np.array([np.subtract(found[s]["right"][dataset], plain[s]["right"][dataset]) for s in both])
-            cells += [f"{gaps.mean():+.1f}", *_intervals(gaps)]
-        for key, digits in (("target_tokens", 0), ("cpu_seconds", 0)):
-            values = [row[key] for row in found.values() if row[key]]
-            cells.append(f"{np.mean(values):,.{digits}f}" if values else "")
+    order = sorted(found, key=lambda name: -np.mean([np.mean(answers) for answers in right[name].values()]))
+    plain = right.get("scotd", {})
+    compared = paired.cells([(right[name], plain) if name != "scotd" else None for name in order])
+    for name, differences in zip(order, compared, strict=True):
+        runs = found[name]
+        shares = [100 * float(np.mean(right[name][seed])) for seed in sorted(runs)]
+        cells = [name, ", ".join(f"{share:.1f}" for share in shares), f"{np.mean(shares):.1f}", *differences]
+        for key in ("target_tokens", "cpu_seconds"):
+            values = [row[key] for row in runs.values() if row[key]]
+            cells.append(f"{np.mean(values):,.0f}" if values else "")
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def pruned(right: Mapping[str, paired.Answers]) -> list[str]:
+    """Markdown lines: differences of the settings that leave out steps from `kpod`, which is one of them."""
+    names = sorted(name for name in right if name.startswith("pruned") and name != KPOD)
+    compared = paired.cells([(right[name], right.get(KPOD, {})) for name in names])
+    lines = [f"| setting | minus kpod | {' | '.join(paired.COLUMNS)} |", "|---|---|---|---|---|"]
+    return lines + [f"| {' | '.join([name, *cells])} |" for name, cells in zip(names, compared, strict=True)]
 
 
 def either(rows: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -104,16 +109,3 @@ def draw(rows: list[dict[str, Any]]) -> None:
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(axis="x", color="#DDDDDD")
         figure.savefig(PICTURE)
-
-
-def _intervals(gaps: np.ndarray) -> Iterator[str]:
-    """95% intervals of the mean of [seeds, questions]: questions drawn anew, then seeds and questions."""
-    rng = np.random.default_rng(0)
-    seeds, questions = gaps.shape
-    for over_seeds in (False, True):
-        means = []
-        for _ in range(DRAWS):
-            drawn = gaps[rng.integers(0, seeds, seeds)] if over_seeds else gaps
-            means.append(drawn[:, rng.integers(0, questions, questions)].mean())
-        low, high = np.percentile(means, [2.5, 97.5])
-        yield f"{low:+.1f} to {high:+.1f}"
