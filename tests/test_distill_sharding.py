@@ -29,13 +29,16 @@ STEPS, STOP = 9, 4
 
 
 def start(jobs: list[dict[str, Any]], file: Path, processes: int = 2, gpus: bool = False) -> None:
-    """Run the jobs on so many ranks: of nccl with `gpus`, else of gloo."""
+    """Run the jobs on so many ranks: of nccl with `gpus`, else of gloo. Fails with the end of what they wrote."""
     file.write_text(json.dumps(jobs))
     here = Path(__file__).parent
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{here.parent}:{here}"}
     environment |= {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run([*command, str(here / "sharded_run.py"), str(file)], check=True, env=environment, timeout=400)
+    command += [str(here / "sharded_run.py"), str(file)]
+    ended = subprocess.run(command, check=False, env=environment, timeout=400, capture_output=True, text=True)
+    # Half of it is torchrun's own account, behind those of the ranks.
+    assert not ended.returncode, f"{file.name} ended with {ended.returncode}:\n{ended.stderr[-6000:]}"
 
 
 def prepared(root: Path) -> Callable[..., dict[str, Any]]:

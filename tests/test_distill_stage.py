@@ -20,6 +20,7 @@ from kpod.tokens import stage as tokens
 from kpod.tokens.rows import tokenise
 from kpod.training import models
 from kpod.training.examples import ANSWER, Examples, usable
+from kpod.training.ranks import Ranks
 from kpod.training.weights import pruned, read_weights, weigh, weighted
 
 TEXTS = {
@@ -237,6 +238,23 @@ def test_keypoints_that_leave_out_hardly_a_step_are_told(
     figures = run(inputs, CONFIG.model_copy(update={"keypoints": 0.01}), inputs["out"])
     assert (figures["left_out"] > 0.01) == differ
     assert ("0.0% of the target tokens, so hardly any is left out" in capsys.readouterr().err) != differ
+
+
+@pytest.mark.parametrize("value", [0.5, 0.99])
+def test_of_several_ranks_only_the_first_warns_of_weights(
+    inputs: dict[str, Path], value: float, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_weights(inputs["weights"], value=value)
+    config, told = CONFIG.model_copy(update={"keypoints": 0.01}), {}
+    for rank in (0, 1):
+        this = Ranks()
+        this.rank = rank
+        monkeypatch.setattr("kpod.distill.stage.ranks", lambda this=this: this)
+        folder = inputs["out"] / str(rank)
+        folder.mkdir()
+        run(inputs, config, folder)
+        told[rank] = capsys.readouterr().err.count("warning: distill: ")
+    assert told == {0: 1, 1: 0}
 
 
 def test_the_stage_writes_a_plain_student_and_its_history(inputs: dict[str, Path]) -> None:

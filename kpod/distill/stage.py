@@ -30,7 +30,7 @@ from kpod.training.task import Position
 from kpod.training.turns import Turns, allowed
 from kpod.training.weights import weigh
 
-HARDLY = 0.01  # share of the target tokens from which on steps that are left out change a student
+HARDLY = 0.01  # below this share of the target tokens in steps that are left out, the run warns
 
 
 def run(inputs: Mapping[str, Path], config: Distill, out_dir: Path) -> dict[str, float]:
@@ -123,12 +123,12 @@ def _records(
         weighed = weigh(examples, config, inputs["weights"])
         examples, left_out = weighed.examples, weighed.left_out if config.keypoints else None
         rejected += weighed.rejected
-        if weighed.why_none:
+        if weighed.why_none and ranks().writes:
             observe.warning(f"distill: {weighed.why_none}")
-        elif left_out is not None and left_out < HARDLY:
+        elif left_out is not None and left_out < HARDLY and ranks().writes:
             observe.warning(
                 f"distill: steps without a keypoint have {left_out:.1%} of the target tokens, so hardly any is left"
-                " out: see the report's token view"
+                " out: see the report's token view, or try weights.source: rule"
             )
     follows = config.progressive and "curriculum" in inputs  # there is none if its T is 0
     plan = read_plan(inputs["curriculum"], tokens.keys) if follows else None

@@ -71,6 +71,7 @@ def rank(job: Path) -> None:
         raise SystemExit(2) from error
     if ranks().writes:
         send("figures", values=figures)
+    ranks().wait()  # a rank that leaves closes the connections of those that still communicate
     torch.distributed.destroy_process_group()
 
 
