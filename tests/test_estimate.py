@@ -90,7 +90,7 @@ def test_training_takes_what_was_estimated(student: str, case: str, tmp_path: Pa
 @pytest.mark.parametrize("adapter", ["full", "lora"])
 @pytest.mark.parametrize("config", [llama(), t5()], ids=["llama", "t5"])
 def test_weighting_takes_what_was_estimated(adapter: Any, config: Any, tmp_path: Path) -> None:
-    fixed = {"predictor_adapter": adapter, "predictor_rank": 8, "predictor_lr": 1e-3, "validation": 0.0}
+    fixed = {"predictor_adapter": adapter, "predictor_lr": 1e-3, "validation": 0.0}
     settings = Weights(heads=4, precision="bf16", batch_size=4, batch_tokens=10**6, warmup=1, epochs=1, **fixed)
     told, _ = memory.weighting(shape_of(config), settings, ROW)
     student = real(config, torch.bfloat16 if adapter == "lora" else torch.float32).eval()

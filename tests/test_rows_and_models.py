@@ -18,7 +18,7 @@ from kpod.training import models
 from kpod.weighting import stage as weighting
 
 POSITIONS = 110
-WEIGHTS = Weights(heads=2, hidden=8, precision="fp32", epochs=1, warmup=0, batch_size=4)
+WEIGHTS = Weights(heads=2, precision="fp32", epochs=1, warmup=0, batch_size=4)
 DISTILL: dict[str, Any] = {
     "budget": {"epochs": 1},
     "batch_size": 4,

@@ -108,7 +108,7 @@ def test_a_rationale_of_200_sentences_has_a_curriculum_of_few_stages(tmp_path: P
     cut = kpod.stage("steps", Steps(max_steps=12), **given)
     tokens = kpod.stage("tokens", config, steps=cut, **given)
     assert max(map(len, tokens.table("tokens")["rationale_ids"].to_pylist())) > 2000
-    weights = kpod.stage("weights", Weights(heads=2, hidden=8, epochs=1, warmup=0, **most), tokens=tokens, **given)
+    weights = kpod.stage("weights", Weights(heads=2, epochs=1, warmup=0, **most), tokens=tokens, **given)
     assert weights.figures["quarantined"] == 0
     made = kpod.stage("difficulty", Difficulty(**most), tokens=tokens, weights=weights, **given)
     assert made.table("difficulty").num_rows == 12 + 12 + 2

@@ -49,7 +49,7 @@ def test_the_size_is_read_without_weights(tmp_path: Path) -> None:
 def test_at_the_start_the_loss_and_the_weighters_gradient_are_those_of_the_bare_model(precision: Any) -> None:
     found = {}
     for adapter in ("full", "lora"):
-        config = Weights(heads=2, hidden=8, precision=precision, predictor_adapter=adapter, predictor_lr=1e-3)
+        config = Weights(heads=2, precision=precision, predictor_adapter=adapter, predictor_lr=1e-3)
         student = llama(len(TOKENIZER)).to(models.compute_dtype(predictor_precision(config)))
         predictor, _ = build_predictor(student, TOKENIZER, config)
         embedding = student.get_input_embeddings()
@@ -79,7 +79,7 @@ def test_a_predictor_of_its_own_scores_all_prefixes_in_one_pass(tmp_path: Path, 
 
 
 def test_the_base_stays_as_it_is_and_the_adapters_learn(tmp_path: Path) -> None:
-    run = training(tmp_path, predictor_adapter="lora", predictor_lr=1e-2, predictor_rank=4, warmup=4, epochs=0)
+    run = training(tmp_path, predictor_adapter="lora", predictor_lr=1e-2, warmup=4, epochs=0)
     model = run.predictor.model
     base = {name: value.detach().clone() for name, value in model.named_parameters() if "lora_" not in name}
     assert all("lora_" in name for name in run.slow)
@@ -103,8 +103,8 @@ def test_bytes_a_parameter(adapter: Any, medium: LlamaForCausalLM, tmp_path: Pat
     """bf16: all of it 18 bytes a weight (4 + 4 gradient + 8 Adam + 2 the copy of autocast), a frozen one 2."""
     medium.save_pretrained(tmp_path / "m")
     TOKENIZER.save_pretrained(tmp_path / "m")
-    adapted = {"predictor_adapter": adapter, "predictor_rank": 4, "predictor_lr": 1e-3}
-    config = Weights(heads=2, hidden=8, precision="bf16", warmup=1, **adapted)
+    adapted = {"predictor_adapter": adapter, "predictor_lr": 1e-3}
+    config = Weights(heads=2, precision="bf16", warmup=1, **adapted)
     student, _ = models.load(tmp_path / "m", predictor_precision(config))
     predictor, _ = build_predictor(student, TOKENIZER, config)
     embedding = student.get_input_embeddings()
@@ -134,8 +134,8 @@ def test_the_stage_with_adapters_weighs_every_rationale(tmp_path: Path) -> None:
     inputs = world(tmp_path, questions, rationales)
     out = tmp_path / "out"
     out.mkdir()
-    adapted = {"predictor_adapter": "lora", "predictor_rank": 4, "precision": "bf16"}
-    config = Weights(heads=2, hidden=8, epochs=1, warmup=1, **adapted)
+    adapted = {"predictor_adapter": "lora", "precision": "bf16"}
+    config = Weights(heads=2, epochs=1, warmup=1, **adapted)
     figures = stage.run(inputs, config, out)
     table = schemas.read(out / "weights.parquet", schemas.WEIGHTS)
     assert table.num_rows == figures["rationales"] == 10
@@ -146,7 +146,7 @@ def test_a_killed_training_of_adapters_goes_on_to_the_same_last_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = build.build_predictor
-    forced = {"predictor_adapter": "lora", "predictor_rank": 4}
+    forced = {"predictor_adapter": "lora"}
     monkeypatch.setattr(build, "build_predictor", lambda s, t, c: own(s, t, c.model_copy(update=forced)))
     whole = trained(tmp_path / "whole")
     assert all("lora_" in name for name in whole.slow)

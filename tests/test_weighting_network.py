@@ -23,7 +23,7 @@ TOKENIZER = byte_bpe()
 
 
 def setting(model: str = "llama", **settings: object) -> tuple[Batch, Weighter, torch.nn.Embedding, Predictor, Weights]:
-    config = Weights(heads=2, hidden=8, precision="fp32", **settings)  # type: ignore[arg-type]
+    config = Weights(heads=2, precision="fp32", **settings)  # type: ignore[arg-type]
     student = MODELS[model](len(TOKENIZER))
     predictor, _ = build_predictor(student, TOKENIZER, config)
     texts = ["Tom has 3 apples. So 3 + 4 = 7.", "It is 12. Let us see. So 12 - 5 = 7 apples."]

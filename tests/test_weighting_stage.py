@@ -16,11 +16,11 @@ from kpod.errors import DataError
 from kpod.store.files import sha256_tree
 from kpod.text.rationales import read_rationales
 from kpod.training import models
-from kpod.weighting import network
+from kpod.weighting import network, train
 from kpod.weighting.classes import classify
 from kpod.weighting.stage import run
 
-CONFIG = Weights(heads=2, hidden=8, precision="fp32", epochs=1, warmup=0, batch_size=4)
+CONFIG = Weights(heads=2, precision="fp32", epochs=1, warmup=0, batch_size=4)
 
 
 def out(tmp_path: Path, name: str = "out") -> Path:
@@ -147,9 +147,10 @@ def test_a_collapse_is_a_warning_and_a_figure(
     assert any("collapsed to a mean of" in message for message in seen.warnings) == collapsed
 
 
-def test_a_strong_mask_loss_closes_the_mask(tmp_path: Path) -> None:
+def test_a_strong_mask_loss_closes_the_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "_PATIENCE", 9)
     inputs = world(tmp_path, *sums(8))
-    config = CONFIG.model_copy(update={"alpha": 500.0, "epochs": 6, "lr": 3e-2, "patience": 9})
+    config = CONFIG.model_copy(update={"alpha": 500.0, "epochs": 6, "lr": 3e-2})
     assert run(inputs, config, out(tmp_path))["weight"] < 0.2
 
 

@@ -60,7 +60,7 @@ def examples(count: int = 12, samples: int = 1) -> Examples:
 
 
 def training(work: Path, rows: Examples | None = None, model: str = "llama", **settings: Any) -> Training:
-    config = Weights(**{"heads": 2, "hidden": 8, "precision": "fp32", "batch_size": 4, "epochs": 1, **settings})
+    config = Weights(**{"heads": 2, "precision": "fp32", "batch_size": 4, "epochs": 1, **settings})
     student = MODELS[model](len(TOKENIZER))
     embedding = student.get_input_embeddings()
     predictor, _ = build_predictor(student, TOKENIZER, config)
@@ -134,7 +134,7 @@ def test_curves_of_every_step_and_of_every_epoch(tmp_path: Path) -> None:
 
 def test_it_stops_when_what_is_watched_gets_no_better(tmp_path: Path) -> None:
     # The rate is so small that nothing changes: the second epoch with a trained weighter is no better than the first.
-    run = training(tmp_path, lr=1e-12, predictor_lr=0.0, epochs=9, warmup=1, patience=2, validation=0.2)
+    run = training(tmp_path, lr=1e-12, predictor_lr=0.0, epochs=9, warmup=1, validation=0.2)
     run.run()
     assert run.position.epoch < 10
 
@@ -142,7 +142,8 @@ def test_it_stops_when_what_is_watched_gets_no_better(tmp_path: Path) -> None:
 def test_long_epochs_are_watched_and_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many rationales: what is best in the middle of an epoch is kept, and what only gets worse is stopped there."""
     monkeypatch.setattr(train, "_VALIDATE_EVERY", 2)
-    run = training(tmp_path, examples(30), batch_size=1, warmup=0, epochs=1, patience=3, validation=0.2, alpha=0.5)
+    monkeypatch.setattr(train, "_PATIENCE", 3)
+    run = training(tmp_path, examples(30), batch_size=1, warmup=0, epochs=1, validation=0.2, alpha=0.5)
     # L_p + 0.5 L_m: 4.25, 3.2, then no lower than 3.3, although L_p alone falls on.
     losses = iter([(4.0, 0.5), (3.0, 0.4), (2.9, 0.8), (2.9, 0.9), (3.5, 0.5)])
     monkeypatch.setattr(run, "validation_losses", lambda: next(losses))

@@ -190,7 +190,7 @@ def trained(work: Path, kill_at: int | None = None) -> Any:
     torch.set_num_threads(1)
     tokenizer = byte_bpe()
     config = Weights(
-        heads=2, hidden=8, precision="fp32", batch_size=4, epochs=2, warmup=1, predictor_lr=1e-3,
+        heads=2, precision="fp32", batch_size=4, epochs=2, warmup=1, predictor_lr=1e-3,
         checkpoint_seconds=1e-9 if kill_at else 60.0,
     )  # fmt: skip
     asked, texts = sums(10)

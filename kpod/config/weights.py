@@ -55,16 +55,14 @@ class Weights(ModelStage):
     per_length: bool = Field(
         True, description="Divide both losses by the rationale's length, so alpha keeps its meaning."
     )
-    hidden: int = Field(64, ge=1, description="Width of the two-layer MLP in Eq. 3.")
     heads: int = Field(4, ge=1, description="Heads of the self-attention in Eq. 2.")
     lr: float = Field(5e-4, gt=0, description="Learning rate of the weighter.")
     predictor_adapter: Literal["auto", "full", "lora"] = Field(
         "auto",
-        description="What of the answer predictor is trained. full: every weight but the embedding; lora: low-rank "
-        "adapters on the frozen model in `precision`, 2 bytes a weight instead of 16; auto: lora from a billion "
-        "parameters on.",
+        description="What of the answer predictor is trained. full: every weight but the embedding; lora: "
+        "adapters of rank 64 on the frozen model in `precision`, 2 bytes a weight instead of 16; auto: lora from a "
+        "billion parameters on.",
     )
-    predictor_rank: int = Field(64, ge=1, description="Rank of the predictor's adapters.")
     predictor_lr: float | None = Field(
         None, ge=0, description="Learning rate of the answer predictor; null: 5e-5, or 2e-4 of adapters; 0 freezes it."
     )
@@ -72,11 +70,12 @@ class Weights(ModelStage):
     batch_tokens: int = operational(8192, "Padded tokens a forward pass; larger batches are accumulated.", ge=1)
     processes: int = operational(1, "Processes on this machine that train and weigh together, one a GPU.", ge=1)
     train_on: int | None = Field(None, ge=1, description="Train on a sample of so many rationales; all get weights.")
-    validation: float = Field(0.1, ge=0, lt=1, description="Share of questions held out to watch the loss.")
-    patience: int = Field(
-        2,
-        ge=1,
-        description="Stop after so many validations (every 50 steps and at an epoch's end) without a lower loss.",
+    validation: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of questions held out to watch the loss, every 50 steps and at an epoch's end: two "
+        "validations without a lower one end the training.",
     )
     checkpoint_seconds: float = operational(
         60.0, "Seconds of work between checkpoints, or 20 times the cost of one if that is more.", gt=0

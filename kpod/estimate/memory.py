@@ -12,7 +12,7 @@ from kpod.estimate.trace import Traced, trace
 from kpod.training.adapter import lora, set_dropout
 from kpod.training.batches import Batch
 from kpod.training.head import LOGITS, TargetNll
-from kpod.weighting.build import predictor_precision
+from kpod.weighting.build import HIDDEN, RANK, predictor_precision
 from kpod.weighting.network import Weighter
 
 NF4 = 0.516  # bytes of a weight, its share of the scales included
@@ -108,7 +108,7 @@ def weighting(shape: Shape, config: Weights, longest: Row) -> tuple[Memory, floa
     model.requires_grad_(alone and config.predictor_lr != 0)
     model.get_input_embeddings().weight.requires_grad_(False)
     if config.predictor_adapter == "lora":
-        lora(model, config.predictor_rank, 2 * config.predictor_rank)
+        lora(model, RANK, 2 * RANK)
     copies = config.prefixes if isinstance(config.prefixes, int) else longest.rationale
     joined = not model.config.is_encoder_decoder  # all prefixes in one row
     length = longest.prompt + longest.rationale + (copies * longest.answer if joined else 0)
@@ -140,7 +140,7 @@ def weighting(shape: Shape, config: Weights, longest: Row) -> tuple[Memory, floa
     memory = _divided(traced, logits)
     with torch.device("meta"):
         own = sum(  # the same for any number of heads
-            value.numel() for value in Weighter(width, config.hidden, heads=1).parameters()
+            value.numel() for value in Weighter(width, HIDDEN, heads=1).parameters()
         )
     # Beside weights, gradient and moments the best weighter so far and the answer's part of the gradient.
     whole = Memory(

@@ -16,12 +16,15 @@ from kpod.weighting.examples import predictor_form, template_length
 from kpod.weighting.network import Weighter
 from kpod.weighting.predictor import EncoderDecoder, OnePass, Predictor, Separate
 
+HIDDEN = 64  # width of the two-layer MLP in Eq. 3
+RANK = 64  # of the answer predictor's adapters
+
 
 def build_weighter(embedding: nn.Embedding, config: Weights) -> Weighter:
     """An untrained weighter for the student's embedding [V, d]; depends on `config.seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Weighter(embedding.weight.shape[1], config.hidden, config.heads).to(embedding.weight.device)
+        return Weighter(embedding.weight.shape[1], HIDDEN, config.heads).to(embedding.weight.device)
 
 
 def resolved(student: Path, config: Weights) -> Weights:
@@ -54,7 +57,7 @@ def build_predictor(
     if config.predictor_lr != 0 and adapts:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            lora(model, config.predictor_rank, 2 * config.predictor_rank)
+            lora(model, RANK, 2 * RANK)
     kind = EncoderDecoder if model.config.is_encoder_decoder else OnePass
     template = template_length(reader, predictor_form(reader, config.form))
     return kind(model, template, reader.eos_token_id, projection), reader

@@ -32,6 +32,7 @@ from kpod.weighting.prefixes import copies
 
 _VALIDATION = 2**31  # the epoch number of the masks and prefixes of validation, which are always the same
 _VALIDATE_EVERY = 50  # steps: on many rationales the weights can collapse long before an epoch ends
+_PATIENCE = 2  # validations without a lower loss that end the training
 _FIGURES = ("answer_loss", "mask_loss", "mean_weight", "keep_rate")
 _SUMS = (*_FIGURES, "gradient", "rationales", "steps")  # of an epoch
 
@@ -95,7 +96,7 @@ class Training(Task):
 
     def finished(self, position: Position) -> bool:
         config = self.config
-        return position.epoch >= config.warmup + config.epochs or self.state["bad"] >= config.patience
+        return position.epoch >= config.warmup + config.epochs or self.state["bad"] >= _PATIENCE
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         return epoch_batches(self.training.sizes, self.config.batch_size, self.config.seed, epoch)
