@@ -106,5 +106,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for one in json.loads(Path(sys.argv[1]).read_text()):
         job(**one)
-    ranks().wait()  # a rank that leaves closes the connections of those that still communicate
+    ranks().wait()  # if the exit of a rank fails, torchrun kills the others: none leaves before all have written
     torch.distributed.destroy_process_group()

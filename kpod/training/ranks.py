@@ -4,12 +4,15 @@ accelerate sets up the process group (backend, device, machines); the collective
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
 import torch
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
+
+TIMEOUT = timedelta(hours=2)  # for the others to wait, while rank 0 saves or merges a large student
 
 
 class Ranks:
@@ -21,7 +24,7 @@ class Ranks:
         if dist.is_torchelastic_launched():
             from accelerate import PartialState
 
-            state = PartialState(cpu=not torch.cuda.is_available())
+            state = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
             self.rank, self.world = state.process_index, state.num_processes
 
     @property

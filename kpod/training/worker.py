@@ -71,7 +71,7 @@ def rank(job: Path) -> None:
         raise SystemExit(2) from error
     if ranks().writes:
         send("figures", values=figures)
-    ranks().wait()  # a rank that leaves closes the connections of those that still communicate
+    ranks().wait()  # if the exit of a rank fails, torchrun kills the others: none leaves before all have written
     torch.distributed.destroy_process_group()
 
 
