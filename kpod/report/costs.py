@@ -34,6 +34,7 @@ def cost(figures: Mapping[str, Mapping[str, float]]) -> Cost | None:
         wall_seconds=trained.get("wall_seconds"),
         preparation_seconds=_total(prepared),
         rationales_a_question=trained.get("rationales_a_question"),
+        left_out=trained.get("left_out"),
     )
 
 

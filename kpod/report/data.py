@@ -45,6 +45,7 @@ class Cost:
     wall_seconds: float | None = None
     preparation_seconds: float | None = None  # CPU seconds of token weights, difficulty and curriculum
     rationales_a_question: float | None = None  # different ones to train on, mean over the questions
+    left_out: float | None = None  # share of the target tokens in steps without a keypoint; None too if all are kept
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from kpod.text.stops import STOPS
 
 REFERENCES = "references.json"  # the results that a run above stages uses: `<method>.<stage>` -> ArtifactRef
 ABOVE = ("pipeline", "method", "sweep", "arm")  # tag kpod.stage of runs above stages
-TOOK = ("wall_seconds", "cpu_seconds", "target_tokens", "epochs", "rationales_a_question", "cost_usd")
+TOOK = ("wall_seconds", "cpu_seconds", "target_tokens", "epochs", "rationales_a_question", "left_out", "cost_usd")
 PARENTS = ("pipeline", "sweep")  # tag kpod.stage of runs that users name
 CONFIG = "config.json"  # the whole configuration, an artifact of parent runs
 
@@ -108,9 +108,9 @@ def _in(ref: ArtifactRef) -> Path:
 def figures_of(refs: Mapping[str, ArtifactRef]) -> dict[str, float]:
     """The figures of a method's MLflow run, from its results (stage -> result, all on this machine).
 
-    Accuracy with the ends of its 95% interval, overall and by set; target tokens, rationales a question, CPU and wall
-    seconds of the training, CPU seconds of its preparation, and the cost of its rationales (US dollars). Rounded to
-    four decimals.
+    Accuracy with the ends of its 95% interval, overall and by set; target tokens, rationales a question, the share
+    that is left out, CPU and wall seconds of the training, CPU seconds of its preparation, and the cost of its
+    rationales (US dollars). Rounded to four decimals.
     """
     figures: dict[str, float] = {}
     if evaluated := refs.get("evaluate"):
