@@ -306,9 +306,7 @@ def easiest(samples: list[int], texts: Mapping[int, set[tuple[str, str]]], loss:
     return sorted(samples, key=lambda sample: loss[sample])[:3]
 
 
-def most_different(
-    samples: list[int], texts: Mapping[int, set[tuple[str, str]]], loss: Mapping[int, float]
-) -> list[int]:
+def most_different(samples: list[int], texts: Mapping[int, set[tuple[str, str]]]) -> list[int]:
     """One after the other the rationale that shares the least with those chosen; the first sample is the first."""
     chosen = samples[:1]
     while len(chosen) < min(3, len(samples)):
@@ -321,7 +319,7 @@ def different_and_easy(
     samples: list[int], texts: Mapping[int, set[tuple[str, str]]], loss: Mapping[int, float]
 ) -> list[int]:
     """The easier four of six, and of them the three most different, from the easiest on."""
-    return most_different(sorted(samples, key=lambda sample: loss[sample])[:4], texts, loss)
+    return most_different(sorted(samples, key=lambda sample: loss[sample])[:4], texts)
 
 
 def _alike(some: set[tuple[str, str]], other: set[tuple[str, str]]) -> float:
